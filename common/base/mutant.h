@@ -1,0 +1,52 @@
+#pragma once
+/* Planted bugs, switched on at run time in builds made with -DCAIRN_MUTANTS (tests, simulator), to
+ * prove that the tests would find them.  In a release build MUTANT() is the constant false.
+ * Where a rule is implemented:  if (!MUTANT(VISIBLE_WITHOUT_ACK)) { ...the rule... } */
+
+/* X(NAME, "name on the command line", "the rule that it removes") */
+#define MUTANT_TABLE(X)                                                                            \
+    /* spec/WitnessVisibility.tla */                                                               \
+    X(VISIBLE_WITHOUT_ACK, "visible_without_ack", "visible only when every witness acknowledged")  \
+    X(SERVE_BEFORE_ACK, "serve_before_ack", "a new leader waits for all attached witnesses")       \
+    X(ATTACH_UNCOMMITTED, "attach_uncommitted", "a stream opens only after Attach is committed")   \
+    X(RESUME_FROM_RECV, "resume_from_recv", "a stream resumes after what is committed")            \
+    X(THROUGH_UNCOMMITTED, "through_uncommitted", "through counts only what is committed")         \
+    X(FLOOR_NOT_RAISED, "floor_not_raised", "a witness with a gap raises its floor")               \
+    X(FLOOR_IGNORED, "floor_ignored", "below the floor a witness knows nothing")                   \
+    X(READY_ON_HELLO, "ready_on_hello", "ready only once caught up with the target")               \
+    X(READY_SURVIVES, "ready_survives", "a new incarnation is not ready")                          \
+    X(OLD_STREAM_COUNTS, "old_stream_counts", "an earlier incarnation's stream is ignored")        \
+    X(ANSWER_WITHOUT_LEASE, "answer_without_lease", "only the holder of a lease answers")          \
+    X(DEAD_BEFORE_EXPIRY, "dead_before_expiry", "dead only after the lease ran out")               \
+    /* Raft */                                                                                     \
+    X(COUNT_OLD_TERM, "count_old_term", "commit counts replicas only for own-term entries")        \
+    X(COMMIT_OWN_LAST, "commit_own_last", "a follower commits only what the message proved")       \
+    X(UNPERSISTED_VOTE, "unpersisted_vote", "vote and term are durable before a reply")            \
+    X(LEASE_FROM_RECEIVE, "lease_from_receive", "the lease starts at the round's send time")       \
+    X(REPLY_BEFORE_SYNC, "reply_before_sync", "append is acknowledged once synced")                \
+    /* DESIGN section 4 */                                                                         \
+    X(AS_OF_ABOVE_APPLIED, "as_of_above_applied", "as_of is the applied index that was read")      \
+    X(THROUGH_AFTER_SLOT, "through_after_slot", "the witness reads through before the slot")       \
+    X(RAISE_OTHER_ENTRY, "raise_other_entry", "as_of is raised only on the entry asked about")     \
+    X(DEPOSED_ROOT_GRANTS, "deposed_root_grants", "the root grants only under its own lease")      \
+    X(ATTACH_FROM_APPLIED, "attach_from_applied", "the attach set is tracked from the log's tail") \
+    X(DEATH_WITHOUT_WAIT, "death_without_wait", "the root waits the lease out before death")
+
+enum mutant {
+    MUTANT_NONE,
+#define X(NAME, text, rule) MUTANT_##NAME,
+    MUTANT_TABLE(X)
+#undef X
+    MUTANT_COUNT
+};
+
+#ifdef CAIRN_MUTANTS
+extern enum mutant mutant_active;
+#define MUTANT(NAME) (__builtin_expect(mutant_active == MUTANT_##NAME, 0))
+#else
+#define MUTANT(NAME) 0
+#endif
+
+/* MUTANT_NONE when the name is unknown. */
+enum mutant mutant_by_name(const char *name);
+const char *mutant_name(enum mutant m);

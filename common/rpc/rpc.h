@@ -1,0 +1,112 @@
+#pragma once
+/* Calls, casts, deadlines, cancellation and windows over framed connections (common/env/net.h).
+ *
+ * One `struct rpc` per event loop; it is client and server at once.  Messages are protobuf-c; a raw
+ * payload travels beside them and is never copied through protobuf.  Deadlines travel as the time
+ * left.  A call ends exactly once, by its callback, later, on the same loop, never inside start.
+ * How a failure is classed: before the request was handed to a connection ERR_UNREACHABLE /
+ * ERR_LIMIT (nothing happened); after it ERR_CONN_LOST / ERR_TIMEOUT (unknown outcome).
+ *
+ * Windows: calls under way and bytes queued per peer are bounded (rpc_config); beyond it a start is
+ * refused with ERR_LIMIT.  A server bounds requests under way per connection and bytes in all, and
+ * stops reading from a connection that is over. */
+#include "common/base/err.h"
+#include "common/env/net.h"
+
+#include <protobuf-c/protobuf-c.h>
+
+struct rpc;
+struct rpc_peer;
+
+struct rpc_config {
+    const char *node_id;
+    uint32_t calls_max_per_peer;      /* 0: 4096 */
+    uint64_t queued_bytes_max;        /* per peer, 0: 64 MiB */
+    uint32_t requests_max_per_conn;   /* server side, 0: 1024 */
+    uint64_t request_bytes_max;       /* server side, all connections, 0: 256 MiB */
+    uint32_t connect_timeout_ms;      /* 0: 2000 */
+};
+
+int rpc_new(struct env *env, struct net *net, const struct rpc_config *config, struct rpc **ret);
+/* Closes everything; calls under way end with ERR_CANCELED first.  `done` runs when all is closed. */
+void rpc_close(struct rpc *rpc, void (*done)(void *arg), void *arg);
+struct env *rpc_env(struct rpc *rpc);
+
+/* ---- methods: one table for both sides (proto/methods.h) ---- */
+struct rpc_method {
+    uint16_t kind;
+    const char *name;                             /* "meta.read" */
+    const ProtobufCMessageDescriptor *request;    /* cast: the message */
+    const ProtobufCMessageDescriptor *response;   /* NULL: a cast */
+    unsigned roles;                               /* mask of enum net_role that may call it */
+};
+
+/* ---- client ---- */
+/* The peer at `addr` whose certificate must bear node_id (NULL: any node of the cluster).  One object
+ * per (addr, node_id), shared, kept until rpc_close.  Connects on first use, reconnects with backoff. */
+struct rpc_peer *rpc_peer_get(struct rpc *rpc, const char *addr, const char *node_id);
+/* Connected now, or not known to be down (a failed connect within the last backoff period). */
+bool rpc_peer_is_up(const struct rpc_peer *peer);
+const char *rpc_peer_addr(const struct rpc_peer *peer);
+
+struct rpc_call {
+    /* set by the caller */
+    const struct rpc_method *method;
+    const ProtobufCMessage *request;     /* packed within rpc_call_start: borrowed for it only */
+    struct payload payload[FRAME_PAYLOAD_SLICES_MAX]; /* referenced by start for as long as needed */
+    unsigned payload_count;
+    uint64_t timeout_ns;
+    void (*cb)(struct rpc_call *);
+    /* valid in cb and until rpc_call_fini */
+    int err;                             /* transport or the server's status */
+    ProtobufCMessage *response;          /* NULL if err and the server sent none */
+    struct payload response_payload;
+    /* private */
+    struct rpc_peer *peer;
+    uint64_t id;
+    uint64_t deadline_ns;
+    int state;
+    struct list node, hash_node;
+    struct env_timer timer;
+};
+
+/* OK: cb comes exactly once.  Else refused, no cb: ERR_LIMIT, ERR_NOMEM, ERR_UNREACHABLE (peer known
+ * down), ERR_TOO_LARGE.  The call must be zeroed before first use and stay in place until cb. */
+int rpc_call_start(struct rpc_peer *peer, struct rpc_call *call);
+/* Asks for an early end: cb comes later with ERR_CANCELED (or the real outcome); the server is told. */
+void rpc_call_cancel(struct rpc_call *call);
+/* Frees response and payload.  After cb, or on a call never started. */
+void rpc_call_fini(struct rpc_call *call);
+
+/* One-way message: OK means queued, nothing more. */
+int rpc_cast(struct rpc_peer *peer, const struct rpc_method *method, const ProtobufCMessage *msg,
+             const struct payload *payload, unsigned payload_count);
+
+/* ---- server ---- */
+struct rpc_request {
+    const struct rpc_method *method;
+    struct rpc *rpc;
+    struct net_identity peer;
+    const ProtobufCMessage *msg;      /* lives until the reply */
+    struct payload payload;           /* lives until the reply; take a reference to keep it longer */
+    uint64_t deadline_ns;             /* on the env's monotonic clock */
+    bool canceled;                    /* the caller has gone or cancelled; still reply (it is dropped) */
+    void (*on_cancel)(struct rpc_request *); /* optional, set by the handler */
+    void *user;                       /* the handler's */
+    /* private below */
+    struct list node;
+    void *impl[8];
+};
+
+/* For a call: reply exactly once, now or later.  For a cast: do not reply; msg and payload are valid
+ * for the call of the handler only. */
+typedef void (*rpc_handler)(void *arg, struct rpc_request *req);
+
+int rpc_serve(struct rpc *rpc, const struct rpc_method *method, rpc_handler handler, void *arg);
+int rpc_listen(struct rpc *rpc, const char *addr);
+/* err: a code from err.h; with an error msg may still be given (details) or NULL.  Frees req. */
+void rpc_reply(struct rpc_request *req, int err, const ProtobufCMessage *msg,
+               const struct payload *payload, unsigned payload_count);
+/* SIGTERM: stop accepting connections; requests under way go on. */
+void rpc_stop_listening(struct rpc *rpc);
+size_t rpc_requests_under_way(const struct rpc *rpc);

@@ -39,7 +39,9 @@ static inline uint8_t cursor_u8(struct cursor *c)
 static inline uint16_t cursor_be16(struct cursor *c)
 {
     struct slice s = cursor_bytes(c, 2);
-    return s.len ? (uint16_t)((s.ptr[0] << 8) | s.ptr[1]) : (uint16_t)0;
+    if (!s.len)
+        return 0;
+    return (uint16_t)((unsigned)s.ptr[0] << 8 | s.ptr[1]);
 }
 
 static inline uint32_t cursor_be32(struct cursor *c)

@@ -1,4 +1,27 @@
-# Installing what the build needs, and running a cluster on this machine.
-.PHONY: deps
+# Installing what the build needs, and running a cluster on this machine (deploy/local/cluster.sh).
+.PHONY: deps run up down status wipe help
 deps:
 	@deploy/deps.sh deploy/packages.txt
+
+run: all
+	@exec deploy/local/cluster.sh run
+
+up: all
+	@deploy/local/cluster.sh up
+
+down:
+	@deploy/local/cluster.sh down
+
+status:
+	@deploy/local/cluster.sh status
+
+wipe:
+	@deploy/local/cluster.sh wipe
+
+help:
+	@sed -n 's/^## //p' Makefile deploy/targets.mk tests/targets.mk
+
+## make            build everything (installs what is missing with apt)
+## make run        a three-zone cluster on this machine, in the foreground; Ctrl-C stops it
+## make up|down    the same in the background; make status, make wipe
+##                 scale it: STORAGE_PER_ZONE=2 make up, and the like

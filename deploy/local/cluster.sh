@@ -1,0 +1,262 @@
+#!/usr/bin/env bash
+# A whole Cairn cluster on this machine: three zones of gateway, metanode, storage node and witness,
+# as real processes on loopback.  The same programs, protocols and checks as on many machines.
+#
+#   cluster.sh run      start, wait until it serves, stay in the foreground until Ctrl-C
+#   cluster.sh up       the same in the background        cluster.sh down     stop it (drains)
+#   cluster.sh status   what runs, and whether it is ready
+#   cluster.sh wipe     stop and delete all its data
+#   cluster.sh start NODE | stop NODE | kill NODE    one process, by its node id
+#
+# Environment: CAIRN_VAR (data, default ./var), CAIRN_BIN (programs, default ./build/rel/bin),
+# ZONES (3), GATEWAYS_PER_ZONE, METANODES_PER_ZONE, STORAGE_PER_ZONE, WITNESSES_PER_ZONE (1 each),
+# S3_PORT (9000: zone 1's gateway, then 9001, ...), PORT_BASE (7000: internal ports),
+# CAIRN_EXTRA (a YAML fragment appended to every process's configuration).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+VAR=${CAIRN_VAR:-var}
+BIN=${CAIRN_BIN:-build/rel/bin}
+ZONES=${ZONES:-3}
+S3_PORT=${S3_PORT:-9000}
+PORT_BASE=${PORT_BASE:-7000}
+ROLES="metanode witness storagenode gateway"
+declare -A COUNT=(
+    [gateway]=${GATEWAYS_PER_ZONE:-1} [metanode]=${METANODES_PER_ZONE:-1}
+    [storagenode]=${STORAGE_PER_ZONE:-1} [witness]=${WITNESSES_PER_ZONE:-1}
+)
+declare -A ROLE_OFFSET=([metanode]=0 [witness]=20 [storagenode]=40 [gateway]=60)
+
+say() { printf '%s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+nodes() { # prints: id zone role port index-in-role
+    local z role k
+    for role in $ROLES; do
+        for ((z = 1; z <= ZONES; z++)); do
+            for ((k = 1; k <= COUNT[$role]; k++)); do
+                echo "z$z-$role-$k z$z $role $((PORT_BASE + z * 100 + ROLE_OFFSET[$role] + k)) $((z - 1 + (k - 1) * ZONES))"
+            done
+        done
+    done
+}
+
+s3_port() { echo $((S3_PORT + $1)); }
+
+topology() { echo "zones=$ZONES gateway=${COUNT[gateway]} metanode=${COUNT[metanode]} storagenode=${COUNT[storagenode]} witness=${COUNT[witness]} s3=$S3_PORT base=$PORT_BASE"; }
+
+# ---- certificates: a development CA that never leaves $VAR/pki ----
+make_pki() {
+    local pki=$VAR/pki id role
+    mkdir -p "$pki" && chmod 700 "$pki"
+    if [ ! -f "$pki/ca.crt" ]; then
+        openssl ecparam -name prime256v1 -genkey -noout -out "$pki/ca.key" 2>/dev/null
+        openssl req -x509 -new -key "$pki/ca.key" -sha256 -days 3650 -out "$pki/ca.crt" \
+            -subj "/O=Cairn/CN=Cairn development CA" \
+            -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign 2>/dev/null
+        say "made a development CA: $pki/ca.crt"
+    fi
+    { nodes; echo "operator - cli 0 0"; } | while read -r id _ role _; do
+        [ -f "$pki/$id.crt" ] && continue
+        openssl ecparam -name prime256v1 -genkey -noout -out "$pki/$id.key" 2>/dev/null
+        openssl req -new -key "$pki/$id.key" -subj "/O=Cairn/OU=$role/CN=$id" -out "$pki/$id.csr" 2>/dev/null
+        openssl x509 -req -in "$pki/$id.csr" -CA "$pki/ca.crt" -CAkey "$pki/ca.key" -CAcreateserial \
+            -sha256 -days 3650 -out "$pki/$id.crt" \
+            -extfile <(printf 'basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=DNS:localhost,IP:127.0.0.1') 2>/dev/null
+        rm -f "$pki/$id.csr"
+    done
+    chmod 600 "$pki"/*.key
+}
+
+# ---- the root user's keys: from the environment, else made once ----
+make_credentials() {
+    local file=$VAR/root-credentials
+    [ -f "$file" ] && return
+    local id=${AWS_ACCESS_KEY_ID:-} secret=${AWS_SECRET_ACCESS_KEY:-}
+    if [ -z "$id" ] || [ -z "$secret" ]; then
+        id=CAIRN$(openssl rand -hex 20 | tr -d '\n' | tr 'a-f' 'A-F' | cut -c1-15)
+        secret=$(openssl rand -base64 30 | tr -d '\n' | tr '/+' 'ab')
+    fi
+    (umask 077; printf 'access_key_id=%s\nsecret_access_key=%s\n' "$id" "$secret" >"$file")
+}
+
+write_configs() {
+    local id zone role port index
+    mkdir -p "$VAR/conf" "$VAR/run" "$VAR/log" "$VAR/data"
+    if [ -f "$VAR/topology" ] && [ "$(cat "$VAR/topology")" != "$(topology)" ]; then
+        die "$VAR holds a cluster of another shape ($(cat "$VAR/topology")); start it with that shape, or 'make wipe' deletes it"
+    fi
+    topology >"$VAR/topology"
+    [ -f "$VAR/cluster-id" ] || openssl rand -hex 16 >"$VAR/cluster-id"
+    {
+        echo "cluster_id: $(cat "$VAR/cluster-id")"
+        echo "region: us-east-1"
+        echo "partitions: ${PARTITIONS:-4}"
+        echo "nodes:"
+        nodes | while read -r id zone role port _; do
+            echo "  - {id: $id, zone: $zone, role: $role, addr: \"127.0.0.1:$port\", admin: \"127.0.0.1:$((port + 1000))\"}"
+        done
+    } >"$VAR/conf/cluster.yaml"
+    nodes | while read -r id zone role port index; do
+        {
+            echo "node_id: $id"
+            echo "zone: $zone"
+            echo "listen: 127.0.0.1:$port"
+            echo "admin_listen: 127.0.0.1:$((port + 1000))"
+            echo "data_dir: $VAR/data/$id"
+            echo "cluster_file: $VAR/conf/cluster.yaml"
+            echo "tls_ca: $VAR/pki/ca.crt"
+            echo "tls_cert: $VAR/pki/$id.crt"
+            echo "tls_key: $VAR/pki/$id.key"
+            echo "log_file: $VAR/log/$id.log"
+            case $role in
+            gateway) echo "http_listen: 127.0.0.1:$(s3_port "$index")" ;;
+            metanode) echo "root_credentials_file: $VAR/root-credentials" ;;
+            esac
+            if [ -n "${CAIRN_EXTRA:-}" ]; then printf '%s\n' "$CAIRN_EXTRA"; fi
+        } >"$VAR/conf/$id.yaml"
+        mkdir -p "$VAR/data/$id"
+    done
+}
+
+# ---- processes ----
+pid_of() { # prints the pid when the node's process runs
+    local file=$VAR/run/$1.pid pid
+    [ -f "$file" ] || return 1
+    pid=$(cat "$file")
+    # The pid may have been given to another process since: look at what it runs.
+    [ -r "/proc/$pid/cmdline" ] && tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q -- "$VAR/conf/$1.yaml" || return 1
+    echo "$pid"
+}
+
+role_of() { nodes | awk -v id="$1" '$1 == id { print $3 }'; }
+
+start_node() {
+    local id=$1 role
+    role=$(role_of "$id")
+    [ -n "$role" ] || die "no node '$id' in this cluster; see: $0 status"
+    pid_of "$id" >/dev/null && return
+    [ -x "$BIN/cairn-$role" ] || die "$BIN/cairn-$role is missing; build it with: make"
+    setsid "$BIN/cairn-$role" --config="$VAR/conf/$id.yaml" </dev/null >>"$VAR/log/$id.out" 2>&1 &
+    echo $! >"$VAR/run/$id.pid"
+    disown
+}
+
+signal_node() {
+    local pid
+    pid=$(pid_of "$1") && kill "-$2" "$pid" 2>/dev/null || true
+}
+
+wait_gone() { # seconds, ids...
+    local until=$((SECONDS + $1)) id left
+    shift
+    while :; do
+        left=
+        for id in "$@"; do pid_of "$id" >/dev/null && left="$left $id"; done
+        [ -z "$left" ] && return 0
+        [ $SECONDS -ge $until ] && { echo "$left"; return 1; }
+        sleep 0.05
+    done
+}
+
+all_ids() { nodes | cut -d' ' -f1; }
+
+readyz() { curl -s -m 2 -o /dev/null -w '%{http_code}' "http://127.0.0.1:$(($1 + 1000))/readyz" 2>/dev/null || true; }
+
+wait_ready() {
+    local deadline=$((SECONDS + ${READY_TIMEOUT:-60})) id port waiting
+    while :; do
+        waiting=
+        while read -r id _ _ port _; do
+            pid_of "$id" >/dev/null || { tail -n 5 "$VAR/log/$id.out" "$VAR/log/$id.log" >&2 2>/dev/null; die "$id has stopped; its log: $VAR/log/$id.log"; }
+            [ "$(readyz "$port")" = 200 ] || waiting="$waiting $id"
+        done < <(nodes)
+        [ -z "$waiting" ] && return
+        [ $SECONDS -ge $deadline ] && die "not ready in time:$waiting (logs: $VAR/log)"
+        sleep 0.1
+    done
+}
+
+up() {
+    local id
+    mkdir -p "$VAR"
+    chmod 700 "$VAR"
+    make_pki
+    make_credentials
+    write_configs
+    for id in $(all_ids); do start_node "$id"; done
+    wait_ready
+}
+
+down() {
+    local id left
+    for id in $(nodes | awk '$3 == "gateway" { print $1 }'); do signal_node "$id" TERM; done
+    # shellcheck disable=SC2046
+    wait_gone 10 $(nodes | awk '$3 == "gateway" { print $1 }') >/dev/null || true
+    for id in $(all_ids); do signal_node "$id" TERM; done
+    # shellcheck disable=SC2046
+    if ! left=$(wait_gone 15 $(all_ids)); then
+        say "still running after 15 s, killed:$left"
+        for id in $left; do signal_node "$id" KILL; done
+        # shellcheck disable=SC2086
+        wait_gone 5 $left >/dev/null || true
+    fi
+}
+
+greet() {
+    local access secret port
+    access=$(sed -n 's/^access_key_id=//p' "$VAR/root-credentials")
+    secret=$(sed -n 's/^secret_access_key=//p' "$VAR/root-credentials")
+    port=$(s3_port 0)
+    cat <<EOF
+
+Cairn serves S3 on http://127.0.0.1:$port$(for ((z = 1; z < ZONES; z++)); do printf ' :%s' "$(s3_port $z)"; done)
+Data: $VAR   Logs: $VAR/log   Health: make status
+
+Next, in another terminal:
+  export AWS_ACCESS_KEY_ID=$access
+  export AWS_SECRET_ACCESS_KEY=$secret
+  export AWS_DEFAULT_REGION=us-east-1
+  aws --endpoint-url http://127.0.0.1:$port s3 mb s3://photos
+  aws --endpoint-url http://127.0.0.1:$port s3 cp README.md s3://photos/
+  aws --endpoint-url http://127.0.0.1:$port s3 ls s3://photos
+EOF
+}
+
+status() {
+    local id zone role port pid state bad=0
+    printf '%-18s %-5s %-12s %-8s %-7s %s\n' NODE ZONE ROLE PID STATE ADDRESS
+    while read -r id zone role port index; do
+        if pid=$(pid_of "$id"); then
+            if [ "$(readyz "$port")" = 200 ]; then state=ready; else state=waiting bad=1; fi
+        else
+            pid=- state=down bad=1
+        fi
+        [ "$role" = gateway ] && port=$(s3_port "$index")
+        printf '%-18s %-5s %-12s %-8s %-7s 127.0.0.1:%s\n' "$id" "$zone" "$role" "$pid" "$state" "$port"
+    done < <(nodes)
+    return $bad
+}
+
+case ${1:-} in
+run)
+    up
+    greet
+    trap 'say; say "stopping"; down; exit 0' INT TERM
+    say
+    say "Ctrl-C stops the cluster."
+    while :; do sleep 1; done
+    ;;
+up) up; greet ;;
+down) down ;;
+status) status ;;
+wipe)
+    down
+    rm -rf "${VAR:?}/data" "$VAR/conf" "$VAR/log" "$VAR/run" "$VAR/pki" "$VAR/topology" "$VAR/cluster-id" "$VAR/root-credentials"
+    say "deleted the cluster in $VAR"
+    ;;
+start) start_node "${2:?node id}" ;;
+stop) signal_node "${2:?node id}" TERM; wait_gone 15 "$2" >/dev/null ;;
+kill) signal_node "${2:?node id}" KILL; wait_gone 5 "$2" >/dev/null ;;
+*) sed -n '2,/^set /p' "$0" | sed -n 's/^# \{0,1\}//p'; exit 2 ;;
+esac

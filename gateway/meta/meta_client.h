@@ -1,0 +1,210 @@
+#pragma once
+/* The gateway's side of the index: where partitions are and who leads them, reads that a witness lets
+ * be served from the cache, proposals under one write id, lists across partitions.
+ *
+ * One `struct meta_client` per event loop, over that loop's env, rpc and cache; no libuv, so the
+ * simulator runs this very code.  Every operation is a struct embedded by its user, zeroed before
+ * first use; a start always leads to exactly one callback, later, on the same loop, never inside the
+ * start; *_fini frees what it holds, after the callback (or on one never started).
+ *
+ * Order of reading (DESIGN section 2, GET): whoever serves an object must know that bucket and access
+ * key still allowed it at or after the moment at which the object was read.  So within one question
+ * frame all objects are asked about first, then buckets and keys; and after a read of the object at
+ * its leader bucket and key are asked about again. */
+#include "common/base/id.h"
+#include "common/env/env.h"
+#include "common/rpc/rpc.h"
+#include "gateway/cache/cache.h"
+#include "proto/command.pb-c.h"
+#include "proto/meta.pb-c.h"
+
+struct meta_client;
+
+struct meta_seed { /* a metanode to learn the cluster map from */
+    const char *node_id; /* NULL: whoever answers there */
+    const char *addr;
+};
+
+struct meta_config {
+    const char *zone; /* the own: its witness is asked first.  NULL: none is preferred */
+    const struct meta_seed *seeds; /* copied */
+    unsigned seed_count;
+    bool witness_check_off;        /* every read goes to the leader */
+    uint32_t witness_hedge_ms;     /* 0: 60; then another zone's witness is asked too */
+    uint32_t witness_timeout_ms;   /* 0: 400; then the leaders are read */
+    uint32_t read_attempt_ms;      /* 0: 1000; then another replica is tried */
+    uint32_t propose_attempt_ms;   /* 0: 2000 */
+    uint32_t backoff_ms;           /* 0: 10; doubles to 32 times that, with jitter */
+    uint32_t map_refresh_ms;       /* 0: 3000 */
+};
+
+struct meta_stats {
+    uint64_t reads, read_fresh, read_stale, read_miss;
+    uint64_t checks, check_questions, check_hedges, check_failures;
+    uint64_t leader_reads, route_retries, proposals, propose_retries, unknown_outcomes, map_loads;
+};
+
+/* env and rpc are borrowed and outlive it; so does the cache.  Begins at once to load the map. */
+int meta_client_new(struct env *env, struct rpc *rpc, struct cache *cache,
+                    const struct meta_config *config, struct meta_client **ret);
+/* From now on every operation, under way or new, ends soon with ERR_SHUTDOWN, or with ERR_CANCELED
+ * if it may have happened; nothing is retried.  Idempotent. */
+void meta_client_stop(struct meta_client *mc);
+bool meta_client_idle(const struct meta_client *mc); /* no callback is outstanding */
+/* Stopped and idle, or after rpc_close() has completed. */
+void meta_client_free(struct meta_client *mc);
+
+struct env *meta_client_env(struct meta_client *mc);
+struct rpc *meta_client_rpc(struct meta_client *mc);
+struct cache *meta_client_cache(struct meta_client *mc);
+const struct meta_stats *meta_client_stats(const struct meta_client *mc);
+/* NULL until the first map has come.  Borrowed until the loop's next turn: a refresh replaces it. */
+const Cairn__ClusterMap *meta_client_map(const struct meta_client *mc);
+/* Asks for a newer map soon (a PG that a storage node refused, say). */
+void meta_client_refresh(struct meta_client *mc);
+
+/* ---- one call to the leader of a partition, with routing and retries ---- */
+
+struct meta_call {
+    /* Set by the caller. */
+    const struct rpc_method *method;
+    bool root;               /* the root partition; else the one that holds (bucket_id, key) */
+    uint64_t bucket_id;
+    struct slice key;        /* borrowed until the callback */
+    ProtobufCMessage *request; /* borrowed until the callback; partition and epoch are filled in */
+    struct payload payload;  /* referenced until fini */
+    bool is_write;           /* an unknown outcome is remembered */
+    uint32_t attempt_ms;     /* 0: read_attempt_ms */
+    uint64_t deadline_ns;
+    void (*cb)(struct meta_call *);
+    /* Results, until fini.  err after an unknown outcome is of class UNKNOWN_OUTCOME unless a later
+     * answer settled it. */
+    int err;
+    ProtobufCMessage *response;
+    struct payload response_payload;
+    uint32_t partition;
+    struct slice range_end;  /* of that partition, as of the answer; copied, freed by fini */
+    bool maybe_applied;
+    unsigned attempts;
+    /* private */
+    struct meta_client *mc;
+    int state, last_err;
+    struct rpc_call rpc;
+    struct env_timer timer;
+    struct list node;
+    struct rpc_peer *target;
+    unsigned next_replica;
+    uint64_t map_version_seen;
+};
+void meta_call_start(struct meta_client *mc, struct meta_call *call);
+void meta_call_fini(struct meta_call *call);
+
+/* ---- records ---- */
+
+struct meta_read {
+    /* Set by the caller; slices are borrowed until the callback. */
+    struct slice access_key; /* len 0: not asked */
+    struct slice bucket;     /* len 0: not asked */
+    struct slice key;        /* of the object */
+    bool want_object, want_body;
+    uint64_t deadline_ns;    /* on the env's monotonic clock */
+    void (*cb)(struct meta_read *);
+    /* Results, until fini.  With err OK each record asked for has an entry; only the object has
+     * none when its bucket, or the access key, is absent.  Each was current at some moment between
+     * the start and the callback; bucket and access key at or after the moment of the object. */
+    int err;
+    struct cache_entry *access_key_entry, *bucket_entry, *object_entry;
+    unsigned leader_reads, checks; /* rounds that it took */
+    /* private */
+    struct meta_client *mc;
+    int state;
+    uint8_t asked, fresh, ok;      /* masks over the three records */
+    bool running, object_unreachable;
+    unsigned rounds;
+    uint32_t slot[3];
+    struct cache_entry *question[3];
+    struct list node, check_node;
+    struct env_timer timer;
+    struct meta_call call;
+    Cairn__ReadRequest request;
+    Cairn__RecordKey record_key[2], *record_key_ptr[2];
+    uint8_t reading; /* mask of what the call reads */
+};
+void meta_read_start(struct meta_client *mc, struct meta_read *read);
+void meta_read_fini(struct meta_read *read);
+
+/* ---- proposals ---- */
+
+struct meta_propose {
+    /* Set by the caller: the op of the command and what it points to, all borrowed until the
+     * callback; settings_version where it matters.  write_id, issued_ms, epoch and touches are set
+     * here. */
+    Cairn__Command command; /* cairn__command__init() first */
+    bool root;
+    uint64_t bucket_id;     /* with key: which partition; ignored for the root */
+    struct slice key;
+    struct payload body;    /* inline data; referenced until fini */
+    uint64_t deadline_ns;
+    void (*cb)(struct meta_propose *);
+    /* Results, until fini.  err: what the state machine said, or how the attempt failed; of class
+     * UNKNOWN_OUTCOME when it may have happened: then nothing may be cleaned up. */
+    int err;
+    Cairn__Outcome *outcome; /* NULL when the state machine's answer is not known */
+    uint32_t partition;
+    struct id128 write_id;
+    /* private */
+    struct meta_call call;
+    Cairn__ProposeRequest request;
+    uint64_t *touches;
+};
+void meta_propose_start(struct meta_client *mc, struct meta_propose *propose);
+void meta_propose_fini(struct meta_propose *propose);
+
+/* ---- lists ---- */
+
+/* Objects of a bucket in key order across partitions, up to keys_max, or an error: never short. */
+struct meta_list {
+    uint64_t bucket_id;
+    struct slice prefix, delimiter, start_after; /* borrowed until the callback */
+    struct slice skip_prefix;                    /* a common prefix that was given already */
+    uint32_t keys_max;                           /* 1..1000 */
+    uint64_t deadline_ns;
+    void (*cb)(struct meta_list *);
+    /* results, until fini */
+    int err;
+    const Cairn__ListEntry **entries;
+    size_t entry_count;
+    bool more;
+    /* private */
+    struct meta_client *mc;
+    struct meta_call call;
+    Cairn__ListRequest request;
+    struct buf position, after, skip;
+    Cairn__ListResponse **pages;
+    size_t page_count;
+    bool started;
+};
+void meta_list_start(struct meta_client *mc, struct meta_list *list);
+void meta_list_fini(struct meta_list *list);
+
+struct meta_list_uploads {
+    uint64_t bucket_id;
+    struct slice prefix, delimiter, key_marker, upload_id_marker;
+    uint32_t uploads_max;
+    uint64_t deadline_ns;
+    void (*cb)(struct meta_list_uploads *);
+    int err;
+    const Cairn__UploadEntry **entries;
+    size_t entry_count;
+    bool more;
+    struct slice next_key_marker, next_upload_id_marker; /* when more */
+    /* private */
+    struct meta_client *mc;
+    struct meta_call call;
+    Cairn__ListUploadsRequest request;
+    struct buf position, key_after, upload_after;
+    Cairn__ListUploadsResponse **pages;
+    size_t page_count;
+};
+void meta_list_uploads_start(struct meta_client *mc, struct meta_list_uploads *list);
+void meta_list_uploads_fini(struct meta_list_uploads *list);

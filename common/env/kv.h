@@ -12,6 +12,10 @@
 #include "common/base/slice.h"
 #include "common/env/env.h"
 
+/* What a store promises: KV_LOG syncs (write_start), KV_STATE refuses write_start (ERR_UNIMPLEMENTED)
+ * and is durable by flush_start only. */
+enum kv_mode { KV_LOG, KV_STATE };
+
 enum kv_family { KV_INDEX, KV_BODY, KV_FAMILY_COUNT }; /* KV_BODY: large values kept out of the LSM */
 
 struct kv;

@@ -71,6 +71,9 @@ struct net_ops {
     int (*send)(struct net_conn *, const struct frame *);
     size_t (*queued_bytes)(struct net_conn *);
     void (*conn_close)(struct net_conn *);
+    /* false: no on_frame after this call, what arrives stays with the sender; true: goes on, on a later
+     * turn.  For bounding memory.  May be NULL: the net cannot, and its user refuses instead. */
+    void (*set_reading)(struct net_conn *, bool on);
 };
 
 struct net {

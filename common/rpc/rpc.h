@@ -17,6 +17,7 @@
 
 struct rpc;
 struct rpc_peer;
+struct rpc_arena;
 
 struct rpc_config {
     const char *node_id;
@@ -24,11 +25,21 @@ struct rpc_config {
     uint64_t queued_bytes_max;        /* per peer, 0: 64 MiB */
     uint32_t requests_max_per_conn;   /* server side, 0: 1024 */
     uint64_t request_bytes_max;       /* server side, all connections, 0: 256 MiB */
-    uint32_t connect_timeout_ms;      /* 0: 2000 */
+    uint32_t connect_timeout_ms;      /* until the peer's HELLO, 0: 2000 */
+    uint8_t version_min, version_max; /* 0: RPC_VERSION_MIN, RPC_VERSION_MAX */
+    /* A peer came up (err OK), could not be reached or was lost (why: ERR_AUTH, ERR_VERSION, ...).
+     * For logs; called once a change, not once an attempt.  May be NULL. */
+    void (*on_peer)(void *arg, const struct rpc_peer *peer, bool up, int err);
+    void *on_peer_arg;
 };
 
+#define RPC_VERSION_MIN 1
+#define RPC_VERSION_MAX 1
+
 int rpc_new(struct env *env, struct net *net, const struct rpc_config *config, struct rpc **ret);
-/* Closes everything; calls under way end with ERR_CANCELED first.  `done` runs when all is closed. */
+/* Closes everything; calls under way end with ERR_CANCELED first.  `done` runs when all is closed, and
+ * may free the net.  Requests under way are cancelled; their handlers may still reply after `done`,
+ * as long as the env lives. */
 void rpc_close(struct rpc *rpc, void (*done)(void *arg), void *arg);
 struct env *rpc_env(struct rpc *rpc);
 
@@ -48,6 +59,9 @@ struct rpc_peer *rpc_peer_get(struct rpc *rpc, const char *addr, const char *nod
 /* Connected now, or not known to be down (a failed connect within the last backoff period). */
 bool rpc_peer_is_up(const struct rpc_peer *peer);
 const char *rpc_peer_addr(const struct rpc_peer *peer);
+const char *rpc_peer_node_id(const struct rpc_peer *peer); /* "": any */
+/* Why the last connection failed or ended; OK while none has. */
+int rpc_peer_last_error(const struct rpc_peer *peer);
 
 struct rpc_call {
     /* set by the caller */
@@ -68,17 +82,22 @@ struct rpc_call {
     int state;
     struct list node, hash_node;
     struct env_timer timer;
+    struct rcbuf *packed;                /* while it waits for the connection */
+    struct rpc_arena *arena;             /* of the response */
 };
 
 /* OK: cb comes exactly once.  Else refused, no cb: ERR_LIMIT, ERR_NOMEM, ERR_UNREACHABLE (peer known
- * down), ERR_TOO_LARGE.  The call must be zeroed before first use and stay in place until cb. */
+ * down), ERR_TOO_LARGE, ERR_SHUTDOWN.  The call must be zeroed before first use and stay in place until
+ * cb; after rpc_call_fini it may be started again.  Payload without an owner is copied if it has to
+ * wait for the connection. */
 int rpc_call_start(struct rpc_peer *peer, struct rpc_call *call);
 /* Asks for an early end: cb comes later with ERR_CANCELED (or the real outcome); the server is told. */
 void rpc_call_cancel(struct rpc_call *call);
 /* Frees response and payload.  After cb, or on a call never started. */
 void rpc_call_fini(struct rpc_call *call);
 
-/* One-way message: OK means queued, nothing more. */
+/* One-way message: OK means queued, nothing more.  ERR_UNREACHABLE, ERR_LIMIT, ERR_TOO_LARGE, ERR_NOMEM,
+ * ERR_SHUTDOWN: it is not on its way.  The payload is referenced, or copied if it has no owner. */
 int rpc_cast(struct rpc_peer *peer, const struct rpc_method *method, const ProtobufCMessage *msg,
              const struct payload *payload, unsigned payload_count);
 
@@ -110,3 +129,22 @@ void rpc_reply(struct rpc_request *req, int err, const ProtobufCMessage *msg,
 /* SIGTERM: stop accepting connections; requests under way go on. */
 void rpc_stop_listening(struct rpc *rpc);
 size_t rpc_requests_under_way(const struct rpc *rpc);
+/* From now on requests on open connections are answered ERR_SHUTDOWN, too; those under way go on. */
+void rpc_drain(struct rpc *rpc);
+
+/* ---- for metrics ---- */
+struct rpc_stats {
+    uint64_t calls, calls_failed;       /* ended; of these with err != OK */
+    uint64_t calls_refused;             /* start said no */
+    uint64_t timeouts, cancels, conn_lost, unreachable; /* why calls failed */
+    uint64_t responses_late;            /* for calls that had ended */
+    uint64_t requests, requests_refused; /* server: handed to a handler; refused before */
+    uint64_t frames_duplicate;
+    uint64_t casts_sent, casts_dropped, casts_received;
+    uint64_t bytes_sent, bytes_received; /* frames with their headers */
+    uint64_t connects, connects_failed;
+    uint64_t protocol_errors;
+    uint64_t reading_stopped;           /* a window was full */
+    uint64_t calls_now, requests_now, request_bytes_now;
+};
+void rpc_stats(const struct rpc *rpc, struct rpc_stats *ret);

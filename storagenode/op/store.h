@@ -1,0 +1,155 @@
+#pragma once
+/* The shards of ONE disk: extents on it, and the index of what is where (docs/formats/extent.md).
+ *
+ * The caller gives it an env, a disk and a state store (kv.h, second kind), opens it (recovery:
+ * rescans what the index may have lost), then puts, gets and deletes.  All on the env's loop.  A
+ * start is refused (no callback) or accepted (exactly one callback, later).  Several disks are
+ * several stores; they share nothing.
+ *
+ * What an answer promises.  Put: OK means synced; every error but ERR_IO means that nothing was
+ * kept.  Delete: OK means that the mark is synced: the shard does not come back through any crash,
+ * nor by a put of the same blob that was on its way (tombstones, below).  Get: bytes that match the
+ * CRCs they were put with, or an error, never anything else.
+ *
+ * Tombstones: a deleted blob id is refused (ERR_CONDEMNED) for tombstone_retention_ms, known or not
+ * at the time of the delete.  A put is refused when its time_ms lies more than put_age_ms_max in the
+ * past (ERR_TOO_OLD) or clock_skew_ms_max in the future (ERR_TIME).  As long as
+ *     tombstone_retention_ms > put_age_ms_max + 2 * clock_skew_ms_max
+ * a late put meets either the tombstone or its own age.  time_ms is therefore the sender's clock
+ * when it *chose the blob id*, or first sent it, and stays the same in retries. */
+#include "common/base/err.h"
+#include "common/base/id.h"
+#include "common/env/disk.h"
+#include "common/env/kv.h"
+#include "storagenode/extent/format.h"
+
+struct store;
+
+struct store_config {
+    uint64_t extent_bytes;          /* 0: 256 MiB; multiple of FRAME_ALIGN */
+    uint64_t capacity_bytes;        /* 0: what the file system has, less space_reserve_bytes */
+    uint64_t space_reserve_bytes;   /* 0: 1 GiB; of the file system, never taken */
+    uint32_t extents_reserve;       /* 0: 2 or 2 % of the extents: kept for marks and reclamation */
+    uint32_t extents_ready;         /* 0: 1; prepared ahead of need */
+    uint64_t queue_bytes_max;       /* 0: 64 MiB of puts waiting or being written */
+    uint32_t queue_count_max;       /* 0: 8192 puts and deletes */
+    uint64_t read_bytes_max;        /* 0: 128 MiB of gets under way */
+    uint64_t batch_bytes_max;       /* 0: 16 MiB */
+    uint32_t batch_frames_max;      /* 0: 256 */
+    uint64_t flush_bytes;           /* 0: 256 MiB appended since the last index flush start one */
+    uint64_t flush_interval_ms;     /* 0: 30 s, if anything changed */
+    uint64_t reclaim_bytes_per_sec; /* 0: 64 MiB; copied by reclamation; no bound when space is short */
+    uint64_t put_age_ms_max;        /* 0: 10 min */
+    uint64_t clock_skew_ms_max;     /* 0: 1 min */
+    uint64_t tombstone_retention_ms; /* 0: 30 min */
+};
+
+enum store_state { STORE_NEW, STORE_OPENING, STORE_UP, STORE_CLOSING, STORE_FAILED, STORE_CLOSED };
+
+#define STORE_BATCH_BUCKETS 10 /* batches of 1, 2, 3-4, 5-8, ... operations */
+
+struct store_stats {
+    enum store_state state;
+    bool writable;              /* takes puts now */
+    int failure;                /* why it is STORE_FAILED */
+    uint64_t bytes_total, bytes_free;
+    uint64_t shards, live_bytes, dead_bytes, tombstones;
+    uint64_t extents, extents_free;
+    uint64_t queued_bytes, queued_count, reads_under_way, read_bytes;
+    /* counters */
+    uint64_t puts, put_bytes, put_errors, gets, get_bytes, get_errors, deletes;
+    uint64_t batches, frames, syncs, index_flushes, extents_reclaimed, reclaimed_bytes_copied;
+    uint64_t corruptions;       /* damaged frames, shards and extents found, by recovery or reads */
+    uint64_t torn_frames;       /* unacknowledged frames dropped by recovery */
+    uint64_t recovered_frames;  /* found behind the durable index and indexed again */
+    uint64_t batch_sizes[STORE_BATCH_BUCKETS];
+};
+
+struct store_put {
+    /* set by the caller; borrowed until cb unless a line says otherwise */
+    struct shard_info info;          /* whose key and block_crcs point to the caller's memory */
+    struct payload payload;          /* the shard's bytes; the caller's reference */
+    uint64_t deadline_ns;            /* 0: none; a put that is still waiting then ends with ERR_TIMEOUT,
+                                        which here means that nothing was kept */
+    bool any_age;                    /* repair: not bound by put_age_ms_max (by the tombstone, yes) */
+    void (*cb)(struct store_put *);
+    /* result: OK; ERR_EXISTS (other bytes under this id); ERR_CONDEMNED; ERR_NOSPACE; ERR_TIMEOUT;
+     * ERR_SHUTDOWN; ERR_IO (unknown outcome; the disk is out of service) */
+    int err;
+    /* private */
+    struct list node;
+    struct reclaim *reclaim;         /* a copy made by reclamation */
+    uint32_t from_extent;
+    uint64_t from_offset, seq, frame_offset;
+};
+
+struct store_get {
+    struct id128 blob_id;
+    uint16_t shard_index;
+    uint64_t offset, bytes;          /* bytes 0: to the end; what lies behind the end is left out */
+    void (*cb)(struct store_get *);
+    /* result: OK; ERR_NOT_FOUND; ERR_INVAL (offset at or behind the end); ERR_CHECKSUM, ERR_CORRUPT
+     * (damaged: another replica has it); ERR_IO; ERR_NOMEM */
+    int err;
+    uint64_t first_byte, shard_bytes; /* whole blocks that cover the range, from first_byte */
+    struct payload payload;          /* the caller drops it with payload_unref() */
+    uint32_t block_crcs[SHARD_BLOCKS_MAX];
+    uint32_t block_count;
+    /* private */
+    struct store *store;
+    struct disk_req req;
+    struct rcbuf *head, *data;
+    uint32_t extent_id;
+    uint64_t generation, frame_offset, span;
+    int stage;
+    struct list node;
+};
+
+struct store_delete {
+    const struct id128 *blob_ids;
+    uint32_t count;                  /* at most MARKS_PER_REQUEST_MAX */
+    void (*cb)(struct store_delete *);
+    int err;
+    struct list node;
+};
+
+/* Returns: OK; ERR_NOMEM; ERR_INVAL (config). */
+int store_new(struct env *env, struct disk *disk, struct kv *kv, const struct store_config *config,
+              struct store **ret);
+
+/* Recovers; cb(arg, err) later.  After an error only store_close_start() and store_free() remain. */
+void store_open_start(struct store *s, void (*cb)(void *arg, int err), void *arg);
+
+/* Checks the payload against info->block_crcs (once, here).
+ * Returns: OK: cb comes; ERR_INVAL, ERR_CHECKSUM, ERR_TOO_LARGE, ERR_TOO_OLD, ERR_TIME,
+ * ERR_OVERLOAD, ERR_NOSPACE, ERR_NOT_READY, ERR_SHUTDOWN, ERR_IO: refused, nothing was kept. */
+int store_put_start(struct store *s, struct store_put *put);
+
+/* Returns: OK: cb comes; ERR_NOT_FOUND, ERR_CORRUPT, ERR_INVAL, ERR_OVERLOAD, ERR_NOMEM,
+ * ERR_NOT_READY, ERR_SHUTDOWN, ERR_IO: refused. */
+int store_get_start(struct store *s, struct store_get *get);
+
+/* Returns: OK: cb comes; ERR_INVAL, ERR_OVERLOAD, ERR_NOT_READY, ERR_SHUTDOWN, ERR_IO: refused. */
+int store_delete_start(struct store *s, struct store_delete *del);
+
+void store_stats_get(const struct store *s, struct store_stats *ret);
+
+/* Takes nothing new, finishes what is under way, flushes the index, closes the files; then cb.  The
+ * disk and the kv stay the caller's. */
+void store_close_start(struct store *s, void (*cb)(void *arg, int err), void *arg);
+
+/* After the callback of store_close_start(); or at any moment once neither env nor disk nor kv will
+ * call back any more (a crash in a simulation): what was under way is forgotten without callbacks. */
+void store_free(struct store *s);
+
+/* ---- for tests ---- */
+/* Starts an index flush, or a round of reclamation whatever the thresholds say. */
+void store_flush_now(struct store *s);
+void store_reclaim_now(struct store *s);
+/* No put, delete, flush, preparation or reclamation is under way. */
+bool store_is_idle(const struct store *s);
+/* Where a shard's frame lies.  OK; ERR_NOT_FOUND. */
+int store_locate(struct store *s, struct id128 blob_id, uint16_t shard_index, uint32_t *ret_extent,
+                 uint64_t *ret_offset, uint64_t *ret_bytes);
+/* Invariants of the whole store against its index; a CHECK fails otherwise.  Only while idle. */
+void store_check(struct store *s);

@@ -18,5 +18,8 @@ extern _Thread_local void (*check_hook)(const char *cond, const char *file, int 
     ((type *)(void *)((char *)(1 ? (ptr) : &((type *)0)->member) - offsetof(type, member)))
 
 #define ARRAY_COUNT(a) (sizeof(a) / sizeof((a)[0]))
+/* <sys/param.h>, which uv.h includes, has its own. */
+#undef MIN
+#undef MAX
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))

@@ -5,8 +5,8 @@
  * len(B).  S3 sends each as big-endian bytes in base64. */
 #include "common/base/slice.h"
 
-uint32_t crc32_ieee(uint32_t crc, struct slice s);
-uint32_t crc32_ieee_combine(uint32_t crc_a, uint32_t crc_b, uint64_t len_b);
+uint32_t crc32_gzip(uint32_t crc, struct slice s);
+uint32_t crc32_gzip_combine(uint32_t crc_a, uint32_t crc_b, uint64_t len_b);
 
 /* Carry-less multiplication where the CPU has it, else tables (slicing by 8). */
 uint64_t crc64nvme(uint64_t crc, struct slice s);

@@ -18,6 +18,8 @@ enum kv_mode { KV_LOG, KV_STATE };
 
 enum kv_family { KV_INDEX, KV_BODY, KV_FAMILY_COUNT }; /* KV_BODY: large values kept out of the LSM */
 
+#define KV_KEY_BYTES_MAX 4096 /* longer keys make a batch ERR_INVAL */
+
 struct kv;
 struct kv_batch;
 struct kv_snapshot;
@@ -41,8 +43,11 @@ struct kv_flush_req {
 struct kv_ops {
     /* Appends the value to *ret.  OK; ERR_NOT_FOUND; ERR_CORRUPT; ERR_IO. */
     int (*get)(struct kv *, const struct kv_snapshot *, enum kv_family, struct slice key, struct buf *ret);
-    int (*write)(struct kv *, struct kv_batch **batch); /* volatile write; takes and frees the batch */
-    int (*write_start)(struct kv *, struct kv_write_req *); /* OK: one cb later; else refused */
+    /* Volatile write; takes and frees the batch in any case. */
+    int (*write)(struct kv *, struct kv_batch **batch);
+    /* OK: one cb later, the batch is taken; else refused and the batch stays the caller's: ERR_IO (the
+     * store has failed), ERR_LIMIT (queue full), ERR_UNIMPLEMENTED (KV_STATE), the batch's own error. */
+    int (*write_start)(struct kv *, struct kv_write_req *);
     int (*flush_start)(struct kv *, struct kv_flush_req *);
     const struct kv_snapshot *(*snapshot_new)(struct kv *);
     void (*snapshot_free)(struct kv *, const struct kv_snapshot *);
@@ -50,17 +55,20 @@ struct kv_ops {
     struct kv_iter *(*iter_new)(struct kv *, const struct kv_snapshot *, enum kv_family,
                                 struct slice lower, struct slice upper);
     /* Writes the range [lower, upper) of a family as of `snap` into a file (SST in the real world)
-     * and back; used by Raft snapshots.  Blocking: run on a worker thread.  ingest replaces: the
-     * caller has deleted the range in the same... see kv_replace. */
+     * to be read by replace_range; used by Raft snapshots.  The file is synced; *ret_bytes is its size,
+     * 0 when the range is empty and no file was made (an older one of that name is gone).
+     * Blocking: run on a worker thread. */
     int (*export_range)(struct kv *, const struct kv_snapshot *, enum kv_family, struct slice lower,
                         struct slice upper, const char *path, uint64_t *ret_bytes);
     /* Replaces [lower, upper) of all families by the content of the files (path per family, NULL:
      * empty) plus the puts of `extra`, atomically also across a crash, and durable on OK.
-     * Blocking: run on a worker thread while nobody else writes the range. */
+     * Blocking: run on a worker thread while nobody else writes the range.  Takes `extra` in any case
+     * (NULL: none).  Everything written before it is durable afterwards, too.  An empty upper: no bound. */
     int (*replace_range)(struct kv *, struct slice lower, struct slice upper,
                          const char *const paths[KV_FAMILY_COUNT], struct kv_batch **extra);
     uint64_t (*approximate_bytes)(struct kv *, enum kv_family, struct slice lower, struct slice upper);
-    void (*close)(struct kv *); /* waits for nothing under way; pending callbacks must be drained first */
+    /* Pending callbacks must be drained first, iterators and snapshots freed; not inside a callback. */
+    void (*close)(struct kv *);
 };
 
 struct kv {
@@ -89,8 +97,10 @@ void kv_batch_free(struct kv_batch *);
 void kv_batch_put(struct kv_batch *, enum kv_family, struct slice key, struct slice value);
 void kv_batch_put2(struct kv_batch *, enum kv_family, struct slice key, struct slice a, struct slice b);
 void kv_batch_delete(struct kv_batch *, enum kv_family, struct slice key);
+/* An empty upper: no bound. */
 void kv_batch_delete_range(struct kv_batch *, enum kv_family, struct slice lower, struct slice upper);
-int kv_batch_error(const struct kv_batch *); /* ERR_NOMEM if any append failed: such a batch is refused by writes */
+/* OK; ERR_NOMEM, ERR_INVAL (a key too long) if any append failed: writes refuse such a batch. */
+int kv_batch_error(const struct kv_batch *);
 size_t kv_batch_bytes(const struct kv_batch *);
 size_t kv_batch_count(const struct kv_batch *);
 

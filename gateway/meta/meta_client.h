@@ -13,6 +13,7 @@
  * its leader bucket and key are asked about again. */
 #include "common/base/id.h"
 #include "common/env/env.h"
+#include "common/op/op.h"
 #include "common/rpc/rpc.h"
 #include "gateway/cache/cache.h"
 #include "proto/command.pb-c.h"
@@ -74,6 +75,7 @@ struct meta_call {
     ProtobufCMessage *request; /* borrowed until the callback; partition and epoch are filled in */
     struct payload payload;  /* referenced until fini */
     bool is_write;           /* an unknown outcome is remembered */
+    bool want_range;
     uint32_t attempt_ms;     /* 0: read_attempt_ms */
     uint64_t deadline_ns;
     void (*cb)(struct meta_call *);
@@ -83,18 +85,18 @@ struct meta_call {
     ProtobufCMessage *response;
     struct payload response_payload;
     uint32_t partition;
-    struct slice range_end;  /* of that partition, as of the answer; copied, freed by fini */
+    struct buf range_end;    /* end of the range that was asked, when want_range */
     bool maybe_applied;
     unsigned attempts;
     /* private */
     struct meta_client *mc;
-    int state, last_err;
+    bool calling;
+    int last_err, fatal_err;
+    unsigned hops, backoffs;
     struct rpc_call rpc;
     struct env_timer timer;
     struct list node;
     struct rpc_peer *target;
-    unsigned next_replica;
-    uint64_t map_version_seen;
 };
 void meta_call_start(struct meta_client *mc, struct meta_call *call);
 void meta_call_fini(struct meta_call *call);
@@ -109,26 +111,25 @@ struct meta_read {
     bool want_object, want_body;
     uint64_t deadline_ns;    /* on the env's monotonic clock */
     void (*cb)(struct meta_read *);
-    /* Results, until fini.  With err OK each record asked for has an entry; only the object has
-     * none when its bucket, or the access key, is absent.  Each was current at some moment between
-     * the start and the callback; bucket and access key at or after the moment of the object. */
+    /* Results, until fini.  With err OK each record asked for has an entry, but: an absent access
+     * key ends the read at once (look at it first), and an absent bucket has no object entry.  Each
+     * was current at some moment between the start and the callback; bucket and access key at or
+     * after the moment of the object. */
     int err;
     struct cache_entry *access_key_entry, *bucket_entry, *object_entry;
+    struct payload body;           /* the object's inline data, when wanted and kept inline */
     unsigned leader_reads, checks; /* rounds that it took */
     /* private */
     struct meta_client *mc;
-    int state;
-    uint8_t asked, fresh, ok;      /* masks over the three records */
-    bool running, object_unreachable;
-    unsigned rounds;
+    struct op op;
+    uint8_t asked, ok;         /* masks over enum meta_record: see read.c */
+    uint8_t in_check, in_call; /* masks: what the question, the call under way is about */
     uint32_t slot[3];
-    struct cache_entry *question[3];
-    struct list node, check_node;
-    struct env_timer timer;
+    struct cache_entry *entry[3];
+    struct list check_node;
     struct meta_call call;
     Cairn__ReadRequest request;
     Cairn__RecordKey record_key[2], *record_key_ptr[2];
-    uint8_t reading; /* mask of what the call reads */
 };
 void meta_read_start(struct meta_client *mc, struct meta_read *read);
 void meta_read_fini(struct meta_read *read);
@@ -153,6 +154,8 @@ struct meta_propose {
     uint32_t partition;
     struct id128 write_id;
     /* private */
+    struct meta_client *mc;
+    unsigned reroutes;
     struct meta_call call;
     Cairn__ProposeRequest request;
     uint64_t *touches;
@@ -160,17 +163,24 @@ struct meta_propose {
 void meta_propose_start(struct meta_client *mc, struct meta_propose *propose);
 void meta_propose_fini(struct meta_propose *propose);
 
-/* ---- lists ---- */
+/* ---- lists: across partitions in key order, whole or an error, never short ---- */
 
-/* Objects of a bucket in key order across partitions, up to keys_max, or an error: never short. */
+struct meta_list_state { /* private: what lists of objects and of uploads have in common */
+    struct buf at; /* first position of the bucket not yet covered */
+    ProtobufCMessage **pages;
+    size_t page_count, page_cap, entry_cap;
+};
+
 struct meta_list {
+    /* Set by the caller; slices are borrowed until the callback. */
     uint64_t bucket_id;
-    struct slice prefix, delimiter, start_after; /* borrowed until the callback */
-    struct slice skip_prefix;                    /* a common prefix that was given already */
-    uint32_t keys_max;                           /* 1..1000 */
+    struct slice prefix, delimiter;
+    struct slice start_after; /* exclusive */
+    struct slice skip_prefix; /* a common prefix that was given already: skip all below it */
+    uint32_t keys_max;        /* 1..LIST_KEYS_MAX */
     uint64_t deadline_ns;
     void (*cb)(struct meta_list *);
-    /* results, until fini */
+    /* Results, until fini. */
     int err;
     const Cairn__ListEntry **entries;
     size_t entry_count;
@@ -179,11 +189,10 @@ struct meta_list {
     struct meta_client *mc;
     struct meta_call call;
     Cairn__ListRequest request;
-    struct buf position, after, skip;
-    Cairn__ListResponse **pages;
-    size_t page_count;
-    bool started;
+    struct meta_list_state state;
+    struct buf after, skip; /* of the next request */
 };
+#define LIST_KEYS_MAX 1000
 void meta_list_start(struct meta_client *mc, struct meta_list *list);
 void meta_list_fini(struct meta_list *list);
 
@@ -197,14 +206,18 @@ struct meta_list_uploads {
     const Cairn__UploadEntry **entries;
     size_t entry_count;
     bool more;
-    struct slice next_key_marker, next_upload_id_marker; /* when more */
     /* private */
     struct meta_client *mc;
     struct meta_call call;
     Cairn__ListUploadsRequest request;
-    struct buf position, key_after, upload_after;
-    Cairn__ListUploadsResponse **pages;
-    size_t page_count;
+    struct meta_list_state state;
+    struct buf key_after, upload_after;
 };
 void meta_list_uploads_start(struct meta_client *mc, struct meta_list_uploads *list);
 void meta_list_uploads_fini(struct meta_list_uploads *list);
+
+/* The partitions that overlap a bucket, as the map has them now: for each the first key of the bucket
+ * in its range (be16 length and bytes, appended), good for routing a call to it.
+ * Returns: OK; ERR_NOT_READY (no map, or nothing overlaps); ERR_NOMEM. */
+int meta_bucket_ranges(struct meta_client *mc, uint64_t bucket_id, struct buf *ret_starts,
+                       uint32_t *ret_count);

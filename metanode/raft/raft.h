@@ -284,7 +284,7 @@ uint64_t raft_visible(const struct raft *r);
 int raft_set_visible(struct raft *r, uint64_t index);
 
 uint64_t raft_applied(const struct raft *r);
-void raft_set_applied(struct raft *r, uint64_t index); /* monotonic, at most commit */
+void raft_set_applied(struct raft *r, uint64_t index); /* monotonic, at most visible */
 
 /* The log store drops entries up to index: never above what is applied and synced here.  A peer that
  * needs them gets a snapshot.  OK; ERR_INVAL. */

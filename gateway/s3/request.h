@@ -57,6 +57,7 @@ struct s3_param {
 struct s3_request {
     enum s3_op op;
     const char *subresource;  /* of an operation that is recognised but not offered; else NULL */
+    bool subresource_harmless; /* GET of a configuration that nobody can have set, see request.c */
     struct slice method;
     struct slice raw_path;    /* of the target, as sent; what is signed */
     struct slice raw_query;   /* without '?', as sent */

@@ -99,7 +99,7 @@ static inline uint64_t frame_bytes(uint64_t data_bytes)
  * and block_count. */
 void frame_head_encode(const struct frame_head *h, uint8_t ret[FRAME_HEAD_BYTES]);
 /* Every field is checked for sense.  Returns: OK; ERR_NOT_FOUND (no frame's magic); ERR_CORRUPT;
- * ERR_VERSION.  ret is written only with OK. */
+ * ERR_VERSION.  With an error ret holds nothing of use. */
 int frame_head_decode(struct slice block, struct frame_head *ret);
 /* The head belongs to this life of this extent, at this offset, and its frame ends within it. */
 bool frame_head_fits(const struct frame_head *h, const struct extent_header *x, uint64_t offset);

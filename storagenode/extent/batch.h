@@ -1,0 +1,38 @@
+#pragma once
+/* What goes into one group commit.  Pure.
+ *
+ * Operations are taken from the head of one queue, in order, until the batch is full or the next one
+ * names a blob that is in it already: that one is decided by the index as this batch leaves it, so
+ * it has to wait for the next.  One batch is under way at a time: while it is synced, the next one
+ * gathers, so that the more callers there are, the more of them share a sync. */
+#include "storagenode/extent/format.h"
+
+#define BATCH_BLOBS_MAX 8192u /* puts and marks in one batch */
+
+struct batch {
+    uint64_t bytes_max;
+    uint32_t frames_max;
+    uint64_t bytes;  /* of the frames taken */
+    uint32_t frames; /* of shards */
+    uint32_t operations;
+    uint32_t blob_count;
+    uint32_t epoch;            /* a slot is used when it carries the batch's epoch */
+    struct batch_slot *slots;  /* open addressing, twice BATCH_BLOBS_MAX */
+};
+
+int batch_init(struct batch *b, uint64_t bytes_max, uint32_t frames_max); /* OK; ERR_NOMEM */
+void batch_fini(struct batch *b);
+void batch_begin(struct batch *b);
+
+enum batch_admission {
+    BATCH_TAKE,
+    BATCH_FULL,    /* send what there is first */
+    BATCH_CONFLICT /* a blob of it is in the batch: send what there is first */
+};
+/* A put of one frame of `bytes`.  The first put is always taken, whatever its size.  After BATCH_TAKE
+ * it counts. */
+enum batch_admission batch_admit_put(struct batch *b, struct id128 blob_id, uint64_t bytes);
+/* A delete of `count` blobs (at most MARKS_PER_REQUEST_MAX): all or none; `marks_so_far`: in the
+ * batch's frame of marks.  After BATCH_TAKE its blobs count; a blob twice in it is no conflict. */
+enum batch_admission batch_admit_delete(struct batch *b, const struct id128 *blob_ids,
+                                        uint32_t count, uint32_t marks_so_far);

@@ -1,0 +1,95 @@
+#pragma once
+/* Keys and values of a store's index (docs/formats/extent.md, "Index").  Pure.
+ *
+ *   'b' blob id                     -> blob record: where its shards are, or that it was deleted
+ *   'x' extent, offset              -> blob id, shard index: what is alive in an extent, in order
+ *   't' time of deletion, blob id   -> (empty): tombstones in the order of their expiry
+ *   'e' extent                      -> extent record
+ *   'd'                             -> disk record */
+#include "storagenode/extent/format.h"
+
+#define SHARDS_PER_BLOB_MAX 16 /* of one blob on one disk; more than one only while a PG changes */
+#define EXTENT_NONE 0u         /* of a shard whose bytes are lost for good */
+#define RECORD_KEY_BYTES_MAX 32
+#define RECORD_BYTES_MAX (24 + SHARDS_PER_BLOB_MAX * 48)
+
+struct record_key {
+    uint8_t bytes[RECORD_KEY_BYTES_MAX];
+    size_t len;
+};
+
+static inline struct slice record_key_slice(const struct record_key *k)
+{
+    return SLICE(k->bytes, k->len);
+}
+
+struct record_key record_key_blob(struct id128 blob_id);
+struct record_key record_key_live(uint32_t extent_id, uint64_t offset);
+struct record_key record_key_tombstone(uint64_t time_ms, struct id128 blob_id);
+struct record_key record_key_extent(uint32_t extent_id);
+struct record_key record_key_disk(void);
+/* false: not a key of that kind. */
+bool record_key_blob_parse(struct slice key, struct id128 *ret);
+bool record_key_live_parse(struct slice key, uint32_t *ret_extent, uint64_t *ret_offset);
+bool record_key_tombstone_parse(struct slice key, uint64_t *ret_time_ms, struct id128 *ret_blob);
+bool record_key_extent_parse(struct slice key, uint32_t *ret_extent);
+
+struct shard_record {
+    uint16_t shard_index;
+    bool damaged;          /* a read or recovery found it so: answered with ERR_CORRUPT, to be repaired */
+    uint32_t extent_id;    /* EXTENT_NONE only when damaged */
+    uint64_t generation, offset, bytes, seq;
+    uint32_t crcs_digest;
+};
+
+struct blob_record {
+    bool deleted;          /* a tombstone; no shards */
+    uint64_t seq;          /* tombstone: of the mark */
+    uint64_t time_ms;      /* tombstone: of the mark */
+    uint32_t shard_count;
+    struct shard_record shards[SHARDS_PER_BLOB_MAX];
+};
+
+/* Returns the number of bytes written. */
+size_t blob_record_encode(const struct blob_record *r, uint8_t ret[RECORD_BYTES_MAX]);
+/* Returns: OK; ERR_CORRUPT; ERR_VERSION. */
+int blob_record_decode(struct slice value, struct blob_record *ret);
+struct shard_record *blob_record_find(struct blob_record *r, uint16_t shard_index); /* NULL: none */
+void blob_record_remove(struct blob_record *r, struct shard_record *shard);
+
+/* The rules of replay: the highest seq wins, whatever the order in which frames are met.
+ * A shard is taken unless a later mark or a later frame of the same shard is known (false).  What it
+ * replaces is copied to *ret_old (extent_id EXTENT_NONE: nothing). */
+bool blob_record_take(struct blob_record *r, const struct shard_record *shard,
+                      struct shard_record *ret_old);
+/* A mark removes the shards with a lower seq (copied to ret_removed, counted in *ret_count) and
+ * leaves a tombstone unless a later shard lives.  false: nothing changed. */
+bool blob_record_mark(struct blob_record *r, uint64_t seq, uint64_t time_ms,
+                      struct shard_record ret_removed[SHARDS_PER_BLOB_MAX], uint32_t *ret_count);
+
+struct live_record {
+    struct id128 blob_id;
+    uint16_t shard_index;
+};
+#define LIVE_RECORD_BYTES 18
+void live_record_encode(const struct live_record *r, uint8_t ret[LIVE_RECORD_BYTES]);
+int live_record_decode(struct slice value, struct live_record *ret); /* OK; ERR_CORRUPT */
+
+/* The index knows of all frames of this life of the extent below `indexed_end`. */
+struct extent_record {
+    uint64_t generation, salt, indexed_end, last_seq;
+    bool used;             /* false: prepared, holds no frame */
+    bool sealed;           /* no frame was or will be written behind indexed_end */
+    bool broken;           /* quarantined: neither read nor written nor used again */
+};
+#define EXTENT_RECORD_BYTES 34
+void extent_record_encode(const struct extent_record *r, uint8_t ret[EXTENT_RECORD_BYTES]);
+int extent_record_decode(struct slice value, struct extent_record *ret); /* OK; ERR_CORRUPT; ERR_VERSION */
+
+struct disk_record {
+    struct id128 disk_id;
+    uint64_t extent_bytes;
+};
+#define DISK_RECORD_BYTES 25
+void disk_record_encode(const struct disk_record *r, uint8_t ret[DISK_RECORD_BYTES]);
+int disk_record_decode(struct slice value, struct disk_record *ret); /* OK; ERR_CORRUPT; ERR_VERSION */

@@ -10,12 +10,10 @@
 #include "common/base/check.h"
 #include "common/base/cursor.h"
 #include "common/base/err.h"
-#include "common/base/hash.h"
+#include "common/env/kv_file.h"
 #include "common/env/kv_tree.h"
 
 #include <stdlib.h>
-
-#define FILE_MAGIC 0x43414b56u /* "CAKV" */
 
 struct kv_snapshot {
     struct kv_node *root[KV_FAMILY_COUNT];
@@ -429,7 +427,7 @@ static void on_flush_timer(struct env_timer *t)
     }
 }
 
-/* ---- files: be32 magic, then (be32 key length, be32 value length, key, value)..., be32 CRC ---- */
+/* ---- files ---- */
 static int mem_export_range(struct kv *kv, const struct kv_snapshot *snap, enum kv_family family,
                             struct slice lower, struct slice upper, const char *path,
                             uint64_t *ret_bytes)
@@ -441,51 +439,48 @@ static int mem_export_range(struct kv *kv, const struct kv_snapshot *snap, enum 
     if (!it)
         return ERR_NOMEM;
     struct buf out = {0};
-    for (; iter_valid(it); iter_next(it)) {
-        if (out.len == 0)
-            buf_be32(&out, FILE_MAGIC);
-        buf_be32(&out, (uint32_t)iter_key(it).len);
-        buf_be32(&out, (uint32_t)iter_value(it).len);
-        buf_slice(&out, iter_key(it));
-        buf_slice(&out, iter_value(it));
-    }
+    struct kv_file_writer w;
+    int err = OK;
+    kv_file_begin(&w, &out);
+    for (; err == OK && iter_valid(it); iter_next(it))
+        err = kv_file_add(&w, iter_key(it), iter_value(it));
     iter_free(it);
-    if (out.len)
-        buf_be32(&out, crc32c(0, buf_view(&out)));
+    bool empty = w.count == 0;
+    int end_err = kv_file_end(&w);
+    err = err != OK ? err : end_err;
     kv_mem_file_remove(m->config.files, path);
-    int err = out.failed ? ERR_NOMEM : OK;
-    if (err == OK && out.len)
+    if (err == OK && !empty)
         err = kv_mem_file_append(m->config.files, path, buf_view(&out));
     if (err == OK)
-        *ret_bytes = out.len;
+        *ret_bytes = empty ? 0 : out.len;
     buf_fini(&out);
     return err;
 }
 
-/* Checks the whole file before anything is changed: it came over a network. */
+static int read_slice(void *arg, void *to, size_t len, size_t *ret_len)
+{
+    struct cursor *c = arg;
+    struct slice s = cursor_bytes(c, MIN(len, cursor_left(c)));
+    if (s.len)
+        memcpy(to, s.ptr, s.len);
+    *ret_len = s.len;
+    return OK;
+}
+
+/* Checks the whole file before anything is changed. */
 static int file_load(const struct kv_mem *m, const char *path, enum kv_family family,
                      struct slice lower, struct slice upper, struct kv_batch *into)
 {
-    struct slice file;
+    struct slice file, key, value;
     int err = kv_mem_file_view(m->config.files, path, &file);
     if (err != OK)
         return err;
-    if (file.len < 8)
-        return ERR_CORRUPT;
-    struct cursor tail = cursor_of(SLICE(file.ptr + file.len - 4, 4));
-    if (cursor_be32(&tail) != crc32c(0, SLICE(file.ptr, file.len - 4)))
-        return ERR_CORRUPT;
-    struct cursor c = cursor_of(SLICE(file.ptr, file.len - 4));
-    if (cursor_be32(&c) != FILE_MAGIC)
-        return ERR_CORRUPT;
-    while (cursor_left(&c) > 0) {
-        uint32_t key_len = cursor_be32(&c), value_len = cursor_be32(&c);
-        struct slice key = cursor_bytes(&c, key_len), value = cursor_bytes(&c, value_len);
-        if (c.failed || slice_cmp(key, lower) < 0 || (upper.len && slice_cmp(key, upper) >= 0))
-            return ERR_CORRUPT;
+    struct cursor c = cursor_of(file);
+    struct kv_file_reader r = {.read = read_slice, .arg = &c, .lower = lower, .upper = upper};
+    while ((err = kv_file_next(&r, &key, &value)) == OK)
         kv_batch_put(into, family, key, value);
-    }
-    return kv_batch_error(into);
+    kv_file_reader_fini(&r);
+    return err == ERR_END ? kv_batch_error(into) : err;
 }
 
 static int mem_replace_range(struct kv *kv, struct slice lower, struct slice upper,

@@ -4,14 +4,12 @@
  * KV_LOG: the write-ahead log is on; write_start queues to one writer thread, which merges all that
  * is queued into one RocksDB write with one fsync.  write() goes to the WAL unsynced: it survives the
  * process, not the machine.  KV_STATE: no WAL; what flush_start completed for survives, all families
- * together.  Completions come on the loop that the store was opened on.
+ * together.  Completions come on the loop of the env (one made by env_uv_init).
  *
  * Any I/O error, a failed fsync above all, makes the store refuse every later change with ERR_IO:
- * the owner stops the process.  kv->ops->close() joins the threads and leaves one handle to be closed
- * by the loop: run it once more before uv_loop_close(). */
+ * the owner stops the process.  While replace_range runs, readers of its range without a snapshot may
+ * see the old content, the new, or one family of each; a store opened after a crash never does. */
 #include "common/env/kv.h"
-
-struct uv_loop_s;
 
 struct kv_rocksdb_config {
     enum kv_mode mode;
@@ -29,7 +27,7 @@ struct kv_rocksdb_config {
 /* Blocking: recovery may replay up to the WAL's bound.
  * Returns: OK; ERR_CORRUPT (damage other than a torn tail); ERR_IO; ERR_NOSPACE; ERR_INVAL; ERR_NOMEM.
  * `ret_text` (may be NULL) receives one line for the operator.  Owns: *ret until ops->close(). */
-int kv_rocksdb_open(struct uv_loop_s *loop, const struct kv_rocksdb_config *config, struct kv **ret,
+int kv_rocksdb_open(struct env *env, const struct kv_rocksdb_config *config, struct kv **ret,
                     struct buf *ret_text);
 
 struct kv_rocksdb_stats {

@@ -36,14 +36,16 @@ struct raft_log;
 struct raft_logstore_options {
     size_t cache_bytes_max; /* recent entries of all groups kept in memory [64 MiB]; entries whose
                                write is under way come on top, bounded by the core's options */
-    void (*failed)(void *ctx, int err); /* once, at the first failed write; before the writes' callbacks */
+    void (*failed)(void *ctx, int err); /* once, at the first failure, before the writes' callbacks;
+                                           may be called inside a start */
     void *ctx;
 };
 
 /* Borrows kv and env.  OK; ERR_NOMEM. */
 int raft_logstore_new(struct kv *kv, struct env *env, const struct raft_logstore_options *o,
                       struct raft_logstore **ret);
-/* All logs are closed and no write is under way: see raft_logstore_idle. */
+/* All logs are closed; nothing is under way in the kv (raft_logstore_idle), or it has forgotten it (a
+ * simulated crash). */
 void raft_logstore_free(struct raft_logstore *s);
 bool raft_logstore_idle(const struct raft_logstore *s);
 /* Submits what has gathered now instead of on the next turn. */
@@ -64,7 +66,7 @@ struct raft_log_state {
 int raft_log_open(struct raft_logstore *s, uint32_t group,
                   int (*entry)(void *ctx, const struct raft_log_entry *e), void *ctx,
                   struct raft_log **ret);
-/* No write of this log is under way. */
+/* Writes of this log that are under way get no callback any more; they may still reach the disk. */
 void raft_log_close(struct raft_log *l);
 void raft_log_state(const struct raft_log *l, struct raft_log_state *ret);
 /* The snapshot header blob stored with the compaction point (configuration, witness set, entry
@@ -76,15 +78,17 @@ struct raft_log_write {
     void (*cb)(struct raft_log_write *);
     int err;
     uint64_t seq, last_index, last_term; /* copied from the raft_write, for RAFT_EV_SYNCED */
-    struct raft_log *log;
-    size_t seal; /* for the implementation */
+    struct raft_log *log; /* for the implementation */
     struct list node;
 };
 
 /* Carries out the core's write.  `entries`: write->entry_count sealed entries with consecutive indexes
- * from write->first_index; referenced, not taken.  `header`: for a reset, the header blob to store.
+ * from write->first_index; referenced, not taken; their data has an owner, not much larger than the
+ * data, since the cache keeps it.  `header`: for a reset, the header blob to store.
  * The new state can be read back at once; the callback says that it is durable.
- * OK; ERR_NOMEM; ERR_INVAL (does not fit the log); ERR_IO (the store has failed): no callback. */
+ * A reset before raft_new() (applied index above the log's end) has seq 0.
+ * OK; ERR_INVAL (does not fit the log; nothing happened); ERR_NOMEM, ERR_IO: no callback, and the
+ * store has failed, since the core has moved on already. */
 int raft_log_write_start(struct raft_log *l, const struct raft_write *write,
                          const struct raft_log_entry *entries, struct slice header,
                          struct raft_log_write *w);

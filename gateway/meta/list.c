@@ -128,6 +128,8 @@ static void list_page_start(struct meta_list *l)
 static int list_take_page(struct meta_list *l, Cairn__ListResponse *page, ProtobufCMessage **owner)
 {
     size_t count = page->n_entries, left = l->keys_max - l->entry_count;
+    if (l->after.failed || l->skip.failed || l->state.at.failed)
+        return ERR_NOMEM; /* what was asked was not what was meant */
     if (count > (left ? left : 1))
         return ERR_PROTO;
     if (left == 0 && (count > 0 || page->more)) {
@@ -185,7 +187,7 @@ void meta_list_start(struct meta_client *mc, struct meta_list *l)
     struct slice after = slice_cmp(l->skip_prefix, l->start_after) > 0 ? l->skip_prefix : l->start_after;
     buf_slice(&l->after, l->start_after);
     buf_slice(&l->skip, l->skip_prefix);
-    /* Without memory the first call goes to the start of the bucket, and fails at its page. */
+    /* Out of memory here is found when the first page comes. */
     state_init(&l->state, l->prefix, after);
     list_page_start(l);
 }
@@ -238,6 +240,8 @@ static int uploads_take_page(struct meta_list_uploads *l, Cairn__ListUploadsResp
                              ProtobufCMessage **owner)
 {
     size_t count = page->n_entries, left = l->uploads_max - l->entry_count;
+    if (l->key_after.failed || l->upload_after.failed || l->state.at.failed)
+        return ERR_NOMEM;
     if (count > (left ? left : 1))
         return ERR_PROTO;
     bool repeated = count && is_repeated_prefix(l, page->entries[0]);

@@ -1,0 +1,110 @@
+#pragma once
+/* Blobs: segments of objects as they lie on storage nodes, written to and read from the members of a
+ * placement group (scheme rep-3: every member holds a copy).
+ *
+ * A write picks a group, sends all copies in parallel and has succeeded when the blob is durable in
+ * two zones; the third copy goes on without it.  A group that cannot reach this is left for another.
+ * A read goes to one member, own zone first, verifies every 64 KiB block's CRC32C, and turns to
+ * another member when one fails, is damaged, or is slow.  One `struct blob_client` per loop; no libuv.
+ * A start leads to exactly one callback, later, never inside the start. */
+#include "common/base/err.h"
+#include "common/base/id.h"
+#include "common/env/env.h"
+#include "common/rpc/rpc.h"
+#include "gateway/blob/budget.h"
+#include "proto/storage.pb-c.h"
+
+struct blob_client;
+struct blob_body;
+struct meta_client;
+
+#define BLOB_BLOCK_BYTES 65536u
+#define BLOB_BYTES_MAX (16u << 20)
+#define BLOB_BLOCKS_MAX (BLOB_BYTES_MAX / BLOB_BLOCK_BYTES)
+
+struct blob_config {
+    const char *zone;           /* the own: read from there first.  Copied; NULL: none */
+    uint32_t write_attempt_ms;  /* 0: 5000; then another group is tried */
+    uint32_t straggler_ms;      /* 0: 3000; how long a copy may lag behind the two that count */
+    uint32_t read_attempt_ms;   /* 0: 3000 */
+    uint32_t hedge_min_ms;      /* 0: 5 */
+    uint32_t hedge_max_ms;      /* 0: 1000 */
+};
+
+struct blob_stats {
+    uint64_t writes, write_retries, write_failures, stragglers_dropped;
+    uint64_t reads, read_failovers, read_hedges, read_corrupt, read_failures;
+    uint64_t bytes_written, bytes_read, discards;
+};
+
+/* mc: for the map of nodes and groups; outlives it. */
+int blob_client_new(struct env *env, struct rpc *rpc, struct meta_client *mc,
+                    const struct blob_config *config, struct blob_client **ret);
+void blob_client_stop(struct blob_client *bc); /* everything under way ends soon */
+bool blob_client_idle(const struct blob_client *bc);
+void blob_client_free(struct blob_client *bc); /* stopped and idle */
+const struct blob_stats *blob_client_stats(const struct blob_client *bc);
+
+/* ---- a segment being filled ---- */
+
+/* Bytes of one segment, with the CRC of each block computed as they come in. */
+struct blob_segment {
+    struct rcbuf *buf;   /* cap: the most it takes */
+    struct budget *budget; /* referenced; took buf->cap */
+    uint32_t crc[BLOB_BLOCKS_MAX];
+};
+/* Returns: OK; ERR_LIMIT (the budget: wait and try again); ERR_NOMEM. */
+int blob_segment_init(struct blob_segment *s, struct budget *budget, size_t cap);
+/* Takes what fits.  Returns: how many bytes that was. */
+size_t blob_segment_append(struct blob_segment *s, struct slice bytes);
+static inline bool blob_segment_full(const struct blob_segment *s)
+{
+    return s->buf->len == s->buf->cap;
+}
+uint32_t blob_segment_crc(const struct blob_segment *s); /* of the whole */
+void blob_segment_fini(struct blob_segment *s); /* zeroed, or taken by a write, is fine */
+
+/* ---- writing ---- */
+
+struct blob_write {
+    struct blob_segment *segment; /* emptied by the start: the write owns buffer and budget */
+    Cairn__ShardOwner *owner;     /* borrowed until the callback */
+    uint64_t deadline_ns;
+    void (*cb)(struct blob_write *);
+    /* results */
+    int err;
+    uint32_t pg;
+    struct id128 blob_id;
+    uint64_t bytes;
+    uint32_t crc32c;
+    /* private */
+    struct blob_client *bc;
+    struct blob_body *body; /* between attempts */
+    struct env_timer timer;
+};
+void blob_write_start(struct blob_client *bc, struct blob_write *w);
+
+/* Deletes a blob that no record will ever name (its PUT failed for certain).  Best effort. */
+void blob_discard(struct blob_client *bc, uint32_t pg, struct id128 blob_id);
+
+/* ---- reading ---- */
+
+struct blob_get;
+struct blob_read {
+    uint32_t pg;
+    struct id128 blob_id;
+    uint64_t blob_bytes;    /* size of the whole blob, as the record has it */
+    uint64_t offset, bytes; /* within the blob; bytes > 0 */
+    uint64_t deadline_ns;
+    void (*cb)(struct blob_read *);
+    /* results */
+    int err;
+    struct payload data; /* exactly the range asked for; the caller's to unref */
+    /* private */
+    struct blob_client *bc;
+    struct blob_get *get;
+    struct env_timer timer;
+};
+void blob_read_start(struct blob_client *bc, struct blob_read *r);
+/* The callback comes soon, with ERR_CANCELED if nothing else. */
+void blob_read_cancel(struct blob_read *r);

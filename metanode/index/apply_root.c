@@ -1,0 +1,269 @@
+/* The root's commands: the cluster's record, nodes and placement groups, users and keys, buckets.
+ *
+ * Deleting a bucket.  The gateway commits BeginDeleteBucket here (ACTIVE v -> DELETING v+1), then
+ * FenceBucket(sealed, v+1) in every partition that overlaps the bucket, each of which says whether
+ * it is empty, then FinishDeleteBucket(v+1) if all were, else AbortDeleteBucket(v+1) (-> ACTIVE v+2).
+ *
+ * Why it is safe, whoever crashes, repeats or overtakes:
+ *  (a) Proposals carry a settings version that someone read here.  A version above v+1 can be read
+ *      only after an Abort at v+1 has been applied.
+ *  (b) So until that Abort, a partition that applied the fence (v+1, sealed) refuses every proposal
+ *      for the bucket: those of less than v+1 as outdated, those of v+1 as sealed.  What it found
+ *      empty stays empty.  Aborts and completes of uploads are proposals like any other.
+ *  (c) Finish(v+1) is applied only while the record is DELETING at v+1: no Abort at v+1 has been
+ *      applied, and none will be, for it needs that same state.  With (b), every partition that was
+ *      found empty after its fence is empty now, and for ever: nothing lifts the seal, and the id is
+ *      never used again.  A deletion therefore never loses an object.
+ *  - Two deleters get the same version from Begin.  If one aborts, the other's Finish finds another
+ *    version and is refused (ERR_CONFLICT), whatever its fences said; if one finishes, the other's
+ *    Begin, Finish or Abort finds no record (ERR_NO_BUCKET).
+ *  - Abort, then Begin again: DELETING at v+3.  A delayed Finish or Abort of v+1 is refused.  The
+ *    fences of v+1 do not count for v+3: they must be committed again, and are newer.
+ *  - A fence (v+1, sealed) that arrives after the Abort seals nothing that matters: writers who read
+ *    the record now assume v+2, which passes; older ones learn ERR_SETTINGS or ERR_SEALED and read
+ *    again.  One that arrives after a fence of v+3 is refused by the partition.
+ *  - Delete, then the same name created again: another id; what names the old id finds no record,
+ *    and old fences lie under the old id.  Fence rows of dead buckets stay (30 bytes each a
+ *    partition): they are what refuses a writer that still holds the dead bucket's record.
+ *  - A deleter crashes: the bucket stays DELETING and sealed, which loses nothing, until anyone
+ *    deletes it again (Begin gives the same version) or aborts (state_since_ms says since when). */
+#include "metanode/index/state.h"
+
+#include "common/base/check.h"
+
+static int root_get(struct apply *a, enum index_table table, struct slice id,
+                    const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret)
+{
+    struct key key;
+    *ret = NULL;
+    key_table(&key, a->index->partition, table, id);
+    int err = apply_get_message(a, &key, type, ret);
+    return err == ERR_NOT_FOUND ? OK : err;
+}
+
+static int root_put(struct apply *a, enum index_table table, struct slice id,
+                    const ProtobufCMessage *message)
+{
+    struct key key;
+    key_table(&key, a->index->partition, table, id);
+    return apply_put_message(a, &key, message);
+}
+
+static int root_put_be32(struct apply *a, enum index_table table, uint32_t id,
+                         const ProtobufCMessage *message)
+{
+    struct key key;
+    key_start(&key, a->index->partition, table);
+    key_be32(&key, id);
+    return apply_put_message(a, &key, message);
+}
+
+/* ---- cluster ---- */
+
+static int put_nodes(struct apply *a, Cairn__NodeRecord *const *nodes, size_t n_nodes,
+                     Cairn__PlacementGroup *const *pgs, size_t n_pgs)
+{
+    int err = OK;
+    for (size_t i = 0; !err && i < n_nodes; i++)
+        err = root_put(a, TABLE_NODE, string_of(nodes[i]->node_id), &nodes[i]->base);
+    for (size_t i = 0; !err && i < n_pgs; i++)
+        err = root_put_be32(a, TABLE_PG, pgs[i]->id, &pgs[i]->base);
+    return err;
+}
+
+static int apply_bootstrap(struct apply *a, const Cairn__Bootstrap *op)
+{
+    ProtobufCMessage *existing;
+    int err = root_get(a, TABLE_CLUSTER, SLICE_EMPTY, &cairn__cluster_record__descriptor, &existing);
+    if (err || existing)
+        return err ? err : apply_decide(a, ERR_EXISTS);
+    Cairn__ClusterRecord cluster = CAIRN__CLUSTER_RECORD__INIT;
+    cluster.cluster_id = op->cluster_id;
+    cluster.created_ms = a->h.time_ms;
+    op->root_user->created_ms = a->h.time_ms;
+    op->root_key->created_ms = a->h.time_ms;
+    err = root_put(a, TABLE_CLUSTER, SLICE_EMPTY, &cluster.base);
+    if (!err)
+        err = put_nodes(a, op->nodes, op->n_nodes, op->pgs, op->n_pgs);
+    for (size_t i = 0; !err && i < op->n_partitions; i++)
+        err = root_put_be32(a, TABLE_PARTITION, op->partitions[i]->id, &op->partitions[i]->base);
+    if (!err)
+        err = root_put(a, TABLE_USER, string_of(op->root_user->user_id), &op->root_user->base);
+    if (!err)
+        err = root_put(a, TABLE_ACCESS_KEY, string_of(op->root_key->access_key_id),
+                       &op->root_key->base);
+    return err;
+}
+
+/* ---- users and keys ---- */
+
+static int apply_put_user(struct apply *a, const Cairn__PutUser *op)
+{
+    ProtobufCMessage *old;
+    struct slice id = string_of(op->user->user_id);
+    int err = root_get(a, TABLE_USER, id, &cairn__user_record__descriptor, &old);
+    if (err)
+        return err;
+    a->out.existed = old != NULL;
+    op->user->created_ms =
+        old ? ((Cairn__UserRecord *)(void *)old)->created_ms : a->h.time_ms;
+    return root_put(a, TABLE_USER, id, &op->user->base);
+}
+
+static int apply_put_access_key(struct apply *a, const Cairn__PutAccessKey *op)
+{
+    ProtobufCMessage *old, *user;
+    struct slice id = string_of(op->key->access_key_id);
+    int err = root_get(a, TABLE_USER, string_of(op->key->user_id), &cairn__user_record__descriptor,
+                       &user);
+    if (!err)
+        err = root_get(a, TABLE_ACCESS_KEY, id, &cairn__access_key_record__descriptor, &old);
+    if (err || !user)
+        return err ? err : apply_decide(a, ERR_NOT_FOUND);
+    a->out.existed = old != NULL;
+    op->key->created_ms =
+        old ? ((Cairn__AccessKeyRecord *)(void *)old)->created_ms : a->h.time_ms;
+    return root_put(a, TABLE_ACCESS_KEY, id, &op->key->base);
+}
+
+static int apply_delete_access_key(struct apply *a, const Cairn__DeleteAccessKey *op)
+{
+    struct key key;
+    struct slice ignored;
+    key_table(&key, a->index->partition, TABLE_ACCESS_KEY, string_of(op->access_key_id));
+    int err = apply_get(a, &key, &ignored);
+    if (err && err != ERR_NOT_FOUND)
+        return err;
+    a->out.existed = err == OK;
+    apply_delete(a, &key);
+    return OK;
+}
+
+/* ---- buckets ---- */
+
+/* Counting up from the top bit: ids spread evenly over any even division into ranges, from the
+ * first one on.  Zero is never given. */
+static uint64_t bit_reverse(uint64_t v)
+{
+    uint64_t r = 0;
+    for (int i = 0; i < 64; i++)
+        r |= (v >> i & 1) << (63 - i);
+    return r;
+}
+
+static int apply_create_bucket(struct apply *a, const Cairn__CreateBucket *op)
+{
+    ProtobufCMessage *message;
+    struct slice name = string_of(op->bucket->name);
+    int err = root_get(a, TABLE_BUCKET, name, &cairn__bucket_record__descriptor, &message);
+    if (err)
+        return err;
+    const Cairn__BucketRecord *old = (const Cairn__BucketRecord *)(void *)message;
+    if (old) {
+        a->out.existed = true;
+        a->out.bucket_id = old->id;
+        a->out.settings_version = old->settings_version;
+        return apply_decide(a, old->state == CAIRN__BUCKET_STATE__BUCKET_ACTIVE ? ERR_EXISTS
+                                                                                : ERR_CONFLICT);
+    }
+    a->h.bucket_counter++;
+    CHECK(a->h.bucket_counter != 0);
+    op->bucket->id = bit_reverse(a->h.bucket_counter);
+    op->bucket->created_ms = a->h.time_ms;
+    op->bucket->state_since_ms = a->h.time_ms;
+    op->bucket->settings_version = 1;
+    op->bucket->state = CAIRN__BUCKET_STATE__BUCKET_ACTIVE;
+    a->out.bucket_id = op->bucket->id;
+    a->out.settings_version = op->bucket->settings_version;
+    return root_put(a, TABLE_BUCKET, name, &op->bucket->base);
+}
+
+/* The record of that name and id; out.err = ERR_NO_BUCKET and *ret NULL when there is none. */
+static int bucket_get(struct apply *a, const char *name, uint64_t id, Cairn__BucketRecord **ret)
+{
+    ProtobufCMessage *message;
+    *ret = NULL;
+    int err = root_get(a, TABLE_BUCKET, string_of(name), &cairn__bucket_record__descriptor,
+                       &message);
+    if (err)
+        return err;
+    Cairn__BucketRecord *bucket = (Cairn__BucketRecord *)(void *)message;
+    if (!bucket || bucket->id != id)
+        return apply_decide(a, ERR_NO_BUCKET);
+    a->out.bucket_id = bucket->id;
+    a->out.settings_version = bucket->settings_version;
+    *ret = bucket;
+    return OK;
+}
+
+static int bucket_set_state(struct apply *a, Cairn__BucketRecord *bucket, Cairn__BucketState state)
+{
+    bucket->state = state;
+    bucket->state_since_ms = a->h.time_ms;
+    bucket->settings_version++;
+    a->out.settings_version = bucket->settings_version;
+    return root_put(a, TABLE_BUCKET, string_of(bucket->name), &bucket->base);
+}
+
+static int apply_begin_delete(struct apply *a, const Cairn__BeginDeleteBucket *op)
+{
+    Cairn__BucketRecord *bucket;
+    int err = bucket_get(a, op->name, op->id, &bucket);
+    if (err || !bucket)
+        return err;
+    if (bucket->state == CAIRN__BUCKET_STATE__BUCKET_DELETING) {
+        a->out.existed = true; /* another deleter began; both may go on */
+        return OK;
+    }
+    return bucket_set_state(a, bucket, CAIRN__BUCKET_STATE__BUCKET_DELETING);
+}
+
+static int apply_finish_delete(struct apply *a, const Cairn__FinishDeleteBucket *op)
+{
+    Cairn__BucketRecord *bucket;
+    int err = bucket_get(a, op->name, op->id, &bucket);
+    if (err || !bucket)
+        return err;
+    if (bucket->state != CAIRN__BUCKET_STATE__BUCKET_DELETING ||
+        bucket->settings_version != op->settings_version)
+        return apply_decide(a, ERR_CONFLICT);
+    struct key key;
+    key_table(&key, a->index->partition, TABLE_BUCKET, string_of(op->name));
+    apply_delete(a, &key);
+    return OK;
+}
+
+static int apply_abort_delete(struct apply *a, const Cairn__AbortDeleteBucket *op)
+{
+    Cairn__BucketRecord *bucket;
+    int err = bucket_get(a, op->name, op->id, &bucket);
+    if (err || !bucket)
+        return err;
+    if (bucket->state != CAIRN__BUCKET_STATE__BUCKET_DELETING ||
+        bucket->settings_version != op->settings_version)
+        return apply_decide(a, ERR_CONFLICT);
+    return bucket_set_state(a, bucket, CAIRN__BUCKET_STATE__BUCKET_ACTIVE);
+}
+
+int apply_root(struct apply *a)
+{
+    const Cairn__Command *cmd = a->cmd;
+    switch (cmd->op_case) {
+    case CAIRN__COMMAND__OP_BOOTSTRAP: return apply_bootstrap(a, cmd->bootstrap);
+    case CAIRN__COMMAND__OP_CREATE_BUCKET: return apply_create_bucket(a, cmd->create_bucket);
+    case CAIRN__COMMAND__OP_BEGIN_DELETE_BUCKET:
+        return apply_begin_delete(a, cmd->begin_delete_bucket);
+    case CAIRN__COMMAND__OP_FINISH_DELETE_BUCKET:
+        return apply_finish_delete(a, cmd->finish_delete_bucket);
+    case CAIRN__COMMAND__OP_ABORT_DELETE_BUCKET:
+        return apply_abort_delete(a, cmd->abort_delete_bucket);
+    case CAIRN__COMMAND__OP_PUT_USER: return apply_put_user(a, cmd->put_user);
+    case CAIRN__COMMAND__OP_PUT_ACCESS_KEY: return apply_put_access_key(a, cmd->put_access_key);
+    case CAIRN__COMMAND__OP_DELETE_ACCESS_KEY:
+        return apply_delete_access_key(a, cmd->delete_access_key);
+    case CAIRN__COMMAND__OP_UPDATE_NODES:
+        return put_nodes(a, cmd->update_nodes->nodes, cmd->update_nodes->n_nodes,
+                         cmd->update_nodes->pgs, cmd->update_nodes->n_pgs);
+    default: return apply_decide(a, ERR_REFUSED); /* command_validate() let nothing else through */
+    }
+}

@@ -1,0 +1,153 @@
+#pragma once
+/* Inside the index: the state of a partition, and one entry on its way through apply.
+ *
+ * Every function that returns int and takes a `struct apply` returns OK or a failure of this replica
+ * (memory, store): then the entry was not applied.  What the rules decide goes into apply.out.err;
+ * when that is not OK, whatever the function put into the batch is thrown away. */
+#include "common/base/err.h"
+#include "metanode/index/arena.h"
+#include "metanode/index/index.h"
+#include "metanode/index/keys.h"
+#include "proto/index.pb-c.h"
+
+/* What changes with every entry: one row of a fixed size, in the batch of the entry's effects. */
+struct header {
+    uint64_t applied, term, epoch;
+    uint64_t time_ms;           /* the highest entry time */
+    uint64_t deletion_next;     /* id of the next item queued; ids are never used again */
+    uint64_t deletion_count;
+    uint64_t outcome_count;
+    uint64_t outcome_oldest_ms; /* no row of the outcome table is older: where pruning looks first */
+    uint64_t bucket_counter;    /* root: the last bucket created was this one */
+};
+enum { HEADER_BYTES = 4 + 2 + 2 + 9 * 8 + 4 };
+_Static_assert(HEADER_BYTES == 84, "docs/formats/index.md");
+_Static_assert(sizeof(struct header) == 9 * 8, "every field is packed");
+
+struct index {
+    struct kv *kv;
+    uint32_t partition;
+    struct header h;
+    struct index_settings settings;
+    struct buf start, end;
+    struct arena arena;   /* of the entry that is being applied */
+    struct buf scratch;   /* values read and packed */
+};
+
+struct apply {
+    struct index *index;
+    struct arena *arena;
+    uint64_t entry_index;
+    struct header h;            /* becomes the index's when the batch is written */
+    const Cairn__Command *cmd;  /* NULL: malformed */
+    struct slice body;
+    struct kv_batch *batch;
+    Cairn__Outcome out;
+    struct slice replay;        /* a recorded outcome, as packed; empty: none */
+    bool record;                /* the outcome goes into the table */
+};
+
+/* ---- state.c ---- */
+void header_pack(const struct header *h, uint8_t ret[HEADER_BYTES]);
+int header_unpack(struct slice value, struct header *ret); /* OK; ERR_CORRUPT; ERR_VERSION */
+
+/* ---- check.c ---- */
+/* What can be said of a command by itself: OK or ERR_REFUSED, or ERR_NOMEM. */
+int command_validate(const Cairn__Command *cmd, size_t body_bytes, bool root, struct arena *arena);
+/* issued_ms against time_ms: OK; ERR_TOO_OLD; ERR_TIME. */
+int command_window_check(const Cairn__Command *cmd, const struct index_settings *settings);
+/* Epoch and range: OK; ERR_EPOCH. */
+int command_route_check(const struct index *index, const Cairn__Command *cmd);
+/* The bucket whose fence the command must pass.  false: none. */
+bool command_bucket(const Cairn__Command *cmd, uint64_t *ret_bucket_id);
+bool command_needs_write_id(const Cairn__Command *cmd);
+
+/* ---- apply.c ---- */
+/* Reads a row into the index's scratch buffer; the slice is good until the next read or put.
+ * OK; ERR_NOT_FOUND; failures. */
+int apply_get(struct apply *a, const struct key *key, struct slice *ret);
+/* Reads and decodes a row into the arena.  OK; ERR_NOT_FOUND; ERR_CORRUPT; failures. */
+int apply_get_message(struct apply *a, const struct key *key,
+                      const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret);
+int apply_unpack(struct apply *a, const ProtobufCMessageDescriptor *type, struct slice value,
+                 ProtobufCMessage **ret);
+int apply_put_message(struct apply *a, const struct key *key, const ProtobufCMessage *message);
+static inline void apply_put(struct apply *a, const struct key *key, struct slice value)
+{
+    kv_batch_put(a->batch, KV_INDEX, key_view(key), value);
+}
+static inline void apply_delete(struct apply *a, const struct key *key)
+{
+    kv_batch_delete(a->batch, KV_INDEX, key_view(key));
+}
+static inline int apply_decide(struct apply *a, int err)
+{
+    a->out.err = err;
+    return OK;
+}
+
+/* ---- outcome.c ---- */
+int outcome_lookup(struct apply *a);                     /* sets a->replay if there is one */
+int outcome_record(struct apply *a, struct slice packed);
+int outcome_prune(struct apply *a, bool asked);          /* removes a bounded number of expired rows */
+static inline uint64_t outcome_keep_ms(const struct index_settings *s)
+{
+    return s->window_ms + s->skew_ms;
+}
+
+/* ---- apply_object.c ---- */
+int apply_put_object(struct apply *a, const Cairn__PutObject *op);
+int apply_delete_object(struct apply *a, const Cairn__DeleteObject *op);
+int apply_delete_objects(struct apply *a, const Cairn__DeleteObjects *op);
+int apply_fence_check(struct apply *a, uint64_t bucket_id); /* may set out.err */
+int apply_fence_bucket(struct apply *a, const Cairn__FenceBucket *op);
+int condition_check(const Cairn__Condition *c, const Cairn__ObjectRecord *current);
+/* The current record of a key, in the arena; *ret NULL: none. */
+int object_get(struct apply *a, uint64_t bucket_id, struct slice key, Cairn__ObjectRecord **ret);
+/* Lets go what a record refers to: inline data is removed, blobs and manifests are queued. */
+int object_release(struct apply *a, uint64_t bucket_id, struct slice key,
+                   const Cairn__ObjectRecord *record);
+
+/* ---- apply_upload.c ---- */
+int apply_create_upload(struct apply *a, const Cairn__CreateUpload *op);
+int apply_put_part(struct apply *a, const Cairn__PutPart *op);
+int apply_complete_upload(struct apply *a, const Cairn__CompleteUpload *op);
+int apply_abort_upload(struct apply *a, const Cairn__AbortUpload *op);
+
+/* ---- apply_deletion.c ---- */
+int deletion_queue_segments(struct apply *a, Cairn__Segment *const *segments, size_t count);
+int deletion_queue_upload(struct apply *a, uint64_t bucket_id, struct slice key,
+                          struct slice upload_id);
+int deletion_queue_unchosen(struct apply *a, uint64_t bucket_id, struct slice key,
+                            struct slice upload_id);
+int apply_deletion_done(struct apply *a, const Cairn__DeletionDone *op);
+int apply_expand_deletion(struct apply *a, const Cairn__ExpandDeletion *op);
+/* Bit number-1 of UploadRecord.chosen; an empty bitmap chooses every part. */
+bool part_is_chosen(ProtobufCBinaryData chosen, uint32_t number);
+
+/* ---- apply_root.c ---- */
+int apply_root(struct apply *a);
+
+/* ---- shared by readers ---- */
+static inline struct slice bytes_of(ProtobufCBinaryData b)
+{
+    return SLICE(b.data, b.len);
+}
+/* proto3 strings are never NULL after decoding, but a message built by hand may leave one out. */
+static inline struct slice string_of(const char *s)
+{
+    return s ? slice_cstr(s) : SLICE_EMPTY;
+}
+int kv_get_scratch(struct kv *kv, const struct kv_snapshot *snap, const struct key *key,
+                   struct buf *scratch, struct slice *ret);
+static inline uint64_t load_be64(const uint8_t *p)
+{
+    uint64_t v = 0;
+    for (int i = 0; i < 8; i++)
+        v = v << 8 | p[i];
+    return v;
+}
+static inline uint16_t load_be16(const uint8_t *p)
+{
+    return (uint16_t)((unsigned)p[0] << 8 | p[1]);
+}

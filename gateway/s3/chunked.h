@@ -10,7 +10,7 @@
 
 #define AWS_CHUNK_HEADER_BYTES_MAX 256
 #define AWS_CHUNK_BYTES_MAX (5ull << 30)
-#define AWS_CHUNK_BYTES_MIN 8192 /* of every chunk but the last that has data */
+#define AWS_CHUNK_BYTES_MIN 8192 /* of every chunk but the last that has data: S3's own rule */
 #define AWS_TRAILER_BYTES_MAX 4096
 #define AWS_TRAILER_FIELDS_MAX 16
 
@@ -22,13 +22,15 @@ struct aws_chunked_config {
     struct slice trailer_names;    /* x-amz-trailer: what the client announced; borrowed for ever */
 };
 
+/* Not to be moved once initialised: its fields point into it. */
 struct aws_chunked {
     struct aws_chunked_config config;
     int state;
+    enum s3_code error; /* of the FAILED state */
     uint64_t chunk_left, chunk_size, decoded;
     bool short_chunk_seen;
     uint8_t previous[SHA256_BYTES]; /* signature that the next one chains to */
-    uint8_t expected[SHA256_BYTES]; /* the current chunk's, as sent */
+    uint8_t claimed[SHA256_BYTES];  /* the current chunk's, as sent */
     struct digest hash;
     size_t line_len;
     char line[AWS_CHUNK_HEADER_BYTES_MAX];
@@ -36,7 +38,7 @@ struct aws_chunked {
     char trailer[AWS_TRAILER_BYTES_MAX];
     struct http_field fields[AWS_TRAILER_FIELDS_MAX];
     size_t field_count;
-    bool trailer_signature_seen;
+    bool trailer_signed;            /* x-amz-trailer-signature has come: nothing may follow it */
 };
 
 /* Returns: 0; ERR_NOMEM. */

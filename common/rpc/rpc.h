@@ -18,6 +18,7 @@
 struct rpc;
 struct rpc_peer;
 struct rpc_arena;
+struct rpc_queued;
 
 struct rpc_config {
     const char *node_id;
@@ -82,7 +83,7 @@ struct rpc_call {
     int state;
     struct list node, hash_node;
     struct env_timer timer;
-    struct rcbuf *packed;                /* while it waits for the connection */
+    struct rpc_queued *queued;           /* while it waits for the connection */
     struct rpc_arena *arena;             /* of the response */
 };
 

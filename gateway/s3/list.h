@@ -49,8 +49,14 @@ enum s3_code s3_list_buckets_params_parse(const struct s3_request *r,
                                           struct s3_fault *fault);
 
 /* A token says where to go on: a position, and whether it is a common prefix.  It carries a checksum
- * that binds it to bucket and prefix, so that a damaged or foreign one is an error and not a list
- * from a wrong place; it grants nothing, so it needs no secret. */
+ * that binds it to what was listed (scope), so that a damaged or foreign one is an error and not a
+ * list from a wrong place; it grants nothing, so it needs no secret. */
 void s3_token_encode(struct buf *b, struct slice scope, struct slice position, bool is_prefix);
 bool s3_token_decode(struct arena *arena, struct slice scope, struct slice token,
                      struct slice *ret_position, bool *ret_is_prefix);
+
+/* The token that continues this listing behind `position`; *_parse() takes it apart again. */
+void s3_list_token(struct buf *b, const struct s3_request *r, const struct s3_list_params *p,
+                   struct slice position, bool is_prefix);
+void s3_list_buckets_token(struct buf *b, const struct s3_list_buckets_params *p,
+                           struct slice position);

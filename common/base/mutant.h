@@ -30,7 +30,11 @@
     X(RAISE_OTHER_ENTRY, "raise_other_entry", "as_of is raised only on the entry asked about")     \
     X(DEPOSED_ROOT_GRANTS, "deposed_root_grants", "the root grants only under its own lease")      \
     X(ATTACH_FROM_APPLIED, "attach_from_applied", "the attach set is tracked from the log's tail") \
-    X(DEATH_WITHOUT_WAIT, "death_without_wait", "the root waits the lease out before death")
+    X(DEATH_WITHOUT_WAIT, "death_without_wait", "the root waits the lease out before death")       \
+    /* DESIGN section 5, storage node */                                                           \
+    X(STORE_SKIP_FSYNC, "store_skip_fsync", "a put is acknowledged once its frame is synced")      \
+    X(STORE_RECLAIM_EARLY, "store_reclaim_early", "an extent is freed once the index is durable")  \
+    X(STORE_MARK_UNSYNCED, "store_mark_unsynced", "a deletion mark is synced before it is said")
 
 enum mutant {
     MUTANT_NONE,

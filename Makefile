@@ -120,7 +120,8 @@ TEST_SOURCES := $(sort $(shell find tests -name 'test_*.c'))
 mirrored = $(filter $(LIB_DIRS),$(patsubst tests/unit/%,%,$(patsubst tests/golden/%,%,$(1))))
 test_libs = $(foreach d,$(sort $(call mirrored,$(1)) common/base common/env common/op \
             $(if $(wildcard $(1)/LIBS),$(shell cat $(1)/LIBS))),$(if $(filter $(d),$(LIB_DIRS)),$(call lib,$(d))))
-test_helpers = $(patsubst %.c,$(B)/%.o,$(filter-out $(1)/test_%.c,$(wildcard $(1)/*.c)))
+test_helpers = $(patsubst %.c,$(B)/%.o,$(filter-out $(1)/test_%.c,$(wildcard $(1)/*.c)) \
+               $(if $(wildcard $(1)/SOURCES),$(shell cat $(1)/SOURCES)))
 define test_rule
 $(B)/$(basename $(1)): $(B)/$(basename $(1)).o $(call test_helpers,$(patsubst %/,%,$(dir $(1)))) $(call test_libs,$(patsubst %/,%,$(dir $(1)))) $(PROTO_LIB)
 	$$(link)

@@ -43,7 +43,7 @@ enum s3_code s3_xml_complete(struct arena *arena, struct slice body, struct s3_c
                              struct s3_fault *fault);
 
 struct s3_delete_object {
-    struct slice key, version_id, etag;
+    struct slice key, version_id, etag; /* a key may be too long: an error of its own */
     bool has_etag, has_mtime, has_size, has_version_id;
     uint64_t mtime_ms, size;
 };

@@ -21,7 +21,9 @@
 /* Payload slices up to this size are copied beside the message: one record instead of two. */
 #define COPY_BYTES_MAX 4096u
 #define CHUNK_BYTES 16384u
-#define DRAIN_HIGH_BYTES (1u << 20)
+/* on_drain comes after a queue that was longer than the first has become shorter than the second, and
+ * again when it is empty. */
+#define DRAIN_HIGH_BYTES (32u << 10)
 #define DRAIN_LOW_BYTES (256u << 10)
 #define HEALTH_INTERVAL_NS NS_PER_SEC
 #define DEAD_AFTER_MS 2500u
@@ -99,7 +101,7 @@ struct net_conn {
     struct tls_net *net;
     struct list node, dirty_node, ready_node;
     enum conn_state state;
-    bool outgoing, reading_off, want_write, drained, above_high;
+    bool outgoing, reading_off, want_write, drained, was_high;
     int err;
     int fd;
     int events;

@@ -419,7 +419,7 @@ int conn_send(struct net_conn *c, const struct frame *f)
     c->chunk_bytes += FRAME_HEADER_BYTES + (size_t)h.msg_bytes + h.payload_bytes;
     c->net->stats.frames_out++;
     if (c->chunk_bytes >= DRAIN_HIGH_BYTES)
-        c->above_high = true;
+        c->was_high = true;
     if (!c->want_write && list_empty(&c->dirty_node))
         list_push_back(&c->net->dirty, &c->dirty_node);
     return OK;
@@ -492,8 +492,8 @@ void conn_flush(struct net_conn *c)
         return;
     c->want_write = !all;
     conn_events_update(c);
-    if (c->above_high && c->chunk_bytes <= DRAIN_LOW_BYTES) {
-        c->above_high = false;
+    if (c->was_high && c->chunk_bytes <= DRAIN_LOW_BYTES) {
+        c->was_high = !all;
         if (c->handler && c->handler->on_drain)
             c->handler->on_drain(c->arg, c);
     }

@@ -125,6 +125,7 @@ int rpc_new(struct env *env, struct net *net, const struct rpc_config *config, s
     c->node_id = NULL; /* not needed: the certificate says who we are */
     c->calls_max_per_peer = c->calls_max_per_peer ? c->calls_max_per_peer : 4096;
     c->queued_bytes_max = c->queued_bytes_max ? c->queued_bytes_max : 64ull << 20;
+    c->queued_bytes_max = MAX(c->queued_bytes_max, (uint64_t)RPC_QUEUED_BYTES_MIN);
     c->requests_max_per_conn = c->requests_max_per_conn ? c->requests_max_per_conn : 1024;
     c->request_bytes_max = c->request_bytes_max ? c->request_bytes_max : 256ull << 20;
     c->connect_timeout_ms = c->connect_timeout_ms ? c->connect_timeout_ms : 2000;

@@ -23,7 +23,8 @@ struct rpc_queued;
 struct rpc_config {
     const char *node_id;
     uint32_t calls_max_per_peer;      /* 0: 4096 */
-    uint64_t queued_bytes_max;        /* per peer, 0: 64 MiB */
+    uint64_t queued_bytes_max;        /* per peer and per connection served, 0: 64 MiB; at
+                                         least 64 KiB */
     uint32_t requests_max_per_conn;   /* server side, 0: 1024 */
     uint64_t request_bytes_max;       /* server side, all connections, 0: 256 MiB */
     uint32_t connect_timeout_ms;      /* until the peer's HELLO, 0: 2000 */

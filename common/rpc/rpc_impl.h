@@ -14,6 +14,8 @@
 #define RPC_HANDLER_BUCKETS 64
 #define RPC_LISTENERS_MAX 8
 #define RPC_SPARE_REQUESTS_MAX 64
+/* A smaller window would wait for a drain that a net does not announce for so little. */
+#define RPC_QUEUED_BYTES_MIN (64u << 10)
 #define RPC_PACK_KEEP_BYTES (256u << 10)
 
 #define RPC_BACKOFF_FIRST_NS (20 * NS_PER_MS)

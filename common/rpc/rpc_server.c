@@ -183,11 +183,10 @@ void rpc_reply(struct rpc_request *req, int err, const ProtobufCMessage *msg,
     CHECK(req->method->response != NULL && err <= 0);
     if (in->conn && !req->canceled)
         reply_send(in, err, msg, payload, payload_count);
-    if (in->conn) {
-        list_remove(&in->pub.node);
-        list_remove(&in->bucket_node);
+    list_remove(&in->pub.node);
+    list_remove(&in->bucket_node); /* of its connection, or of the orphans that are being told */
+    if (in->conn)
         in->conn->request_count--;
-    }
     CHECK(rpc->stats.requests_now > 0 && rpc->stats.request_bytes_now >= in->bytes);
     rpc->stats.requests_now--;
     rpc->stats.request_bytes_now -= in->bytes;
@@ -236,9 +235,9 @@ static int request_check(struct rpc_conn *c, const struct frame *f, struct rpc_s
         return ERR_UNIMPLEMENTED;
     if (!(served->method->roles & (unsigned)c->peer.role))
         return ERR_AUTH;
-    if (rpc->draining)
+    if (f->flags == FRAME_REQUEST && rpc->draining)
         return ERR_SHUTDOWN;
-    if (over_window(c) && !rpc->net->ops->set_reading)
+    if (f->flags == FRAME_REQUEST && over_window(c) && !rpc->net->ops->set_reading)
         return ERR_LIMIT;
     *ret = served;
     return OK;

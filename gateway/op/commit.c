@@ -1,0 +1,144 @@
+/* Proposals under a bucket's settings. */
+#include "gateway/op/commit.h"
+
+#include "common/base/check.h"
+
+#include <stdlib.h>
+
+#define TRIES_MAX 12
+#define WAIT_FIRST_NS (8 * NS_PER_MS) /* doubles up to 64 times: about three seconds in all */
+
+static void propose_cb(struct meta_propose *p);
+
+static void commit_end(struct commit *c, int err)
+{
+    c->err = err;
+    c->outcome = c->propose.outcome;
+    c->cb(c);
+}
+
+static void commit_propose(struct commit *c)
+{
+    struct meta_propose *p = &c->propose;
+    c->has_proposed = true;
+    p->command.settings_version = c->settings_version;
+    p->bucket_id = c->bucket_id;
+    p->deadline_ns = c->deadline_ns;
+    p->cb = propose_cb;
+    meta_propose_start(c->req->gw->mc, p);
+}
+
+static void bucket_cb(struct meta_read *read)
+{
+    struct commit *c = container_of(read, struct commit, bucket_read);
+    int err = read->err;
+    const Cairn__Record *record = err ? NULL : read->bucket_entry->record;
+    if (record && (!record->present || record->bucket->id != c->bucket_id))
+        err = ERR_NO_BUCKET;
+    if (err == OK)
+        c->settings_version = record->bucket->settings_version;
+    meta_read_fini(read);
+    if (err != OK)
+        commit_end(c, err);
+    else
+        commit_propose(c);
+}
+
+static void timer_cb(struct env_timer *timer)
+{
+    struct commit *c = container_of(timer, struct commit, timer);
+    c->bucket_read = (struct meta_read){
+        .bucket = c->req->s3.bucket,
+        .deadline_ns = c->deadline_ns,
+        .cb = bucket_cb,
+    };
+    meta_read_start(c->req->gw->mc, &c->bucket_read);
+}
+
+static void propose_cb(struct meta_propose *p)
+{
+    struct commit *c = container_of(p, struct commit, propose);
+    bool refused = p->outcome && (p->err == ERR_SETTINGS || p->err == ERR_SEALED);
+    if (!refused || ++c->tries >= TRIES_MAX || env_now_ns(c->req->gw->env) >= c->deadline_ns) {
+        commit_end(c, p->err);
+        return;
+    }
+    /* meta_propose_fini() leaves command and body as the caller set them. */
+    meta_propose_fini(p);
+    env_timer_start(&c->timer, c->tries == 1 ? 0 : WAIT_FIRST_NS << MIN(c->tries, 6));
+}
+
+void commit_start(struct commit *c, struct request *req, struct slice key,
+                  void (*cb)(struct commit *))
+{
+    c->req = req;
+    c->cb = cb;
+    c->propose.key = key;
+    c->bucket_id = req->bucket->id;
+    c->settings_version = req->bucket->settings_version;
+    c->deadline_ns = request_deadline(req);
+    env_timer_init(req->gw->env, &c->timer, timer_cb);
+    commit_propose(c);
+}
+
+void commit_fini(struct commit *c)
+{
+    if (c->has_proposed)
+        meta_propose_fini(&c->propose);
+    c->has_proposed = false;
+    c->outcome = NULL;
+}
+
+enum s3_code commit_code(struct request *req, int err)
+{
+    switch (err) {
+    case ERR_NO_BUCKET:
+        s3_fault_set(&req->fault, S3_NO_SUCH_BUCKET, NULL);
+        s3_fault_extra(&req->fault, "BucketName", req->s3.bucket);
+        return S3_NO_SUCH_BUCKET;
+    case ERR_SEALED:
+    case ERR_SETTINGS:
+        return s3_fault_set(&req->fault, S3_OPERATION_ABORTED, NULL);
+    case ERR_REFUSED:
+        return s3_fault_set(&req->fault, S3_INVALID_REQUEST,
+                            "The request exceeds a limit of the index");
+    default:
+        return s3_fault_set(&req->fault, s3_code_of_err(err), NULL);
+    }
+}
+
+/* A copy of what now lies in the index: as apply completed it. */
+static Cairn__Record *record_written(const Cairn__ObjectRecord *object, const Cairn__Outcome *outcome)
+{
+    Cairn__Record record = CAIRN__RECORD__INIT;
+    uint8_t small[1024];
+    Cairn__ObjectRecord copy;
+    if (object) {
+        copy = *object;
+        copy.version = outcome->index;
+        copy.mtime_ms = outcome->time_ms;
+        record.present = true;
+        record.object = &copy;
+    }
+    size_t bytes = cairn__record__get_packed_size(&record);
+    uint8_t *packed = bytes <= sizeof(small) ? small : malloc(bytes);
+    if (!packed)
+        return NULL;
+    cairn__record__pack(&record, packed);
+    Cairn__Record *ret = cairn__record__unpack(NULL, bytes, packed);
+    if (packed != small)
+        free(packed);
+    return ret;
+}
+
+void commit_cache_object(struct commit *c, struct slice key, const Cairn__ObjectRecord *object,
+                         struct payload body)
+{
+    struct cache_key k = {CAIRN__RECORD_KIND__RECORD_OBJECT, c->bucket_id, key};
+    bool has_body = object && object->kind == CAIRN__DATA_KIND__DATA_INLINE;
+    struct cache_entry *e = NULL;
+    Cairn__Record *record = record_written(object, c->outcome);
+    if (record && cache_fill(meta_client_cache(c->req->gw->mc), &k, c->propose.partition,
+                             c->outcome->index, &record, body, has_body, &e) == OK)
+        cache_entry_unref(e);
+}

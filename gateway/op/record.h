@@ -1,0 +1,24 @@
+#pragma once
+/* Between S3's header fields and the index's object record. */
+#include "gateway/op/body.h"
+#include "gateway/op/ingest.h"
+
+/* The metadata fields of a request into a record (initialised here), in the request's arena.
+ * Returns: S3_OK; what s3_metadata_parse says; INTERNAL_ERROR. */
+enum s3_code record_from_request(struct request *req, Cairn__ObjectRecord *ret);
+/* Size, ETag, checksums of data that came in. */
+enum s3_code record_set_hashes(struct request *req, Cairn__ObjectRecord *r,
+                               const struct s3_hashes *h);
+/* Where the data are. */
+void record_set_data(Cairn__ObjectRecord *r, const struct ingest *in);
+/* Conditional headers of a write into the command's condition; NULL when there are none.
+ * Returns: S3_OK; NOT_IMPLEMENTED; INVALID_ARGUMENT; INTERNAL_ERROR. */
+enum s3_code condition_from_request(struct request *req, const struct s3_conditions *c,
+                                    Cairn__Condition **ret);
+/* Does the condition of a write hold against req->object, as read?  Answers early what apply would
+ * answer late.  Returns: S3_OK; NO_SUCH_KEY (If-Match, and there is none); PRECONDITION_FAILED. */
+enum s3_code condition_check_early(struct request *req, const struct s3_conditions *c);
+
+/* The fields of GET and HEAD that describe the object (not ETag, length, range). */
+void reply_object_fields(struct request *req, const Cairn__ObjectRecord *r,
+                         const struct s3_overrides *overrides);

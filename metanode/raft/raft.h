@@ -26,7 +26,9 @@
  *     witnesses acknowledge, raft_compact() below what is durably applied.
  * The state machine may apply what is committed but not yet synced here: after a crash its applied
  * index can then be above the log's last.  Everything up to it is committed, so the driver resets
- * the log to (applied index, applied term) before raft_new(), as after a snapshot.
+ * the log to (applied index, applied term) before raft_new(), as after a snapshot; if the applied
+ * term is above the hard state's, the same write sets the hard state to (applied term, no vote),
+ * which nobody has heard of either.
  *
  * Messages may be lost, duplicated, reordered, delayed for ever.  What they say is checked; nothing
  * in a message makes a CHECK fail.

@@ -492,6 +492,8 @@ static int mem_replace_range(struct kv *kv, struct slice lower, struct slice upp
         *extra_ptr = NULL;
     struct kv_batch *batch = kv_batch_new();
     int err = !batch ? ERR_NOMEM : m->failed ? ERR_IO : !m->config.files ? ERR_UNIMPLEMENTED : OK;
+    if (err == OK && upper.len && slice_cmp(lower, upper) >= 0)
+        err = ERR_INVAL;
     if (err == OK && extra)
         err = kv_batch_error(extra);
     for (enum kv_family f = 0; err == OK && f < KV_FAMILY_COUNT; f++) {

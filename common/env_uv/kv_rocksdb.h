@@ -7,8 +7,7 @@
  * together.  Completions come on the loop of the env (one made by env_uv_init).
  *
  * Any I/O error, a failed fsync above all, makes the store refuse every later change with ERR_IO:
- * the owner stops the process.  While replace_range runs, readers of its range without a snapshot may
- * see the old content, the new, or one family of each; a store opened after a crash never does. */
+ * the owner stops the process.  */
 #include "common/env/kv.h"
 
 struct kv_rocksdb_config {
@@ -17,9 +16,10 @@ struct kv_rocksdb_config {
     uint64_t cache_bytes;          /* shared block cache of the process, 0: 32 MiB; the first open decides */
     uint64_t write_buffer_bytes;   /* all memtables of this store, 0: 16 MiB */
     int open_files_max;            /* 0: 128 */
-    uint64_t blob_bytes_min;       /* KV_BODY values from this size live in blob files, 0: 512 */
+    uint64_t blob_bytes_min;       /* values from this size live in blob files, 0: 2048; above most index rows */
     uint64_t queue_bytes_max;      /* write_start beyond it is refused with ERR_LIMIT, 0: 64 MiB */
-    /* Once, on the loop, at the first error after which the store refuses changes; may be NULL. */
+    /* Once, on the loop, at the first error after which the store refuses changes; may be NULL.  arg
+     * lives as long as the env. */
     void (*on_failed)(void *arg, int err, const char *text);
     void *arg;
 };

@@ -65,6 +65,12 @@ struct store_stats {
     uint64_t batch_sizes[STORE_BATCH_BUCKETS];
 };
 
+/* An operation on its way to a group commit. */
+struct store_item {
+    struct list node;
+    bool is_put;
+};
+
 struct store_put {
     /* set by the caller; borrowed until cb unless a line says otherwise */
     struct shard_info info;          /* whose key and block_crcs point to the caller's memory */
@@ -77,10 +83,11 @@ struct store_put {
      * ERR_SHUTDOWN; ERR_IO (unknown outcome; the disk is out of service) */
     int err;
     /* private */
-    struct list node;
-    struct reclaim *reclaim;         /* a copy made by reclamation */
+    struct store_item item;
+    bool is_copy;                    /* made by reclamation, of the frame at: */
     uint32_t from_extent;
-    uint64_t from_offset, seq, frame_offset;
+    uint64_t from_offset;
+    uint64_t seq, frame_offset;      /* where it went */
 };
 
 struct store_get {
@@ -97,12 +104,13 @@ struct store_get {
     uint32_t block_count;
     /* private */
     struct store *store;
-    struct disk_req req;
-    struct rcbuf *head, *data;
-    uint32_t extent_id;
-    uint64_t generation, frame_offset, span;
-    int stage;
     struct list node;
+    struct disk_req head_req, data_req;
+    unsigned reads_left;
+    struct rcbuf *buffer;            /* head, then whole blocks */
+    uint32_t extent_id;
+    uint64_t generation, frame_offset, bytes_reserved;
+    uint64_t data_bytes;             /* of the blocks that are read */
 };
 
 struct store_delete {
@@ -110,7 +118,7 @@ struct store_delete {
     uint32_t count;                  /* at most MARKS_PER_REQUEST_MAX */
     void (*cb)(struct store_delete *);
     int err;
-    struct list node;
+    struct store_item item;
 };
 
 /* Returns: OK; ERR_NOMEM; ERR_INVAL (config). */

@@ -19,3 +19,16 @@ spec: test-deps
 	@spec/check.sh
 
 test: unit
+
+# The simulator is one program of the sim variant.
+SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
+SIM_LIBS := $(foreach d,common/base common/env common/op common/rpc common/config common/obs common/crypto \
+            metanode/raft metanode/index metanode/visible metanode/op metanode/io \
+            witness/core witness/op gateway/cache gateway/meta,$(if $(filter $(d),$(LIB_DIRS)),$(call lib,$(d))))
+$(B)/bin/cairn-sim: $(SIM_OBJS) $(SIM_LIBS) $(PROTO_LIB)
+	$(link)
+.PHONY: sim
+SEEDS ?= 1000
+sim: deps
+	@$(MAKE) --no-print-directory VARIANT=sim build/sim/bin/cairn-sim
+	@build/sim/bin/cairn-sim --seeds=$(SEEDS)

@@ -1,0 +1,12 @@
+#pragma once
+/* What goes wrong in a simulated cluster, drawn from the seed: the first phase breaks anything within
+ * the protocol's assumptions (clock rates within the drift bound), the second heals it. */
+#include "tests/sim/cluster.h"
+
+struct nemesis;
+
+struct nemesis *nemesis_new(struct sim_cluster *c);
+void nemesis_start(struct nemesis *n); /* one fault after another, until nemesis_heal() */
+/* Everything runs again, nothing is blocked, frames arrive in time. */
+void nemesis_heal(struct nemesis *n);
+uint64_t nemesis_faults(const struct nemesis *n);

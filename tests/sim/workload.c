@@ -1,0 +1,562 @@
+/* Clients of the simulated cluster.
+ *
+ *   THINKING → an operation under way → recorded → THINKING ...
+ *
+ * A client lives in its gateway's process: when that crashes, what was under way has no known
+ * outcome, and a new life of the client begins with the gateway's. */
+#include "tests/sim/workload.h"
+
+#include "common/base/check.h"
+#include "gateway/meta/meta_client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define OP_TIMEOUT_NS (4 * NS_PER_SEC)
+#define BUCKET "simulated"
+
+static const char *const object_keys[SIM_OBJECTS] = {"a", "b/1", "b/2", "m", "n", "z"};
+static const char *const access_keys[SIM_KEYS] = {"KEY-A", "KEY-B"};
+
+enum action { ACT_READ, ACT_READ_KEY, ACT_WRITE, ACT_WRITE_KEY, ACT_LIST, ACT_CREATE_BUCKET };
+
+struct attempt { /* one operation; abandoned, not freed, when its gateway crashes */
+    struct sim_client *client;
+    enum action action;
+    uint32_t reg;
+    size_t op;          /* of a write: in the register's history */
+    uint64_t start, value;
+    bool with_body, with_key;
+    uint32_t key_reg;
+    struct meta_read read;
+    struct meta_propose propose;
+    struct meta_list list;
+    Cairn__PutObject put;
+    Cairn__DeleteObject del;
+    Cairn__ObjectRecord record;
+    Cairn__Condition condition;
+    Cairn__CreateBucket create;
+    Cairn__BucketRecord bucket;
+    Cairn__PutAccessKey put_key;
+    Cairn__DeleteAccessKey del_key;
+    Cairn__AccessKeyRecord key;
+    char etag[20], match[20], *matches[1];
+};
+
+struct sim_client {
+    struct sim_workload *load;
+    struct sim_node *gateway;
+    uint32_t id;
+    uint64_t boot;
+    struct attempt *current;
+    struct env_timer think;
+    uint64_t progress;
+    uint64_t seen[SIM_REGISTERS]; /* last value seen or written, for if-match */
+    unsigned left;                /* of the final round of reads */
+};
+
+struct sim_workload {
+    struct sim_cluster *cluster;
+    struct sim_client clients[SIM_CLIENTS_MAX];
+    unsigned client_count;
+    uint64_t think_max_ns;
+    uint64_t bucket_id, settings_version;
+    bool have_bucket, stopped;
+    uint64_t next_value;
+    struct history histories[SIM_REGISTERS];
+    struct sim_workload_stats stats;
+};
+
+static void problem(struct sim_workload *w, const char *text)
+{
+    w->cluster->problem(w->cluster->problem_arg, text);
+}
+
+static uint64_t value_of(const char *text)
+{
+    return text && *text ? strtoull(text, NULL, 16) : 0;
+}
+
+static void text_of(uint64_t value, char ret[20])
+{
+    snprintf(ret, 20, "%016llx", (unsigned long long)value);
+}
+
+static uint64_t now(const struct sim_workload *w)
+{
+    return world_now(w->cluster->world);
+}
+
+static void record_read(struct sim_workload *w, struct sim_client *c, uint32_t reg, uint64_t value,
+                        uint64_t start)
+{
+    struct history_op op = {.kind = HISTORY_READ, .client = c->id, .value = value, .start = start,
+                            .end = now(w)};
+    history_add(&w->histories[reg], op);
+    c->seen[reg] = value;
+    world_trace_add(w->cluster->world, value);
+}
+
+static void think(struct sim_client *c);
+
+static void finish(struct attempt *a, bool progressed)
+{
+    struct sim_client *c = a->client;
+    CHECK(c->current == a);
+    c->current = NULL;
+    c->progress += progressed;
+    free(a);
+    think(c);
+}
+
+/* ---- reads ---- */
+
+/* Was the key surely absent from before `write` began until `end`? */
+static bool key_was_gone(const struct history *h, uint64_t write_start, uint64_t end)
+{
+    for (size_t d = 0; d < h->count; d++) {
+        const struct history_op *del = &h->ops[d];
+        if (del->kind != HISTORY_DELETE || del->end > write_start)
+            continue;
+        bool revived = false;
+        for (size_t p = 0; p < h->count && !revived; p++)
+            revived = h->ops[p].kind == HISTORY_PUT && h->ops[p].end > del->start && h->ops[p].start < end;
+        if (!revived)
+            return true;
+    }
+    return false;
+}
+
+/* DESIGN section 2: a revoked key can never read what was written after it was revoked. */
+static void check_authorization(struct sim_workload *w, const struct attempt *a, uint64_t value)
+{
+    const struct history *objects = &w->histories[a->reg];
+    for (size_t i = 0; value != 0 && i < objects->count; i++) {
+        const struct history_op *op = &objects->ops[i];
+        if (op->kind == HISTORY_READ || op->kind == HISTORY_DELETE || op->value != value)
+            continue;
+        if (key_was_gone(&w->histories[a->key_reg], op->start, now(w)))
+            problem(w, "a revoked access key read what was written after its revocation");
+    }
+}
+
+static void check_body(struct sim_workload *w, const struct cache_entry *e, uint64_t value)
+{
+    char text[20];
+    text_of(value, text);
+    if (e->has_body && !slice_eq(e->body.bytes, slice_cstr(text)))
+        problem(w, "an object's body is not that of its record");
+}
+
+static void read_done(struct meta_read *r)
+{
+    struct attempt *a = container_of(r, struct attempt, read);
+    struct sim_workload *w = a->client->load;
+    bool ok = r->err == OK;
+    if (ok) {
+        w->stats.reads++;
+        bool key_there = false;
+        if (r->access_key_entry) {
+            const Cairn__Record *rec = r->access_key_entry->record;
+            key_there = rec->present;
+            record_read(w, a->client, a->key_reg, rec->present ? value_of(rec->access_key->secret) : 0, a->start);
+        }
+        if (r->object_entry) {
+            const Cairn__Record *rec = r->object_entry->record;
+            uint64_t value = rec->present ? value_of(rec->object->etag) : 0;
+            record_read(w, a->client, a->reg, value, a->start);
+            if (rec->present)
+                check_body(w, r->object_entry, value);
+            if (key_there)
+                check_authorization(w, a, value);
+        }
+    } else {
+        w->stats.failed++;
+    }
+    meta_read_fini(r);
+    finish(a, ok);
+}
+
+static void start_read(struct attempt *a)
+{
+    struct sim_client *c = a->client;
+    struct meta_read *r = &a->read;
+    if (a->action == ACT_READ) {
+        r->bucket = slice_cstr(BUCKET);
+        r->key = slice_cstr(object_keys[a->reg]);
+        r->want_object = true;
+        r->want_body = a->with_body;
+    }
+    if (a->action == ACT_READ_KEY || a->with_key)
+        r->access_key = slice_cstr(access_keys[a->key_reg - SIM_OBJECTS]);
+    r->deadline_ns = env_now_ns(host_env(c->gateway->host)) + OP_TIMEOUT_NS;
+    r->cb = read_done;
+    meta_read_start(c->gateway->client, r);
+}
+
+/* ---- lists ---- */
+
+static void list_done(struct meta_list *l)
+{
+    struct attempt *a = container_of(l, struct attempt, list);
+    struct sim_workload *w = a->client->load;
+    bool ok = l->err == OK;
+    if (ok) {
+        size_t at = 0;
+        w->stats.lists++;
+        for (uint32_t reg = 0; reg < SIM_OBJECTS; reg++) {
+            const char *key = object_keys[reg];
+            uint64_t value = 0;
+            if (at < l->entry_count && l->entries[at]->key.len == strlen(key) &&
+                memcmp(l->entries[at]->key.data, key, strlen(key)) == 0)
+                value = value_of(l->entries[at++]->etag);
+            record_read(w, a->client, reg, value, a->start);
+        }
+        if (at != l->entry_count || l->more)
+            problem(w, "a list has an entry that does not belong or stands in the wrong place");
+    } else {
+        w->stats.failed++;
+    }
+    meta_list_fini(l);
+    finish(a, ok);
+}
+
+static void start_list(struct attempt *a)
+{
+    struct sim_client *c = a->client;
+    a->list.bucket_id = c->load->bucket_id;
+    a->list.keys_max = 1000;
+    a->list.deadline_ns = env_now_ns(host_env(c->gateway->host)) + OP_TIMEOUT_NS;
+    a->list.cb = list_done;
+    meta_list_start(c->gateway->client, &a->list);
+}
+
+/* ---- writes ---- */
+
+/* Puts the outcome of a write into its history.  Returns: it succeeded. */
+static bool settle(struct sim_workload *w, struct attempt *a, int err)
+{
+    struct history_op *op = &w->histories[a->reg].ops[a->op];
+    world_trace_add(w->cluster->world, (uint64_t)(int64_t)err);
+    if (err == OK || (a->action == ACT_WRITE_KEY && op->kind == HISTORY_DELETE && err == ERR_NOT_FOUND)) {
+        op->end = now(w);
+        a->client->seen[a->reg] = a->value;
+        w->stats.succeeded++;
+        return true;
+    }
+    if (err_class(err) == ERR_CLASS_UNKNOWN_OUTCOME) {
+        w->stats.unknown++;
+        return false;
+    }
+    if (err == ERR_PRECONDITION && op->kind != HISTORY_PUT && op->kind != HISTORY_DELETE) {
+        op->end = now(w);
+        op->refused = true;
+        w->stats.refused++;
+        return true;
+    }
+    /* It was said not to have happened: a read that returns it finds no write to explain it. */
+    *op = (struct history_op){.kind = HISTORY_PUT_IF_MATCH, .client = op->client, .refused = true,
+                              .expect = UINT64_MAX, .start = op->start, .end = now(w)};
+    w->stats.failed++;
+    return false;
+}
+
+static void propose_done(struct meta_propose *p)
+{
+    struct attempt *a = container_of(p, struct attempt, propose);
+    struct sim_workload *w = a->client->load;
+    bool ok;
+    if (a->action == ACT_CREATE_BUCKET) {
+        ok = (p->err == OK || p->err == ERR_EXISTS) && p->outcome && p->outcome->bucket_id != 0;
+        if (ok) {
+            w->have_bucket = true;
+            w->bucket_id = p->outcome->bucket_id;
+            w->settings_version = p->outcome->settings_version;
+        }
+    } else {
+        ok = settle(w, a, p->err);
+    }
+    meta_propose_fini(p);
+    finish(a, ok);
+}
+
+static void begin_write(struct attempt *a, enum history_kind kind, uint64_t expect)
+{
+    struct sim_workload *w = a->client->load;
+    struct history_op op = {.kind = kind, .client = a->client->id, .value = a->value,
+                            .expect = expect, .start = now(w), .end = HISTORY_PENDING};
+    a->op = history_add(&w->histories[a->reg], op);
+}
+
+static void fill_object_write(struct attempt *a)
+{
+    struct sim_client *c = a->client;
+    struct sim_workload *w = c->load;
+    struct slice key = slice_cstr(object_keys[a->reg]);
+    ProtobufCBinaryData key_data = {key.len, (uint8_t *)(uintptr_t)key.ptr};
+    uint64_t dice = world_below(w->cluster->world, 10);
+    a->propose.bucket_id = w->bucket_id;
+    a->propose.key = key;
+    a->propose.command.settings_version = w->settings_version;
+    if (dice < 3) {
+        begin_write(a, HISTORY_DELETE, 0);
+        cairn__delete_object__init(&a->del);
+        a->del.bucket_id = w->bucket_id;
+        a->del.key = key_data;
+        a->value = 0;
+        a->propose.command.op_case = CAIRN__COMMAND__OP_DELETE_OBJECT;
+        a->propose.command.delete_object = &a->del;
+        return;
+    }
+    a->value = ++w->next_value;
+    text_of(a->value, a->etag);
+    cairn__put_object__init(&a->put);
+    cairn__object_record__init(&a->record);
+    cairn__condition__init(&a->condition);
+    a->put.bucket_id = w->bucket_id;
+    a->put.key = key_data;
+    a->put.record = &a->record;
+    a->record.etag = a->etag;
+    a->record.size = strlen(a->etag);
+    a->record.kind = CAIRN__DATA_KIND__DATA_INLINE;
+    a->record.content_type = "x";
+    a->record.owner_id = "o";
+    if (dice < 5) {
+        a->condition.if_absent = true;
+        a->put.condition = &a->condition;
+        begin_write(a, HISTORY_PUT_IF_ABSENT, 0);
+    } else if (dice < 7 && c->seen[a->reg] != 0) {
+        text_of(c->seen[a->reg], a->match);
+        a->matches[0] = a->match;
+        a->condition.n_if_match = 1;
+        a->condition.if_match = a->matches;
+        a->put.condition = &a->condition;
+        begin_write(a, HISTORY_PUT_IF_MATCH, c->seen[a->reg]);
+    } else {
+        begin_write(a, HISTORY_PUT, 0);
+    }
+    struct rcbuf *body = rcbuf_copy(slice_cstr(a->etag));
+    CHECK(body);
+    a->propose.body = (struct payload){body, SLICE(body->data, body->len)};
+    a->propose.command.op_case = CAIRN__COMMAND__OP_PUT_OBJECT;
+    a->propose.command.put_object = &a->put;
+}
+
+static void fill_key_write(struct attempt *a)
+{
+    struct sim_workload *w = a->client->load;
+    char *id = (char *)(uintptr_t)access_keys[a->reg - SIM_OBJECTS];
+    a->propose.root = true;
+    if (world_below(w->cluster->world, 2) == 0) {
+        begin_write(a, HISTORY_DELETE, 0);
+        a->value = 0;
+        cairn__delete_access_key__init(&a->del_key);
+        a->del_key.access_key_id = id;
+        a->propose.command.op_case = CAIRN__COMMAND__OP_DELETE_ACCESS_KEY;
+        a->propose.command.delete_access_key = &a->del_key;
+        return;
+    }
+    a->value = ++w->next_value;
+    begin_write(a, HISTORY_PUT, 0);
+    text_of(a->value, a->etag);
+    cairn__put_access_key__init(&a->put_key);
+    cairn__access_key_record__init(&a->key);
+    a->key.access_key_id = id;
+    a->key.secret = a->etag;
+    a->key.user_id = "u";
+    a->key.user_name = "u";
+    a->key.enabled = true;
+    a->put_key.key = &a->key;
+    a->propose.command.op_case = CAIRN__COMMAND__OP_PUT_ACCESS_KEY;
+    a->propose.command.put_access_key = &a->put_key;
+}
+
+static void start_propose(struct attempt *a)
+{
+    struct sim_client *c = a->client;
+    cairn__command__init(&a->propose.command);
+    if (a->action == ACT_CREATE_BUCKET) {
+        cairn__create_bucket__init(&a->create);
+        cairn__bucket_record__init(&a->bucket);
+        a->bucket.name = BUCKET;
+        a->bucket.owner_id = "o";
+        a->bucket.region = "us-east-1";
+        a->create.bucket = &a->bucket;
+        a->propose.root = true;
+        a->propose.command.op_case = CAIRN__COMMAND__OP_CREATE_BUCKET;
+        a->propose.command.create_bucket = &a->create;
+    } else if (a->action == ACT_WRITE) {
+        fill_object_write(a);
+    } else {
+        fill_key_write(a);
+    }
+    a->propose.deadline_ns = env_now_ns(host_env(c->gateway->host)) + OP_TIMEOUT_NS;
+    a->propose.cb = propose_done;
+    struct rcbuf *body = a->propose.body.owner;
+    meta_propose_start(c->gateway->client, &a->propose);
+    rcbuf_unref(body); /* the start took a reference of its own */
+}
+
+/* ---- the loop of a client ---- */
+
+static void choose(struct sim_workload *w, struct attempt *a)
+{
+    struct world *world = w->cluster->world;
+    uint64_t dice = world_below(world, 100);
+    a->reg = (uint32_t)world_below(world, SIM_OBJECTS);
+    a->key_reg = SIM_OBJECTS + (uint32_t)world_below(world, SIM_KEYS);
+    a->with_body = world_below(world, 2);
+    a->with_key = world_below(world, 2);
+    if (!w->have_bucket) {
+        a->action = ACT_CREATE_BUCKET;
+    } else if (dice < 40) {
+        a->action = ACT_READ;
+    } else if (dice < 48) {
+        a->action = ACT_READ_KEY;
+    } else if (dice < 82) {
+        a->action = ACT_WRITE;
+    } else if (dice < 90) {
+        a->action = ACT_WRITE_KEY;
+        a->reg = a->key_reg;
+    } else {
+        a->action = ACT_LIST;
+    }
+}
+
+static void begin(struct sim_client *c)
+{
+    struct sim_workload *w = c->load;
+    bool last_round = c->left > 0;
+    if (w->stopped && !last_round)
+        return;
+    struct attempt *a = calloc(1, sizeof(*a));
+    CHECK(a);
+    a->client = c;
+    a->start = now(w);
+    if (last_round) {
+        uint32_t reg = --c->left;
+        a->action = reg < SIM_OBJECTS ? ACT_READ : ACT_READ_KEY;
+        a->reg = reg;
+        a->key_reg = reg < SIM_OBJECTS ? SIM_OBJECTS : reg;
+    } else {
+        choose(w, a);
+    }
+    c->current = a;
+    w->stats.started++;
+    switch (a->action) {
+    case ACT_READ:
+    case ACT_READ_KEY: start_read(a); break;
+    case ACT_LIST: start_list(a); break;
+    default: start_propose(a); break;
+    }
+}
+
+static void thought(struct env_timer *t)
+{
+    begin(container_of(t, struct sim_client, think));
+}
+
+static void think(struct sim_client *c)
+{
+    struct sim_workload *w = c->load;
+    if (w->stopped && c->left == 0)
+        return;
+    env_timer_start(&c->think, 1 + world_below(w->cluster->world, w->think_max_ns));
+}
+
+static void gateway_booted(void *arg, struct sim_node *gateway)
+{
+    struct sim_workload *w = arg;
+    for (unsigned i = 0; i < w->client_count; i++) {
+        struct sim_client *c = &w->clients[i];
+        if (c->gateway != gateway)
+            continue;
+        c->current = NULL; /* the history holds what had no outcome */
+        memset(c->seen, 0, sizeof(c->seen));
+        env_timer_init(host_env(gateway->host), &c->think, thought);
+        think(c);
+    }
+}
+
+struct sim_workload *sim_workload_new(struct sim_cluster *c, unsigned clients_per_gateway,
+                                      uint64_t think_max_ns)
+{
+    struct sim_workload *w = calloc(1, sizeof(*w));
+    CHECK(w && clients_per_gateway * c->zones <= SIM_CLIENTS_MAX);
+    w->cluster = c;
+    w->think_max_ns = think_max_ns;
+    for (unsigned i = 0; i < clients_per_gateway * c->zones; i++)
+        w->clients[w->client_count++] =
+            (struct sim_client){.load = w, .gateway = &c->gateways[i % c->zones], .id = i};
+    for (size_t z = 0; z < c->zones; z++) {
+        c->gateways[z].on_boot = gateway_booted;
+        c->gateways[z].on_boot_arg = w;
+    }
+    return w;
+}
+
+bool sim_workload_ready(const struct sim_workload *w)
+{
+    return w->have_bucket;
+}
+
+void sim_workload_stop(struct sim_workload *w)
+{
+    w->stopped = true;
+}
+
+bool sim_workload_idle(const struct sim_workload *w)
+{
+    for (unsigned i = 0; i < w->client_count; i++)
+        if (w->clients[i].current || w->clients[i].left > 0)
+            return false;
+    return true;
+}
+
+uint64_t sim_workload_progress(struct sim_workload *w)
+{
+    uint64_t least = UINT64_MAX;
+    for (unsigned i = 0; i < w->client_count; i++) {
+        least = MIN(least, w->clients[i].progress);
+        w->clients[i].progress = 0;
+    }
+    return least;
+}
+
+void sim_workload_read_all(struct sim_workload *w)
+{
+    CHECK(w->stopped);
+    for (unsigned i = 0; i < w->cluster->zones; i++) {
+        w->clients[i].left = SIM_REGISTERS;
+        think(&w->clients[i]);
+    }
+}
+
+void sim_workload_check(struct sim_workload *w)
+{
+    for (uint32_t reg = 0; reg < SIM_REGISTERS; reg++) {
+        size_t stuck = 0;
+        char text[160];
+        switch (history_check(&w->histories[reg], 0, 3000000, &stuck)) {
+        case HISTORY_OK: break;
+        case HISTORY_UNDECIDED: w->stats.undecided++; break;
+        case HISTORY_VIOLATION:
+            snprintf(text, sizeof(text), "register %u is not linearizable; stuck at operation %zu", reg, stuck);
+            problem(w, text);
+            break;
+        }
+    }
+}
+
+const struct sim_workload_stats *sim_workload_stats(const struct sim_workload *w)
+{
+    return &w->stats;
+}
+
+void sim_workload_print(const struct sim_workload *w, uint32_t reg,
+                        void (*line)(void *arg, const char *), void *arg)
+{
+    char name[40];
+    snprintf(name, sizeof(name), "register %u", reg);
+    history_print(&w->histories[reg], name, line, arg);
+}

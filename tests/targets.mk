@@ -32,3 +32,14 @@ SEEDS ?= 1000
 sim: deps
 	@$(MAKE) --no-print-directory VARIANT=sim build/sim/bin/cairn-sim
 	@build/sim/bin/cairn-sim --seeds=$(SEEDS)
+
+# Real processes: end to end with real clients, and chaos.
+$(B)/bin/cairn-check-history: $(B)/tests/chaos/check_history.o $(B)/tests/sim/history.o $(call lib,common/base)
+	$(link)
+.PHONY: e2e chaos real-deps
+real-deps: all test-deps
+	@$(MAKE) --no-print-directory VARIANT=rel build/rel/bin/cairn-check-history
+e2e: real-deps
+	@$(VENV)/bin/pytest -q -p no:cacheprovider --tb=short tests/e2e
+chaos: real-deps
+	@$(VENV)/bin/pytest -q -p no:cacheprovider --tb=short tests/chaos

@@ -1,0 +1,177 @@
+/* Entries that no honest leader would write: random bytes, and real commands damaged a little.  Each
+ * is applied or refused, the same on two replicas, and the partition goes on working. */
+#include "world.h"
+
+#include <stdlib.h>
+
+static void sample(struct world *w, struct rng *r, struct buf *ret)
+{
+    struct cmd c;
+    struct id128 id = {{1}};
+    Cairn__CompletePart part = CAIRN__COMPLETE_PART__INIT, *parts[1] = {&part};
+    static uint64_t items[4] = {1, 2, 3, 4};
+    part.number = 1;
+    part.etag = (char *)(uintptr_t) "e";
+    switch (rng_below(r, 9)) {
+    case 0: cmd_put_inline(w, &c, SLICE_LIT("k"), SLICE_LIT("body")); break;
+    case 1: cmd_put_segments(w, &c, SLICE_LIT("k"), 3, 100); break;
+    case 2: cmd_delete(w, &c, SLICE_LIT("k")); break;
+    case 3: cmd_create_upload(w, &c, SLICE_LIT("k"), &id); break;
+    case 4: cmd_put_part(w, &c, SLICE_LIT("k"), &id, 1, 100, 2); break;
+    case 5: cmd_complete(w, &c, SLICE_LIT("k"), &id, parts, 1, 100); break;
+    case 6: cmd_abort(w, &c, SLICE_LIT("k"), &id); break;
+    case 7: cmd_fence(w, &c, BUCKET + 1, 2, true); break;
+    default:
+        cmd_init(w, &c);
+        cairn__expand_deletion__init(&c.expand);
+        c.expand.items = items;
+        c.expand.n_items = 4;
+        c.msg.op_case = CAIRN__COMMAND__OP_EXPAND_DELETION;
+        c.msg.expand_deletion = &c.expand;
+    }
+    index_entry_pack(&c.msg, c.body, ret);
+}
+
+static void sample_root(struct world *w, struct rng *r, struct buf *ret)
+{
+    struct cmd c;
+    Cairn__UserRecord user = CAIRN__USER_RECORD__INIT;
+    Cairn__AccessKeyRecord key = CAIRN__ACCESS_KEY_RECORD__INIT;
+    Cairn__NodeRecord node = CAIRN__NODE_RECORD__INIT, *nodes[1] = {&node};
+    Cairn__Bootstrap bootstrap = CAIRN__BOOTSTRAP__INIT;
+    Cairn__PutAccessKey put_key = CAIRN__PUT_ACCESS_KEY__INIT;
+    char name[] = "bucket-a";
+    user.user_id = key.user_id = (char *)(uintptr_t) "u";
+    key.access_key_id = key.secret = (char *)(uintptr_t) "key";
+    node.node_id = (char *)(uintptr_t) "n1";
+    name[7] = (char)('a' + rng_below(r, 3));
+    cmd_init(w, &c);
+    c.touches[0] = keyhash_bucket(slice_cstr(name));
+    c.touches[1] = keyhash_user(SLICE_LIT("u"));
+    c.touches[2] = keyhash_access_key(SLICE_LIT("key"));
+    c.msg.n_touches = 3;
+    c.bucket.name = name;
+    c.bucket.owner_id = user.user_id;
+    switch (rng_below(r, 5)) {
+    case 0:
+        cairn__create_bucket__init(&c.create_bucket);
+        c.create_bucket.bucket = &c.bucket;
+        c.msg.op_case = CAIRN__COMMAND__OP_CREATE_BUCKET;
+        c.msg.create_bucket = &c.create_bucket;
+        break;
+    case 1:
+        cairn__begin_delete_bucket__init(&c.begin);
+        c.begin.name = name;
+        c.begin.id = BUCKET >> rng_below(r, 3);
+        c.msg.op_case = CAIRN__COMMAND__OP_BEGIN_DELETE_BUCKET;
+        c.msg.begin_delete_bucket = &c.begin;
+        break;
+    case 2:
+        cairn__finish_delete_bucket__init(&c.finish);
+        c.finish.name = name;
+        c.finish.id = BUCKET >> rng_below(r, 3);
+        c.finish.settings_version = 2;
+        c.msg.op_case = CAIRN__COMMAND__OP_FINISH_DELETE_BUCKET;
+        c.msg.finish_delete_bucket = &c.finish;
+        break;
+    case 3:
+        bootstrap.root_user = &user;
+        bootstrap.root_key = &key;
+        bootstrap.cluster_id = c.msg.write_id;
+        bootstrap.nodes = nodes;
+        bootstrap.n_nodes = 1;
+        c.msg.op_case = CAIRN__COMMAND__OP_BOOTSTRAP;
+        c.msg.bootstrap = &bootstrap;
+        break;
+    default:
+        put_key.key = &key;
+        c.msg.op_case = CAIRN__COMMAND__OP_PUT_ACCESS_KEY;
+        c.msg.put_access_key = &put_key;
+    }
+    index_entry_pack(&c.msg, c.body, ret);
+}
+
+static void mutate(struct rng *r, struct buf *data)
+{
+    for (uint64_t n = rng_below(r, 4); n; n--) {
+        size_t at = rng_below(r, data->len);
+        switch (rng_below(r, 5)) {
+        case 0: data->ptr[at] ^= (uint8_t)(1u << rng_below(r, 8)); break;
+        case 1: data->ptr[at] = (uint8_t)rng_next(r); break;
+        case 2: data->len = at + 1; break;
+        case 3:
+            memmove(data->ptr + at, data->ptr + at + 1, data->len - at - 1);
+            data->len--;
+            break;
+        default: buf_append(data, data->ptr + at, MIN(data->len - at, (size_t)8));
+        }
+        if (data->len == 0)
+            return;
+    }
+}
+
+static void run(uint32_t partition, uint64_t seed, bool random_bytes)
+{
+    struct world a, b;
+    struct rng r = {seed};
+    world_init(&a, partition);
+    world_init(&b, partition);
+    int refused = 0, rounds = 6000;
+    for (int i = 0; i < rounds; i++) {
+        struct buf data = {0};
+        if (random_bytes) {
+            for (uint64_t n = rng_below(&r, 60); n; n--)
+                buf_u8(&data, (uint8_t)rng_next(&r));
+            if (data.len > 4 && rng_below(&r, 2)) { /* a length that fits */
+                memset(data.ptr, 0, 4);
+                data.ptr[3] = (uint8_t)(data.len - 4);
+            }
+        } else {
+            buf_reserve(&data, 4096);
+            (partition == ROOT_PARTITION ? sample_root : sample)(&a, &r, &data);
+            mutate(&r, &data);
+        }
+        int err = world_apply_data(&a, buf_view(&data));
+        assert_int_equal(world_apply_data(&b, buf_view(&data)), err);
+        refused += err == ERR_REFUSED;
+        a.now_ms = MAX(a.now_ms, index_time_ms(a.index)); /* damage may have moved it ahead */
+        (void)index_entry_time_ms(buf_view(&data));
+        struct buf touches = {0};
+        index_entry_touches(buf_view(&data), &touches);
+        buf_fini(&touches);
+        buf_fini(&data);
+    }
+    assert_true(refused > rounds / 20 && (random_bytes || refused < rounds * 9 / 10));
+    struct buf da = {0}, db = {0};
+    dump(a.store, partition, &da);
+    dump(b.store, partition, &db);
+    assert_true(slice_eq(buf_view(&da), buf_view(&db)));
+    buf_fini(&da);
+    buf_fini(&db);
+    world_fini(&a);
+    world_fini(&b);
+}
+
+static void test_random_bytes(void **state)
+{
+    (void)state;
+    run(3, 1, true);
+    run(ROOT_PARTITION, 2, true);
+}
+
+static void test_mutated_commands(void **state)
+{
+    (void)state;
+    run(3, 3, false);
+    run(3, 4, false);
+    run(ROOT_PARTITION, 5, false);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_mutated_commands),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

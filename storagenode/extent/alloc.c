@@ -58,10 +58,8 @@ struct extent *alloc_find(const struct alloc *a, uint32_t id)
 
 uint32_t alloc_next_id(const struct alloc *a)
 {
-    for (uint32_t i = 0; i < a->slots; i++)
-        if (!a->extents[i])
-            return i + 1;
-    return a->slots < EXTENTS_MAX ? a->slots + 1 : 0;
+    uint32_t used = MAX(a->slots, a->id_floor);
+    return used < EXTENTS_MAX ? used + 1 : 0;
 }
 
 static bool holds_frames(enum extent_state state)
@@ -119,6 +117,7 @@ void extent_reborn(struct alloc *a, struct extent *x, const struct extent_header
     x->header = *header;
     x->end = EXTENT_HEADER_BYTES;
     x->last_seq = x->needs_mark = 0;
+    x->header_bad = false;
     state_set(a, x, EXTENT_FREE);
 }
 

@@ -23,6 +23,7 @@ struct extent {
     uint32_t live_frames;
     uint32_t readers;      /* gets under way; its next life waits for them */
     uint64_t last_seq;
+    bool header_bad;       /* unreadable on the disk: its identity comes from the index */
     uint64_t needs_mark;   /* EMPTIED: index changes that must be durable before it is freed */
     void *file;            /* struct disk_file, for the operations */
 };
@@ -37,7 +38,8 @@ struct alloc {
     uint32_t extents_max;    /* that may be */
     uint32_t reserve;
     uint32_t free_count;     /* in state FREE */
-    uint32_t coming;         /* in state FREEING or being made: FREE before long */
+    uint32_t coming;         /* in state FREEING: FREE before long */
+    uint32_t id_floor;       /* ids up to it were used once, perhaps by files that are missing */
     uint64_t extent_bytes;
     uint64_t live_bytes, used_bytes; /* used: ends of all extents that hold frames, less headers */
     uint64_t live_frames;
@@ -51,7 +53,7 @@ void alloc_fini(struct alloc *a);
  * Returns: OK; ERR_NOMEM; ERR_EXISTS; ERR_LIMIT (id above EXTENTS_MAX). */
 int alloc_add(struct alloc *a, const struct extent_header *header, struct extent **ret);
 struct extent *alloc_find(const struct alloc *a, uint32_t id); /* NULL: none */
-uint32_t alloc_next_id(const struct alloc *a);                 /* smallest unused; 0: none left */
+uint32_t alloc_next_id(const struct alloc *a);                 /* never used; 0: none left */
 
 /* Moves along the arrows above (a CHECK fails on any other move) and keeps the sums. */
 void extent_move(struct alloc *a, struct extent *x, enum extent_state state);

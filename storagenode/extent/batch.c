@@ -32,7 +32,7 @@ void batch_fini(struct batch *b)
 void batch_begin(struct batch *b)
 {
     b->bytes = 0;
-    b->frames = b->operations = b->blob_count = 0;
+    b->frames = b->marks = b->blob_count = 0;
     if (++b->epoch == 0) { /* wrapped: what older batches left must not look like this one's */
         memset(b->slots, 0, SLOT_COUNT * sizeof(*b->slots));
         b->epoch = 1;
@@ -48,38 +48,56 @@ static struct batch_slot *slot_of(const struct batch *b, struct id128 blob_id)
     return &b->slots[i];
 }
 
-static void slot_take(struct batch *b, struct id128 blob_id)
+/* false: it is there already. */
+static bool slot_take(struct batch *b, struct id128 blob_id)
 {
     struct batch_slot *slot = slot_of(b, blob_id);
-    CHECK(b->blob_count < SLOT_COUNT / 2);
-    b->blob_count += slot->epoch != b->epoch;
+    if (slot->epoch == b->epoch)
+        return false;
+    CHECK(b->blob_count < BATCH_BLOBS_MAX);
+    b->blob_count++;
     *slot = (struct batch_slot){blob_id, b->epoch};
+    return true;
 }
 
-enum batch_admission batch_admit_put(struct batch *b, struct id128 blob_id, uint64_t bytes)
+enum batch_admission batch_admit_put(const struct batch *b, struct id128 blob_id, uint64_t bytes)
 {
     if (slot_of(b, blob_id)->epoch == b->epoch)
         return BATCH_CONFLICT;
     if (b->frames >= b->frames_max || (b->frames > 0 && b->bytes + bytes > b->bytes_max))
         return BATCH_FULL;
-    slot_take(b, blob_id);
-    b->bytes += bytes;
-    b->frames++;
-    b->operations++;
     return BATCH_TAKE;
 }
 
-enum batch_admission batch_admit_delete(struct batch *b, const struct id128 *blob_ids,
-                                        uint32_t count, uint32_t marks_so_far)
+enum batch_admission batch_admit_delete(const struct batch *b, const struct id128 *blob_ids,
+                                        uint32_t count)
 {
     CHECK(count <= MARKS_PER_REQUEST_MAX);
     for (uint32_t i = 0; i < count; i++)
         if (slot_of(b, blob_ids[i])->epoch == b->epoch)
             return BATCH_CONFLICT;
-    if (marks_so_far + count > MARKS_PER_FRAME_MAX)
-        return BATCH_FULL;
-    for (uint32_t i = 0; i < count; i++)
-        slot_take(b, blob_ids[i]);
-    b->operations++;
-    return BATCH_TAKE;
+    return b->marks + count > MARKS_PER_FRAME_MAX ? BATCH_FULL : BATCH_TAKE;
+}
+
+void batch_take_put(struct batch *b, struct id128 blob_id, uint64_t bytes)
+{
+    bool fresh = slot_take(b, blob_id);
+    CHECK(fresh);
+    b->bytes += bytes;
+    b->frames++;
+}
+
+bool batch_take_mark(struct batch *b, struct id128 blob_id)
+{
+    if (!slot_take(b, blob_id))
+        return false;
+    CHECK(b->marks < MARKS_PER_FRAME_MAX);
+    b->marks++;
+    return true;
+}
+
+uint64_t batch_mark_bytes(const struct batch *b, uint32_t more)
+{
+    uint64_t marks = b->marks + more;
+    return marks ? frame_bytes(marks * ID_BYTES) : 0;
 }

@@ -12,9 +12,9 @@
 struct batch {
     uint64_t bytes_max;
     uint32_t frames_max;
-    uint64_t bytes;  /* of the frames taken */
+    uint64_t bytes;  /* of the frames of shards */
     uint32_t frames; /* of shards */
-    uint32_t operations;
+    uint32_t marks;  /* in the one frame of marks */
     uint32_t blob_count;
     uint32_t epoch;            /* a slot is used when it carries the batch's epoch */
     struct batch_slot *slots;  /* open addressing, twice BATCH_BLOBS_MAX */
@@ -29,10 +29,13 @@ enum batch_admission {
     BATCH_FULL,    /* send what there is first */
     BATCH_CONFLICT /* a blob of it is in the batch: send what there is first */
 };
-/* A put of one frame of `bytes`.  The first put is always taken, whatever its size.  After BATCH_TAKE
- * it counts. */
-enum batch_admission batch_admit_put(struct batch *b, struct id128 blob_id, uint64_t bytes);
-/* A delete of `count` blobs (at most MARKS_PER_REQUEST_MAX): all or none; `marks_so_far`: in the
- * batch's frame of marks.  After BATCH_TAKE its blobs count; a blob twice in it is no conflict. */
-enum batch_admission batch_admit_delete(struct batch *b, const struct id128 *blob_ids,
-                                        uint32_t count, uint32_t marks_so_far);
+/* May the next operation join?  A put of one frame of `bytes`: the first one always, whatever its
+ * size.  A delete: all of its blobs (at most MARKS_PER_REQUEST_MAX) or none. */
+enum batch_admission batch_admit_put(const struct batch *b, struct id128 blob_id, uint64_t bytes);
+enum batch_admission batch_admit_delete(const struct batch *b, const struct id128 *blob_ids,
+                                        uint32_t count);
+/* It joins.  batch_take_mark: false if the blob is in the batch already (named twice). */
+void batch_take_put(struct batch *b, struct id128 blob_id, uint64_t bytes);
+bool batch_take_mark(struct batch *b, struct id128 blob_id);
+/* Bytes of the frame of marks, if there were `more` of them; 0: none. */
+uint64_t batch_mark_bytes(const struct batch *b, uint32_t more);

@@ -213,7 +213,8 @@ static int read_run(struct disk_mem *d, struct disk_req *r)
     uint64_t left = r->offset < r->file->bytes ? r->file->bytes - r->offset : 0;
     size_t asked = r->bytes;
     r->bytes = MIN(asked, left);
-    memcpy(r->buffer, r->file->data + r->offset, r->bytes);
+    if (r->bytes)
+        memcpy(r->buffer, r->file->data + r->offset, r->bytes);
     d->stats.reads++;
     return r->bytes < asked ? ERR_END : OK;
 }

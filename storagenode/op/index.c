@@ -204,6 +204,8 @@ void index_flush_step(struct store *s)
     struct flush *f = &s->flush;
     uint64_t now = env_now_ns(s->env);
     bool dirty = f->changes > f->durable_mark;
+    if (!store_writes(s))
+        f->wanted = false;
     if (!store_writes(s) || f->running)
         return;
     if (dirty && (f->bytes >= s->config.flush_bytes ||

@@ -159,5 +159,6 @@ bool store_is_idle(const struct store *s);
 /* Where a shard's frame lies.  OK; ERR_NOT_FOUND. */
 int store_locate(struct store *s, struct id128 blob_id, uint16_t shard_index, uint32_t *ret_extent,
                  uint64_t *ret_offset, uint64_t *ret_bytes);
-/* Invariants of the whole store against its index; a CHECK fails otherwise.  Only while idle. */
+/* Invariants of the whole store against its index; a CHECK fails otherwise.  Only while idle;
+ * nothing is checked of one that has failed. */
 void store_check(struct store *s);

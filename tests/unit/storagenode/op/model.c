@@ -634,9 +634,11 @@ static void space_returns(struct model *m)
 {
     struct store_stats st;
     disk_mem_fail_clear(m->disk);
+    kv_mem_fail_nth(m->kv, 0, ERR_IO);
     store_stats_get(m->store, &st);
     if (st.state == STORE_FAILED)
         crash(m);
+    steps(m, 100); /* long enough to look again at a file system that was full */
     for (unsigned i = 0; i < BLOBS && !m->failed; i++) {
         delete_start(m, &m->blobs[i]);
         if (i % 4 == 0)

@@ -35,9 +35,10 @@ struct raft_progress {
     enum raft_peer_state state;
     uint64_t match, next;
     uint64_t round_acked;
-    uint64_t progress_ns; /* when match last grew, or the window stopped being empty */
+    uint64_t progress_ns; /* when match last grew, a probe left, the window stopped being empty */
     bool active;          /* heard of since the last quorum check */
-    bool paused;          /* PROBE: an append is under way */
+    bool paused;          /* PROBE: an append is under way, with entries up to probe_last */
+    uint64_t probe_last;
     bool nudge;           /* REPLICATE: ask with an empty append where the peer stands */
     uint32_t inflight_first, inflight_count;
     uint64_t inflight_bytes;

@@ -39,7 +39,20 @@ static void probe_from(struct raft_progress *p, uint64_t next, bool paused)
     p->state = RAFT_PEER_PROBE;
     p->next = next;
     p->paused = paused;
+    p->probe_last = 0;
     p->nudge = false;
+}
+
+/* The probe found the place.  What went with it is under way: its sync takes longer than its match. */
+static void replicate_from_probe(struct raft *r, struct raft_progress *p)
+{
+    uint64_t sent = MIN(p->probe_last, r->tail.last_index);
+    probe_from(p, p->match + 1, false);
+    p->state = RAFT_PEER_REPLICATE;
+    if (sent <= p->match)
+        return;
+    inflight_push(r, p, sent, raft_tail_bytes(&r->tail, p->match, sent));
+    p->next = sent + 1;
 }
 
 static bool window_full(const struct raft *r, const struct raft_progress *p)
@@ -113,6 +126,8 @@ static bool pump_once(struct raft *r, struct raft_progress *p)
     uint32_t count = batch_count(r, p->next);
     if (p->state == RAFT_PEER_PROBE) {
         p->paused = true;
+        p->probe_last = p->next - 1 + count;
+        p->progress_ns = r->ev->now_ns;
         append_send(r, p, count);
         return false;
     }
@@ -301,27 +316,24 @@ int raft_on_append_reply(struct raft *r, const struct raft_message *m)
         raft_maybe_commit(r);
     }
     inflight_free_to(p, p->match);
-    if (p->state != RAFT_PEER_REPLICATE && p->match >= r->tail.base_index) {
-        probe_from(p, p->match + 1, false);
-        p->state = RAFT_PEER_REPLICATE;
-    }
+    if (p->state != RAFT_PEER_REPLICATE && p->match >= r->tail.base_index)
+        replicate_from_probe(r, p);
     p->next = MAX(p->next, p->match + 1);
     raft_transfer_advance(r);
     return OK;
 }
 
-/* What may have been lost on the way is found out here: a probe is repeated, a silent window is asked
- * about with an empty append, whose rejection starts a probe. */
+/* What may have been lost on the way is found out here, after a silence of a heartbeat interval: a
+ * probe is repeated, a window is asked about with an empty append, whose rejection starts a probe. */
 int raft_on_heartbeat_reply(struct raft *r, const struct raft_message *m)
 {
     struct raft_progress *p = raft_progress_of(r, m->from);
     p->active = true;
     if (m->round > r->round)
         return ERR_PROTO;
-    p->paused = false;
-    if (p->state == RAFT_PEER_REPLICATE && p->inflight_count &&
-        r->ev->now_ns - p->progress_ns >= r->o.heartbeat_interval_ns) {
-        p->nudge = true;
+    if (r->ev->now_ns - p->progress_ns >= r->o.heartbeat_interval_ns) {
+        p->paused = false;
+        p->nudge = p->state == RAFT_PEER_REPLICATE && p->inflight_count > 0;
         p->progress_ns = r->ev->now_ns;
     }
     if (m->round > p->round_acked) {
@@ -347,6 +359,7 @@ void raft_on_snapshot_sent(struct raft *r)
     uint64_t next = p->match + 1;
     if (r->ev->snapshot.ok)
         next = MAX(next, MIN(r->ev->snapshot.index, r->tail.last_index) + 1);
-    /* After a failure the next answer to a heartbeat tries again. */
+    /* After a failure an answer to a heartbeat tries again. */
+    p->progress_ns = r->ev->now_ns;
     probe_from(p, next, !r->ev->snapshot.ok);
 }

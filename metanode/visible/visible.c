@@ -219,6 +219,7 @@ static bool open_stream(struct visible *v, struct visible_slot *s, struct visibl
 {
     if (!MUTANT(ATTACH_UNCOMMITTED) && (v->commit < v->noop || s->attached_index > v->commit))
         return false;
+    uint64_t backlog = v->commit > VISIBLE_BACKLOG_MAX ? v->commit - VISIBLE_BACKLOG_MAX : 0;
     s->state = VISIBLE_OPENING;
     s->opened = true;
     s->stream = ++v->streams;
@@ -231,7 +232,7 @@ static bool open_stream(struct visible *v, struct visible_slot *s, struct visibl
         .stream = s->stream,
         .commit = v->commit,
         .target = v->last,
-        .log_first = v->compacted,
+        .log_first = backlog > v->compacted ? backlog : v->compacted,
     };
     return true;
 }

@@ -26,6 +26,10 @@
 #define VISIBLE_SLOTS_MAX 64
 #define VISIBLE_WINDOW_MAX 8 /* append messages under way on one stream */
 
+/* A stream resumes at most so far behind the commit index: a witness that knows less raises its floor.
+ * Writes wait for a new witness, so what it has to catch up with first must be little. */
+#define VISIBLE_BACKLOG_MAX 4096
+
 enum visible_kind { VISIBLE_ENTRY_OTHER, VISIBLE_ENTRY_ATTACH, VISIBLE_ENTRY_DETACH };
 
 /*  CLOSED --next_message--> OPENING --open_reply--> OPEN
@@ -69,7 +73,7 @@ struct visible_message {
     enum visible_message_kind kind;
     struct id128 incarnation;
     uint64_t term, stream, commit;
-    uint64_t target, log_first; /* open: ready at target; entries up to log_first are compacted */
+    uint64_t target, log_first; /* open: ready at target; nothing up to log_first will be sent */
     uint64_t prev, last;        /* append: entries (prev, last]; none if equal */
 };
 

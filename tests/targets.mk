@@ -43,3 +43,7 @@ e2e: real-deps
 	@$(VENV)/bin/pytest -q -p no:cacheprovider --tb=short tests/e2e
 chaos: real-deps
 	@$(VENV)/bin/pytest -q -p no:cacheprovider --tb=short tests/chaos
+
+# The load generator.
+$(B)/bin/cairn-bench: $(B)/tests/bench/bench.o $(call lib,common/base) $(call lib,common/crypto)
+	$(link)

@@ -341,3 +341,17 @@ int meta_bucket_ranges(struct meta_client *mc, uint64_t bucket_id, struct buf *r
     }
     return *ret_count ? OK : ERR_NOT_READY;
 }
+
+size_t meta_partition_count(const struct meta_client *mc)
+{
+    return mc->route_count;
+}
+
+int meta_partition_of(struct meta_client *mc, uint64_t bucket_id, struct slice key, uint32_t *ret)
+{
+    struct meta_route *route = map_route(mc, false, bucket_id, key);
+    if (!route)
+        return ERR_NOT_READY;
+    *ret = route->id;
+    return OK;
+}

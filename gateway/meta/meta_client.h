@@ -221,3 +221,7 @@ void meta_list_uploads_fini(struct meta_list_uploads *list);
  * Returns: OK; ERR_NOT_READY (no map, or nothing overlaps); ERR_NOMEM. */
 int meta_bucket_ranges(struct meta_client *mc, uint64_t bucket_id, struct buf *ret_starts,
                        uint32_t *ret_count);
+/* Of objects: the root is not counted. */
+size_t meta_partition_count(const struct meta_client *mc);
+/* Which partition holds the key, as the map has it now.  OK; ERR_NOT_READY. */
+int meta_partition_of(struct meta_client *mc, uint64_t bucket_id, struct slice key, uint32_t *ret);

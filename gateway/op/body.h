@@ -6,6 +6,8 @@
 #include "gateway/s3/chunked.h"
 
 struct body {
+    /* Set by the operation before init. */
+    bool ignore_claim; /* checksum fields speak of something else than this body */
     /* Set by the operation between init and start. */
     /* Takes a prefix of data.  Less than all of it: waits for body_resume(). */
     size_t (*sink)(struct body *body, struct slice data);

@@ -4,8 +4,6 @@
 #include "common/base/check.h"
 #include "common/crypto/codec.h"
 
-#include <stdio.h>
-
 static bool set_text(struct request *req, char **field, struct slice value)
 {
     if (value.len == 0)
@@ -157,7 +155,7 @@ static void reply_text(struct request *req, const char *name, const char *stored
 void reply_object_fields(struct request *req, const Cairn__ObjectRecord *r,
                          const struct s3_overrides *o)
 {
-    char name[256];
+    struct buf name = {0};
     reply_text(req, "Content-Type", r->content_type[0] ? r->content_type : "binary/octet-stream",
                o->content_type);
     reply_text(req, "Content-Encoding", r->content_encoding, o->content_encoding);
@@ -169,17 +167,10 @@ void reply_object_fields(struct request *req, const Cairn__ObjectRecord *r,
     reply_text(req, "x-amz-storage-class", r->storage_class, SLICE_EMPTY);
     for (size_t i = 0; i < r->n_user_metadata; i++) {
         const Cairn__Pair *p = r->user_metadata[i];
-        int n = snprintf(name, sizeof(name), "x-amz-meta-%s", p->name);
-        if (n > 0 && (size_t)n < sizeof(name)) {
-            reply_field(req, name, slice_cstr(p->value));
-            continue;
-        }
-        struct slice whole = SLICE_EMPTY; /* a name of up to 2 KiB */
-        struct buf b = {0};
-        buf_printf(&b, "x-amz-meta-%s", p->name);
-        if (!b.failed)
-            whole = buf_view(&b);
-        http_response_field(req->http, whole, slice_cstr(p->value));
-        buf_fini(&b);
+        buf_clear(&name);
+        buf_printf(&name, "x-amz-meta-%s", p->name);
+        if (!name.failed)
+            http_response_field(req->http, buf_view(&name), slice_cstr(p->value));
     }
+    buf_fini(&name);
 }

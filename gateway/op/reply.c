@@ -74,6 +74,12 @@ static void reply_body(struct request *req, struct slice body)
     rcbuf_unref(copy);
 }
 
+void reply_document(struct request *req, struct buf *document)
+{
+    reply_body(req, document->failed ? SLICE_EMPTY : buf_view(document));
+    buf_fini(document);
+}
+
 void reply_xml(struct request *req, int status, struct buf *document)
 {
     if (document->failed) {
@@ -83,8 +89,7 @@ void reply_xml(struct request *req, int status, struct buf *document)
     }
     reply_begin(req, status);
     http_response_field_cstr(req->http, "Content-Type", "application/xml");
-    reply_body(req, buf_view(document));
-    buf_fini(document);
+    reply_document(req, document);
 }
 
 void reply_error(struct request *req, enum s3_code code)

@@ -44,6 +44,7 @@ struct request {
     const Cairn__AccessKeyRecord *user;
     const Cairn__BucketRecord *bucket; /* NULL: absent, or not read */
     const Cairn__ObjectRecord *object; /* NULL: absent, or not read */
+    void *operation;                      /* the operation's own struct */
     void (*on_gone)(struct request *req); /* the operation's; may be NULL */
     bool gone;
 };
@@ -78,6 +79,8 @@ void reply_checksum(struct request *req, const Cairn__Checksum *checksum, unsign
 void reply_no_body(struct request *req);
 /* begin, the document as the body; it is taken over. */
 void reply_xml(struct request *req, int status, struct buf *document);
+/* After an own begin and content type: the document as the body; it is taken over. */
+void reply_document(struct request *req, struct buf *document);
 /* The error document of code and req->fault (whose code it becomes). */
 void reply_error(struct request *req, enum s3_code code);
 /* Of a code of err.h; a fault that was set for another code does not stick. */

@@ -1,0 +1,242 @@
+/* CreateBucket, HeadBucket, GetBucketLocation, ListBuckets. */
+#include "common/base/check.h"
+#include "gateway/op/body.h"
+#include "gateway/op/commit.h"
+#include "gateway/op/operations.h"
+#include "proto/methods.h"
+
+/* ---- CreateBucket ---- */
+
+struct create_op {
+    struct request *req;
+    struct body_text text;
+    Cairn__BucketRecord bucket;
+    Cairn__CreateBucket command;
+    struct meta_propose propose;
+};
+
+static enum s3_code create_exists(struct create_op *c, const char *owner_id)
+{
+    bool own = strcmp(owner_id, c->req->user->user_id) == 0;
+    enum s3_code code = own ? S3_BUCKET_ALREADY_OWNED_BY_YOU : S3_BUCKET_ALREADY_EXISTS;
+    s3_fault_set(&c->req->fault, code, NULL);
+    s3_fault_extra(&c->req->fault, "BucketName", c->req->s3.bucket);
+    return code;
+}
+
+static void create_end(struct create_op *c, enum s3_code code)
+{
+    struct request *req = c->req;
+    struct buf location = {0};
+    if (code == S3_OK) {
+        buf_u8(&location, '/');
+        buf_slice(&location, req->s3.bucket);
+        reply_begin(req, 200);
+        if (!location.failed)
+            reply_field(req, "Location", buf_view(&location));
+        reply_no_body(req);
+        buf_fini(&location);
+    } else {
+        reply_error(req, code);
+    }
+    body_text_fini(&c->text);
+    request_end(req);
+}
+
+static void create_cb(struct meta_propose *p)
+{
+    struct create_op *c = container_of(p, struct create_op, propose);
+    struct request *req = c->req;
+    enum s3_code code = S3_OK;
+    if (p->err == ERR_EXISTS) /* somebody else was first, or we ourselves a moment ago */
+        code = create_exists(c, req->bucket ? req->bucket->owner_id : req->user->user_id);
+    else if (p->err == ERR_CONFLICT)
+        code = s3_fault_set(&req->fault, S3_OPERATION_ABORTED, NULL);
+    else if (p->err != OK)
+        code = commit_code(req, p->err);
+    meta_propose_fini(p);
+    create_end(c, code);
+}
+
+/* "us-east-1" has no constraint; "EU" is an old name for eu-west-1. */
+static enum s3_code create_location(struct create_op *c)
+{
+    struct request *req = c->req;
+    struct s3_create_bucket wanted = {0};
+    enum s3_code code =
+        s3_xml_create_bucket(req->arena, buf_view(&c->text.text), &wanted, &req->fault);
+    if (code != S3_OK)
+        return code;
+    struct slice region = wanted.location_constraint;
+    if (region.len && !slice_eq(region, req->gw->config->region))
+        return s3_fault_set(&req->fault, S3_ILLEGAL_LOCATION_CONSTRAINT, NULL);
+    return S3_OK;
+}
+
+static void create_text_done(struct body_text *t)
+{
+    struct create_op *c = container_of(t, struct create_op, text);
+    struct request *req = c->req;
+    enum s3_code code = t->body.code == S3_OK ? create_location(c) : t->body.code;
+    if (code == S3_OK && req->bucket)
+        code = create_exists(c, req->bucket->owner_id);
+    if (code != S3_OK) {
+        create_end(c, code);
+        return;
+    }
+    cairn__bucket_record__init(&c->bucket);
+    cairn__create_bucket__init(&c->command);
+    c->bucket.name = request_cstr(req, req->s3.bucket);
+    c->bucket.region = request_cstr(req, req->gw->config->region);
+    if (!c->bucket.name || !c->bucket.region) {
+        create_end(c, s3_fault_set(&req->fault, S3_INTERNAL_ERROR, NULL));
+        return;
+    }
+    c->bucket.owner_id = req->user->user_id;
+    c->command.bucket = &c->bucket;
+    cairn__command__init(&c->propose.command);
+    c->propose.command.op_case = CAIRN__COMMAND__OP_CREATE_BUCKET;
+    c->propose.command.create_bucket = &c->command;
+    c->propose.root = true;
+    c->propose.deadline_ns = request_deadline(req);
+    c->propose.cb = create_cb;
+    meta_propose_start(req->gw->mc, &c->propose);
+}
+
+void create_bucket_start(struct request *req)
+{
+    struct create_op *c = request_alloc(req, sizeof(*c));
+    if (!c) {
+        request_fail(req, S3_INTERNAL_ERROR);
+        return;
+    }
+    c->req = req;
+    c->text.done = create_text_done;
+    enum s3_code code = body_text_start(&c->text, req, S3_CONFIG_BODY_BYTES_MAX);
+    if (code != S3_OK)
+        create_end(c, code);
+}
+
+/* ---- HeadBucket, GetBucketLocation ---- */
+
+void head_bucket_start(struct request *req)
+{
+    reply_begin(req, 200);
+    reply_field(req, "x-amz-bucket-region", slice_cstr(req->bucket->region));
+    reply_field(req, "Content-Type", SLICE_LIT("application/xml"));
+    reply_no_body(req);
+    request_end(req);
+}
+
+void get_bucket_location_start(struct request *req)
+{
+    struct buf b = {0};
+    s3_result_location(&b, slice_cstr(req->bucket->region));
+    reply_xml(req, 200, &b);
+    request_end(req);
+}
+
+/* ---- ListBuckets ---- */
+
+#define BUCKET_PAGE 1000
+
+struct buckets_op {
+    struct request *req;
+    struct s3_list_buckets_params params;
+    struct buf document, after;
+    uint32_t count;
+    struct meta_call call;
+    Cairn__ListBucketsRequest request;
+};
+
+static void buckets_call_cb(struct meta_call *call);
+
+static void buckets_end(struct buckets_op *l, enum s3_code code, struct slice next)
+{
+    struct request *req = l->req;
+    struct buf token = {0};
+    if (code == S3_OK) {
+        if (next.len)
+            s3_list_buckets_token(&token, &l->params, next);
+        l->document.failed |= token.failed;
+        s3_result_buckets_end(&l->document, l->params.prefix, buf_view(&token));
+        reply_xml(req, 200, &l->document);
+    } else {
+        reply_error(req, code);
+    }
+    buf_fini(&token);
+    buf_fini(&l->document);
+    buf_fini(&l->after);
+    request_end(req);
+}
+
+static void buckets_page(struct buckets_op *l)
+{
+    struct request *req = l->req;
+    cairn__list_buckets_request__init(&l->request);
+    /* The root user owns everything that it sees; others see their own. */
+    l->request.owner_id = req->user->is_root ? l->request.owner_id : req->user->user_id;
+    l->request.prefix = request_cstr(req, l->params.prefix);
+    l->request.start_after = request_cstr(req, buf_view(&l->after));
+    l->request.buckets_max = MIN(BUCKET_PAGE, l->params.max_buckets - l->count);
+    if (!l->request.prefix || !l->request.start_after) {
+        buckets_end(l, s3_fault_set(&req->fault, S3_INTERNAL_ERROR, NULL), SLICE_EMPTY);
+        return;
+    }
+    l->call = (struct meta_call){
+        .method = &method_meta_list_buckets,
+        .root = true,
+        .request = &l->request.base,
+        .deadline_ns = request_deadline(req),
+        .cb = buckets_call_cb,
+    };
+    meta_call_start(req->gw->mc, &l->call);
+}
+
+static void buckets_call_cb(struct meta_call *call)
+{
+    struct buckets_op *l = container_of(call, struct buckets_op, call);
+    struct request *req = l->req;
+    if (call->err != OK) {
+        int err = call->err;
+        meta_call_fini(call);
+        buckets_end(l, s3_fault_set(&req->fault, s3_code_of_err(err), NULL), SLICE_EMPTY);
+        return;
+    }
+    const Cairn__ListBucketsResponse *r =
+        (const Cairn__ListBucketsResponse *)(const void *)call->response;
+    for (size_t i = 0; i < r->n_buckets; i++) {
+        const Cairn__BucketRecord *b = r->buckets[i];
+        struct s3_result_bucket e = {slice_cstr(b->name), slice_cstr(b->region), b->created_ms};
+        s3_result_buckets_entry(&l->document, &e);
+        l->count++;
+        buf_clear(&l->after);
+        buf_cstr(&l->after, b->name);
+    }
+    bool more = r->more && r->n_buckets;
+    l->document.failed |= l->after.failed;
+    meta_call_fini(call);
+    if (more && l->count < l->params.max_buckets)
+        buckets_page(l);
+    else
+        buckets_end(l, S3_OK, more ? buf_view(&l->after) : SLICE_EMPTY);
+}
+
+void list_buckets_start(struct request *req)
+{
+    struct buckets_op *l = request_alloc(req, sizeof(*l));
+    if (!l) {
+        request_fail(req, S3_INTERNAL_ERROR);
+        return;
+    }
+    l->req = req;
+    enum s3_code code = s3_list_buckets_params_parse(&req->s3, &l->params, &req->fault);
+    if (code != S3_OK) {
+        request_fail(req, code);
+        return;
+    }
+    struct s3_owner owner = request_owner(req);
+    s3_result_buckets_begin(&l->document, &owner);
+    buf_slice(&l->after, l->params.start_after);
+    buckets_page(l);
+}

@@ -1,0 +1,316 @@
+/* Data out of blobs.
+ *
+ * Two cursors: `at` plans reads ahead of the client; the ring holds what was planned, in order.  For a
+ * manifest the parts come in pages; a page is dropped only when every read planned from it is in the
+ * ring (reads keep copies of what they need), so one page at a time is in memory. */
+#include "gateway/op/extract.h"
+
+#include "common/base/check.h"
+#include "proto/methods.h"
+
+static void extract_plan(struct extract *x);
+
+/* ---- parts ---- */
+
+static void parts_cb(struct meta_call *call)
+{
+    struct parts_walk *w = container_of(call, struct parts_walk, call);
+    w->busy = false;
+    w->err = call->err;
+    if (w->err == OK) {
+        w->page = (Cairn__ListPartsResponse *)(void *)call->response;
+        call->response = NULL;
+        w->part = 0;
+        if (!w->page->upload)
+            w->err = ERR_PROTO;
+    }
+    meta_call_fini(call);
+    w->wake(w);
+}
+
+void parts_walk_start(struct parts_walk *w, uint32_t marker)
+{
+    CHECK(!w->busy);
+    w->busy = true;
+    w->marker = marker;
+    cairn__list_parts_request__init(&w->request);
+    w->request.bucket_id = w->bucket_id;
+    w->request.key = binary_of(w->key);
+    w->request.upload_id = binary_of(w->upload_id);
+    w->request.number_marker = marker;
+    /* Parts may have a thousand segments; the index bounds a page in bytes as well. */
+    w->request.parts_max = w->page_max ? w->page_max : w->want_segments ? 256 : 1000;
+    w->request.want_segments = w->want_segments;
+    w->call = (struct meta_call){
+        .method = &method_meta_list_parts,
+        .bucket_id = w->bucket_id,
+        .key = w->key,
+        .request = &w->request.base,
+        .deadline_ns = request_deadline(w->req),
+        .cb = parts_cb,
+    };
+    meta_call_start(w->req->gw->mc, &w->call);
+}
+
+bool parts_walk_next(struct parts_walk *w)
+{
+    Cairn__ListPartsResponse *page = w->page;
+    if (!page || !page->more || page->n_parts == 0)
+        return false;
+    uint32_t last = page->parts[page->n_parts - 1]->number;
+    parts_walk_fini(w);
+    parts_walk_start(w, last);
+    return true;
+}
+
+void parts_walk_fini(struct parts_walk *w)
+{
+    CHECK(!w->busy);
+    if (w->page)
+        cairn__list_parts_response__free_unpacked(w->page, NULL);
+    w->page = NULL;
+}
+
+/* ---- pieces ---- */
+
+static void piece_end(struct extract_piece *p, int err)
+{
+    struct extract *x = p->extract;
+    p->busy = false;
+    p->ready = true;
+    p->err = err;
+    x->wake(x);
+}
+
+static void blob_cb(struct blob_read *r)
+{
+    struct extract_piece *p = container_of(r, struct extract_piece, blob);
+    p->data = r->data;
+    piece_end(p, r->err);
+}
+
+static void part_body_cb(struct meta_call *call)
+{
+    struct extract_piece *p = container_of(call, struct extract_piece, part_body);
+    int err = call->err;
+    struct payload got = call->response_payload;
+    if (err == OK && (got.bytes.len < p->skip || got.bytes.len - p->skip < p->bytes))
+        err = ERR_CORRUPT;
+    if (err == OK)
+        p->data = payload_ref(
+            (struct payload){got.owner, SLICE(got.bytes.ptr + p->skip, p->bytes)});
+    meta_call_fini(call);
+    piece_end(p, err);
+}
+
+static struct extract_piece *piece_new(struct extract *x)
+{
+    struct extract_piece *p = &x->piece[(x->head + x->count++) % EXTRACT_PIECES];
+    *p = (struct extract_piece){.extract = x, .busy = true};
+    return p;
+}
+
+static void piece_of_segment(struct extract *x, const Cairn__Segment *s, uint64_t segment_at)
+{
+    struct extract_piece *p = piece_new(x);
+    uint64_t offset = x->at - segment_at;
+    /* Pieces end at multiples of their size, so that no block is read twice. */
+    uint64_t to = MIN((offset / EXTRACT_PIECE_BYTES + 1) * EXTRACT_PIECE_BYTES, s->bytes);
+    p->blob = (struct blob_read){
+        .pg = s->pg,
+        .blob_bytes = s->bytes,
+        .offset = offset,
+        .bytes = MIN(to - offset, x->end - x->at),
+        .deadline_ns = request_deadline(x->req),
+        .cb = blob_cb,
+    };
+    x->at += p->blob.bytes;
+    if (!id128_from_slice(bytes_of(s->blob_id), &p->blob.blob_id)) {
+        x->err = ERR_CORRUPT;
+        p->busy = false;
+        p->ready = true;
+        p->err = ERR_CORRUPT;
+        return;
+    }
+    blob_read_start(x->req->gw->bc, &p->blob);
+}
+
+static void piece_of_part(struct extract *x, const Cairn__PartRecord *part, uint64_t part_at)
+{
+    struct extract_piece *p = piece_new(x);
+    p->is_part_body = true;
+    p->skip = x->at - part_at;
+    p->bytes = MIN(part->size - p->skip, x->end - x->at);
+    x->at += p->bytes;
+    cairn__read_part_body_request__init(&p->part_request);
+    p->part_request.bucket_id = x->bucket_id;
+    p->part_request.key = binary_of(x->key);
+    p->part_request.upload_id = binary_of(x->parts->upload_id);
+    p->part_request.number = part->number;
+    p->part_body = (struct meta_call){
+        .method = &method_meta_read_part_body,
+        .bucket_id = x->bucket_id,
+        .key = x->key,
+        .request = &p->part_request.base,
+        .deadline_ns = request_deadline(x->req),
+        .cb = part_body_cb,
+    };
+    meta_call_start(x->req->gw->mc, &p->part_body);
+}
+
+/* ---- planning ---- */
+
+/* From the current segments.  false: they end before `at`. */
+static bool plan_segment(struct extract *x)
+{
+    while (x->segment < x->segment_count) {
+        const Cairn__Segment *s = x->segments[x->segment];
+        if (x->at < x->segment_at + s->bytes) {
+            piece_of_segment(x, s, x->segment_at);
+            return true;
+        }
+        x->segment_at += s->bytes;
+        x->segment++;
+    }
+    return false;
+}
+
+static void parts_wake(struct parts_walk *w)
+{
+    struct extract *x = w->user;
+    extract_plan(x);
+    x->wake(x);
+}
+
+/* Moves to the next part.  false: its page is not here yet, or there is none. */
+static bool plan_part(struct extract *x)
+{
+    struct parts_walk *w = x->parts;
+    if (w->busy)
+        return false;
+    if (w->err != OK) {
+        x->err = w->err;
+        return false;
+    }
+    if (w->part == w->page->n_parts) {
+        if (!parts_walk_next(w))
+            x->err = ERR_CORRUPT; /* the parts are fewer than the object's size */
+        return false;
+    }
+    const Cairn__PartRecord *part = w->page->parts[w->part++];
+    uint64_t part_at = x->segment_at; /* behind the part before */
+    if (part->kind == CAIRN__DATA_KIND__DATA_INLINE) {
+        x->segments = NULL;
+        x->segment_count = x->segment = 0;
+        x->segment_at = part_at + part->size;
+        if (x->at < part_at + part->size && x->at >= part_at)
+            piece_of_part(x, part, part_at);
+        return true;
+    }
+    x->segments = part->segments;
+    x->segment_count = part->n_segments;
+    x->segment = 0;
+    return true;
+}
+
+static void extract_plan(struct extract *x)
+{
+    while (x->count < EXTRACT_PIECES && x->at < x->end && x->err == OK) {
+        if (plan_segment(x))
+            continue;
+        if (!x->parts) {
+            x->err = ERR_CORRUPT; /* the segments are shorter than the object's size */
+            return;
+        }
+        if (!plan_part(x))
+            return;
+    }
+}
+
+int extract_start(struct extract *x)
+{
+    const Cairn__ObjectRecord *r = x->record;
+    x->at = x->offset;
+    x->end = x->offset + x->length;
+    CHECK(x->end <= r->size);
+    if (x->length == 0)
+        return OK;
+    if (r->kind == CAIRN__DATA_KIND__DATA_INLINE) {
+        if (x->inline_body.bytes.len != r->size)
+            return ERR_CORRUPT;
+        struct extract_piece *p = piece_new(x);
+        p->busy = false;
+        p->ready = true;
+        p->data = payload_ref((struct payload){
+            x->inline_body.owner, SLICE(x->inline_body.bytes.ptr + x->offset, x->length)});
+        x->at = x->end;
+        return OK;
+    }
+    if (r->kind == CAIRN__DATA_KIND__DATA_MANIFEST) {
+        x->parts = request_alloc(x->req, sizeof(*x->parts));
+        if (!x->parts)
+            return ERR_NOMEM;
+        *x->parts = (struct parts_walk){
+            .req = x->req,
+            .bucket_id = x->bucket_id,
+            .key = x->key,
+            .upload_id = bytes_of(r->manifest_id),
+            .want_segments = true,
+            .wake = parts_wake,
+            .user = x,
+        };
+        parts_walk_start(x->parts, 0);
+        return OK;
+    }
+    x->segments = r->segments;
+    x->segment_count = r->n_segments;
+    extract_plan(x);
+    return OK;
+}
+
+int extract_next(struct extract *x, struct payload *ret)
+{
+    if (x->count) {
+        struct extract_piece *p = &x->piece[x->head];
+        if (!p->ready)
+            return ERR_LIMIT;
+        if (p->err != OK)
+            return p->err;
+        *ret = p->data;
+        p->data = (struct payload){0};
+        x->head = (x->head + 1) % EXTRACT_PIECES;
+        x->count--;
+        extract_plan(x);
+        return OK;
+    }
+    if (x->err != OK)
+        return x->err;
+    extract_plan(x);
+    return x->at < x->end || x->count ? x->err != OK ? x->err : ERR_LIMIT : ERR_END;
+}
+
+void extract_stop(struct extract *x)
+{
+    if (x->err == OK)
+        x->err = ERR_CANCELED;
+    for (unsigned i = 0; i < EXTRACT_PIECES; i++)
+        if (x->piece[i].busy && !x->piece[i].is_part_body)
+            blob_read_cancel(&x->piece[i].blob);
+}
+
+bool extract_idle(const struct extract *x)
+{
+    for (unsigned i = 0; i < EXTRACT_PIECES; i++)
+        if (x->piece[i].busy)
+            return false;
+    return !x->parts || !x->parts->busy;
+}
+
+void extract_fini(struct extract *x)
+{
+    CHECK(extract_idle(x));
+    for (unsigned i = 0; i < EXTRACT_PIECES; i++)
+        payload_unref(&x->piece[i].data);
+    if (x->parts)
+        parts_walk_fini(x->parts);
+}

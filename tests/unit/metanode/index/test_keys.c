@@ -3,6 +3,8 @@
 #include "proto/common.pb-c.h"
 #include "world.h"
 
+#include <stdio.h>
+
 static size_t random_key(struct rng *r, uint8_t *ret, size_t max)
 {
     static const uint8_t alphabet[] = {0, 0, 1, 2, 'a', '/', 0xFE, 0xFF, 0xFF};
@@ -70,6 +72,46 @@ static void test_round_trip(void **state)
     assert_true(n == sizeof(zeros) && rest.len == ID_BYTES + 2);
 }
 
+static void expect_bytes(const struct key *k, const char *hex)
+{
+    char got[2 * KEY_BYTES_MAX + 1] = "";
+    for (size_t i = 0; i < k->len; i++)
+        snprintf(got + 2 * i, 3, "%02x", k->bytes[i]);
+    assert_string_equal(got, hex);
+}
+
+/* What is on disks: docs/formats/index.md. */
+static void test_format(void **state)
+{
+    (void)state;
+    struct key k;
+    struct id128 id = {{0xAA, 0xBB}};
+    struct slice key = SLICE("a\0/", 3);
+    key_object(&k, 0x01020304, BUCKET, key);
+    expect_bytes(&k, "01020304" "10" "8000000000000000" "6100ff2f" "0001" "0000000000000000");
+    key_object_body(&k, 1, 2, key, 3);
+    expect_bytes(&k, "00000001" "18" "0000000000000002" "6100ff2f" "0001" "fffffffffffffffc");
+    key_upload(&k, 1, TABLE_UPLOAD, 2, key, id128_slice(&id));
+    expect_bytes(&k, "00000001" "11" "0000000000000002" "6100ff2f" "0001"
+                     "aabb0000000000000000000000000000");
+    key_part(&k, 1, TABLE_PART, 2, key, id128_slice(&id), 10000);
+    expect_bytes(&k, "00000001" "13" "0000000000000002" "6100ff2f" "0001"
+                     "aabb0000000000000000000000000000" "2710");
+    key_table_be64(&k, 1, TABLE_DELETION, 5);
+    expect_bytes(&k, "00000001" "20" "0000000000000005");
+    key_table(&k, 0, TABLE_BUCKET, SLICE_LIT("abc"));
+    expect_bytes(&k, "00000000" "64" "616263");
+    const uint8_t tables[] = {TABLE_HEADER,       TABLE_DESCRIPTOR, TABLE_OBJECT,  TABLE_UPLOAD,
+                              TABLE_MANIFEST,     TABLE_PART,       TABLE_DEAD,    TABLE_DELETION,
+                              TABLE_OUTCOME,      TABLE_OUTCOME_TIME, TABLE_FENCE, TABLE_CONDEMNED,
+                              TABLE_CLUSTER,      TABLE_NODE,       TABLE_PARTITION, TABLE_PG,
+                              TABLE_BUCKET,       TABLE_USER,       TABLE_ACCESS_KEY,
+                              TABLE_OBJECT_BODY,  TABLE_PART_BODY};
+    const uint8_t want[] = {0x01, 0x02, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x30, 0x31, 0x40,
+                            0x50, 0x60, 0x61, 0x62, 0x63, 0x64, 0x65, 0x66, 0x18, 0x19};
+    assert_memory_equal(tables, want, sizeof(want));
+}
+
 /* The scanners name fields by number: they must be those of the messages. */
 static void test_field_numbers(void **state)
 {
@@ -120,6 +162,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_format),
         cmocka_unit_test(test_field_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

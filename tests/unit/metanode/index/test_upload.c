@@ -273,7 +273,6 @@ static void test_ten_thousand_parts(void **state)
         odd[i] = p[2 * i];
         odd[i].part.etag = odd[i].etag;
     }
-    struct buf before = {0}, after = {0};
     assert_int_equal(complete(&w, &id, odd, INDEX_PARTS_MAX / 2, 20 * INDEX_PARTS_MAX / 2), OK);
     assert_true(index_deletion_count(w.index) == 1); /* however many parts were left out */
     assert_int_equal(list_parts(&w, &id, false, 1000, numbers), INDEX_PARTS_MAX / 2);
@@ -288,8 +287,6 @@ static void test_ten_thousand_parts(void **state)
     drain_deletions(&w, &blobs);
     assert_int_equal(blobs.len, INDEX_PARTS_MAX * ID_BYTES);
     expect_nothing_left(&w);
-    buf_fini(&before);
-    buf_fini(&after);
     buf_fini(&blobs);
     free(odd);
     free(p);

@@ -204,7 +204,7 @@ void store_open_start(struct store *s, void (*cb)(void *arg, int err), void *arg
 void store_opened(struct store *s, int err)
 {
     if (!err && s->state == STORE_OPENING) {
-        s->state = STORE_UP;
+        s->state = s->close_cb ? STORE_CLOSING : STORE_UP;
         s->flush.last_ns = env_now_ns(s->env);
         env_timer_start(&s->tick, TICK_NS);
     } else if (err) {

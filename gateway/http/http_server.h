@@ -54,6 +54,12 @@ struct http_server_config {
     void *arg;
 };
 
+/* A server's SSL_CTX from PEM files: TLS 1.2 and later, ALPN http/1.1, no renegotiation.
+ * Returns: 0; ERR_CONFIG (files); ERR_NOMEM.  Owns: the caller, until http_tls_context_free(). */
+int http_tls_context_new(const char *certificate_path, const char *key_path,
+                         struct ssl_ctx_st **ret);
+void http_tls_context_free(struct ssl_ctx_st *ctx);
+
 /* Returns: 0; ERR_NOMEM; ERR_INVAL (address); ERR_IO (cannot listen).
  * Owns: *ret until its on_closed. */
 int http_server_new(uv_loop_t *loop, const struct http_server_config *config,
@@ -75,13 +81,13 @@ const struct http_stats *http_server_stats(const struct http_server *s);
 
 /* ---- the request ---- */
 
-enum http_method { HTTP_METHOD_OTHER, HTTP_METHOD_GET, HTTP_METHOD_HEAD, HTTP_METHOD_PUT,
-                   HTTP_METHOD_POST, HTTP_METHOD_DELETE, HTTP_METHOD_OPTIONS };
+enum http_verb { HTTP_METHOD_OTHER, HTTP_METHOD_GET, HTTP_METHOD_HEAD, HTTP_METHOD_PUT,
+                 HTTP_METHOD_POST, HTTP_METHOD_DELETE, HTTP_METHOD_OPTIONS };
 
 /* Embedded at the start of the server's own request; read-only for the handler except `user`.
  * Slices are valid until the request ends. */
 struct http_request {
-    enum http_method method;
+    enum http_verb method;
     struct slice method_name;
     struct slice target;           /* exactly as sent: path and query, still encoded */
     struct http_fields fields;

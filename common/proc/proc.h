@@ -16,6 +16,8 @@
 #include "common/config/config.h"
 #include "common/env/env.h"
 
+#define CAIRN_VERSION "0.1.0"
+
 struct uv_loop_s;
 struct proc_impl;
 
@@ -61,8 +63,11 @@ int proc_admin_route_prefix(struct proc *p, const char *prefix, admin_handler ha
 /* The port that admin_listen is bound to (it may be configured as 0); 0 when there is none. */
 unsigned proc_admin_port(const struct proc *p);
 
-/* Runs until drained, stopped or failed; frees the frame.  Returns: the exit status. */
+/* Runs until drained, stopped or failed; then calls on_stop and closes the admin server, the signals
+ * and the env.  Memory of the frame (env, config, cluster) stays valid, so that the service may be
+ * freed afterwards; proc_fini frees it (a main may leave that to the exit).  Returns: the exit status. */
 int proc_run(struct proc *p);
+void proc_fini(struct proc *p);
 void proc_drained(struct proc *p);          /* after on_drain: nothing is under way any more */
 /* Stops the loop; proc_run returns status.  For errors that the process must not survive (a failed
  * fsync); logs `event` at ERROR. */

@@ -8,6 +8,13 @@
 
 #include <protobuf-c/protobuf-c.h>
 
+/* common/base has an arena too (without the memory of a failure): the symbols must not meet. */
+#define arena_init index_arena_init
+#define arena_fini index_arena_fini
+#define arena_reset index_arena_reset
+#define arena_alloc index_arena_alloc
+#define arena_strdup index_arena_strdup
+
 struct arena_chunk;
 struct arena {
     struct arena_chunk *chunks; /* the newest first */

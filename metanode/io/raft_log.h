@@ -61,7 +61,7 @@ struct raft_log_state {
 /* Opens a group's log, creating an empty one if nothing is stored.  Every entry is read and checked,
  * in order; `entry` (may be NULL) sees each, for raft_restore() and the control entries of the tail.
  * Returns: OK; ERR_NOMEM; ERR_IO; ERR_CORRUPT: a damaged record, a hole, a missing hard state; the
- * replica is to be quarantined, never truncated; `entry`'s error.
+ * replica is to be quarantined, never truncated; ERR_VERSION (written by a newer one); `entry`'s error.
  * Owns: the caller owns *ret until raft_log_close().  Blocks: reads the whole log. */
 int raft_log_open(struct raft_logstore *s, uint32_t group,
                   int (*entry)(void *ctx, const struct raft_log_entry *e), void *ctx,

@@ -3,10 +3,17 @@
 
 #include "common/base/check.h"
 
+static void later_cb(struct env_timer *timer)
+{
+    struct body *b = container_of(timer, struct body, later);
+    b->done(b);
+}
+
 enum s3_code body_init(struct body *b, struct request *req, uint64_t bytes_max)
 {
     enum s3_code code;
     b->req = req;
+    env_timer_init(req->gw->env, &b->later, later_cb);
     b->is_chunked = s3_payload_is_chunked(req->auth.payload);
     if (b->is_chunked) {
         code = aws_chunked_decoded_length(&req->s3, &b->length, &req->fault);
@@ -22,7 +29,7 @@ enum s3_code body_init(struct body *b, struct request *req, uint64_t bytes_max)
     return b->ignore_claim ? S3_OK : s3_checksum_claim_parse(&req->s3, &b->claim, &req->fault);
 }
 
-static void body_end(struct body *b, enum s3_code code)
+void body_fail(struct body *b, enum s3_code code)
 {
     if (b->finished)
         return;
@@ -32,7 +39,8 @@ static void body_end(struct body *b, enum s3_code code)
         http_body_pause(b->req->http);
     payload_unref(&b->held);
     b->encoded = b->plain = SLICE_EMPTY;
-    b->done(b);
+    /* The request may end with this, but not under the feet of whoever is feeding it. */
+    env_timer_start(&b->later, 0);
 }
 
 static void body_verify(struct body *b)
@@ -48,7 +56,7 @@ static void body_verify(struct body *b)
     s3_hasher_final(&b->hasher, &b->hashes);
     if (code == S3_OK)
         code = s3_hashes_verify(&b->hashes, &b->claim, body_sha256(b), &req->fault);
-    body_end(b, code);
+    body_fail(b, code);
 }
 
 /* Decodes until there are data to hand on, or nothing is left. */
@@ -82,7 +90,7 @@ static void body_feed(struct body *b)
     while (!b->finished) {
         enum s3_code code = body_decode(b);
         if (code != S3_OK) {
-            body_end(b, code);
+            body_fail(b, code);
             break;
         }
         if (b->plain.len == 0) {
@@ -112,7 +120,7 @@ static void http_cb(struct http_request *http, void *arg, struct payload chunk, 
         return;
     if (err != OK) {
         b->ended = true;
-        body_end(b, s3_fault_set(&b->req->fault,
+        body_fail(b, s3_fault_set(&b->req->fault,
                                  err == ERR_TIMEOUT ? S3_REQUEST_TIMEOUT : S3_INCOMPLETE_BODY, NULL));
         return;
     }
@@ -166,6 +174,8 @@ void body_resume(struct body *b)
 
 void body_stop(struct body *b)
 {
+    if (b->later.env)
+        env_timer_stop(&b->later);
     if (b->finished)
         return;
     b->finished = true;

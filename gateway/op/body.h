@@ -11,7 +11,8 @@ struct body {
     /* Set by the operation between init and start. */
     /* Takes a prefix of data.  Less than all of it: waits for body_resume(). */
     size_t (*sink)(struct body *body, struct slice data);
-    /* The end, once; `code` says how.  Not called after body_stop(). */
+    /* The end, once; `code` says how.  Comes by a timer, so it may end the request.  Not called after
+     * body_stop(). */
     void (*done)(struct body *body);
     /* From init on. */
     uint64_t length;  /* of the object data, as announced */
@@ -27,6 +28,7 @@ struct body {
     struct s3_hasher hasher;
     struct payload held;         /* what came in last, while not all of it was taken */
     struct slice encoded, plain; /* the rest of it: not yet decoded; decoded, not yet taken */
+    struct env_timer later;
 };
 
 /* Zeroed before.  Looks at the request's fields: length, checksums, form.
@@ -35,6 +37,8 @@ enum s3_code body_init(struct body *body, struct request *req, uint64_t bytes_ma
 /* algorithm: what to compute when the client chose none. */
 int body_start(struct body *body, enum s3_checksum_algorithm algorithm, bool with_md5);
 void body_resume(struct body *body);
+/* From within the sink: the data cannot be taken.  Ends the body with this code. */
+void body_fail(struct body *body, enum s3_code code);
 void body_stop(struct body *body); /* nothing more is delivered */
 void body_fini(struct body *body);
 /* The claim, or what is computed for lack of one. */

@@ -8,7 +8,7 @@ static size_t intake_sink(struct body *body, struct slice data)
     struct intake *in = container_of(body, struct intake, body);
     size_t taken = ingest_push(&in->ingest, data);
     if (in->ingest.err != OK)
-        in->wake(in);
+        body_fail(body, s3_fault_set(&body->req->fault, s3_code_of_err(in->ingest.err), NULL));
     return taken;
 }
 

@@ -180,6 +180,28 @@ static struct slice trimmed(const struct http_parse *p, struct http_span span)
     return s;
 }
 
+/* Debian builds http-parser in its lenient form, which lets spaces into names and tabs into targets:
+ * so both are checked here (RFC 9110, 5.6.2: token). */
+static bool token_valid(struct slice s)
+{
+    static const char others[] = "!#$%&'*+-.^_`|~";
+    for (size_t i = 0; i < s.len; i++) {
+        uint8_t c = s.ptr[i];
+        bool alnum = (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z');
+        if (!alnum && (c == 0 || !strchr(others, c)))
+            return false;
+    }
+    return s.len > 0;
+}
+
+static bool target_valid(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.ptr[i] <= ' ' || s.ptr[i] == 0x7f)
+            return false;
+    return s.len > 0;
+}
+
 static bool value_valid(struct slice s)
 {
     for (size_t i = 0; i < s.len; i++)
@@ -296,11 +318,12 @@ enum http_parse_status http_parse_head(struct http_parse *p, struct arena *arena
         return HTTP_PARSE_NO_MEMORY;
     ret->target = SLICE(p->text.ptr + p->target.at, p->target.len);
     ret->fields = (struct http_fields){fields, count};
+    if (!target_valid(ret->target))
+        return HTTP_PARSE_BAD;
     for (size_t i = 0; i < count; i++) {
-        fields[i].name = trimmed(p, p->spans[2 * i]);
+        fields[i].name = SLICE(p->text.ptr + p->spans[2 * i].at, p->spans[2 * i].len);
         fields[i].value = trimmed(p, p->spans[2 * i + 1]);
-        if (fields[i].name.len == 0 || fields[i].name.len != p->spans[2 * i].len ||
-            !value_valid(fields[i].value))
+        if (!token_valid(fields[i].name) || !value_valid(fields[i].value))
             return HTTP_PARSE_BAD;
         enum http_parse_status status = note_field(&fields[i], &fr, ret);
         if (status != HTTP_PARSE_DONE)

@@ -19,6 +19,7 @@
 #define SPACE_BYTES_MIN 16384
 #define BACKLOG 1024
 #define KEEPALIVE_S 60
+#define CLOSING_TICK_MS 50u
 
 struct http_server {
     uv_loop_t *loop;
@@ -574,6 +575,7 @@ void http_server_close(struct http_server *s, unsigned grace_ms, void (*on_close
         close_handles(s);
         return;
     }
+    uv_timer_start(&s->timer, on_timer, MIN(grace_ms, CLOSING_TICK_MS), CLOSING_TICK_MS);
     list_for_each_safe(it, tmp, &s->conns)
     {
         struct http_uv_conn *uc = container_of(it, struct http_uv_conn, node);

@@ -210,5 +210,11 @@ void rpc_stats(const struct rpc *rpc, struct rpc_stats *ret)
 
 size_t rpc_requests_under_way(const struct rpc *rpc)
 {
-    return (size_t)rpc->stats.requests_now;
+    size_t count = (size_t)rpc->stats.requests_now;
+    list_for_each(it, &rpc->conns)
+    {
+        struct rpc_conn *c = container_of(it, struct rpc_conn, node);
+        count += rpc->net->ops->queued_bytes(c->conn) > 0;
+    }
+    return count;
 }

@@ -56,7 +56,8 @@ struct rpc_method {
 
 /* ---- client ---- */
 /* The peer at `addr` whose certificate must bear node_id (NULL: any node of the cluster).  One object
- * per (addr, node_id), shared, kept until rpc_close.  Connects on first use, reconnects with backoff. */
+ * per (addr, node_id), shared, kept until rpc_close.  Connects on first use, reconnects with backoff for
+ * as long as somebody tries to use it.  NULL: out of memory. */
 struct rpc_peer *rpc_peer_get(struct rpc *rpc, const char *addr, const char *node_id);
 /* Connected now, or not known to be down (a failed connect within the last backoff period). */
 bool rpc_peer_is_up(const struct rpc_peer *peer);
@@ -130,6 +131,8 @@ void rpc_reply(struct rpc_request *req, int err, const ProtobufCMessage *msg,
                const struct payload *payload, unsigned payload_count);
 /* SIGTERM: stop accepting connections; requests under way go on. */
 void rpc_stop_listening(struct rpc *rpc);
+/* Requests without a reply, plus connections with replies that wait for the socket: 0 means that
+ * closing loses nothing. */
 size_t rpc_requests_under_way(const struct rpc *rpc);
 /* From now on requests on open connections are answered ERR_SHUTDOWN, too; those under way go on. */
 void rpc_drain(struct rpc *rpc);

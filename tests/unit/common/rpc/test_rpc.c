@@ -514,6 +514,34 @@ static void casts_arrive_or_are_refused(void **state)
     assert_int_equal(s.casts_dropped, 1);
 }
 
+/* ---- raw frames ---- */
+
+static void raw_hello(struct fake_raw *r, uint16_t min, uint16_t max)
+{
+    uint8_t bytes[FRAME_HELLO_BYTES + 3] = {0}; /* with something behind it that is not known yet */
+    frame_encode_hello(&(struct frame_hello){min, max}, bytes);
+    struct frame f = {.flags = FRAME_HELLO, .version = (uint8_t)max,
+                      .msg = {NULL, SLICE(bytes, sizeof(bytes))}};
+    assert_int_equal(client_node.net.ops->send(r->conn, &f), OK);
+}
+
+static int raw_send(struct fake_raw *r, uint8_t flags, uint16_t kind, uint64_t id,
+                    struct slice msg)
+{
+    struct frame f = {.flags = flags, .kind = kind, .request_id = id, .version = 1,
+                      .timeout_ms = flags == FRAME_RESPONSE ? 0 : 1000, .msg = {NULL, msg}};
+    return client_node.net.ops->send(r->conn, &f);
+}
+
+static void raw_connected(struct fake_raw *r)
+{
+    fake_raw_connect(&client_node, "server:1", r);
+    fake_run_until(&world, &r->opened);
+    assert_int_equal(r->hellos, 0);
+    fake_run_for(&world, 10 * NS_PER_MS);
+    assert_int_equal(r->hellos, 1);
+}
+
 /* ---- windows ---- */
 
 static void the_clients_window_refuses(void **state)
@@ -576,6 +604,44 @@ static void the_servers_windows_stop_reading(void **state)
     }
 }
 
+/* The bytes of one connection's requests stop another; the first one's end sets it going again. */
+static void room_made_by_one_connection_is_given_to_another(void **state)
+{
+    (void)state;
+    struct fake_raw r;
+    struct test_call t[2];
+    make(NULL, &(struct rpc_config){.request_bytes_max = 100000}, true);
+    hold = true;
+    raw_connected(&r);
+    raw_hello(&r, 1, 1);
+    struct rcbuf *zeros = rcbuf_new(100000);
+    memset(zeros->data, 0, zeros->cap);
+    struct frame f = {.flags = FRAME_REQUEST, .kind = 1000, .request_id = 1, .version = 1,
+                      .timeout_ms = 1000, .payload = {{zeros, SLICE(zeros->data, zeros->cap)}},
+                      .payload_count = 1};
+    assert_int_equal(client_node.net.ops->send(r.conn, &f), OK);
+    rcbuf_unref(zeros);
+    fake_run_for(&world, 10 * NS_PER_MS);
+    assert_int_equal(held_count, 1);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(start(&t[i], i), OK);
+    fake_run_for(&world, 10 * NS_PER_MS);
+    assert_int_equal(held_count, 2); /* the first, after which it was not read any more */
+    client_node.net.ops->conn_close(r.conn);
+    fake_run_for(&world, 10 * NS_PER_MS);
+    assert_int_equal(cancels_seen, 1);
+    assert_int_equal(held_count, 2); /* what a cancelled request holds, it holds until the reply */
+    reply_to(held[0]);
+    held[0] = held[1];
+    held_count = 1;
+    fake_run_for(&world, 10 * NS_PER_MS);
+    assert_int_equal(held_count, 2);
+    release();
+    for (unsigned i = 0; i < 2; i++)
+        end(&t[i], OK);
+    teardown(state);
+}
+
 static void answers_that_pile_up_stop_reading(void **state)
 {
     (void)state;
@@ -622,32 +688,6 @@ static void roles_and_methods_are_checked(void **state)
     assert_int_equal(start(&t, 1), OK); /* the connection lives on */
     end(&t, OK);
     assert_int_equal(world.conns_made, 2);
-}
-
-static void raw_hello(struct fake_raw *r, uint16_t min, uint16_t max)
-{
-    uint8_t bytes[FRAME_HELLO_BYTES + 3] = {0}; /* with something behind it that is not known yet */
-    frame_encode_hello(&(struct frame_hello){min, max}, bytes);
-    struct frame f = {.flags = FRAME_HELLO, .version = (uint8_t)max,
-                      .msg = {NULL, SLICE(bytes, sizeof(bytes))}};
-    assert_int_equal(client_node.net.ops->send(r->conn, &f), OK);
-}
-
-static int raw_send(struct fake_raw *r, uint8_t flags, uint16_t kind, uint64_t id,
-                    struct slice msg)
-{
-    struct frame f = {.flags = flags, .kind = kind, .request_id = id, .version = 1,
-                      .timeout_ms = flags == FRAME_RESPONSE ? 0 : 1000, .msg = {NULL, msg}};
-    return client_node.net.ops->send(r->conn, &f);
-}
-
-static void raw_connected(struct fake_raw *r)
-{
-    fake_raw_connect(&client_node, "server:1", r);
-    fake_run_until(&world, &r->opened);
-    assert_int_equal(r->hellos, 0);
-    fake_run_for(&world, 10 * NS_PER_MS);
-    assert_int_equal(r->hellos, 1);
 }
 
 static void messages_that_do_not_parse_are_answered(void **state)
@@ -731,7 +771,7 @@ static void a_server_that_breaks_the_protocol_is_closed(void **state)
 {
     (void)state;
     rpc_stop_listening(server);
-    for (unsigned n = 0; n < 5; n++) {
+    for (unsigned n = 0; n < 6; n++) {
         struct fake_raw r;
         struct net_listener *l;
         fake_raw_listen(&server_node, "server:1", &r, &l);
@@ -758,6 +798,10 @@ static void a_server_that_breaks_the_protocol_is_closed(void **state)
             assert_int_equal(raw_send(&r, FRAME_RESPONSE, 1002, id, SLICE_EMPTY), OK);
         for (uint64_t id = 1; n == 4 && id < 20 && r.conn; id++) /* an answer that does not parse */
             assert_int_equal(raw_send(&r, FRAME_RESPONSE, 1000, id, SLICE_LIT("\xff\xff")), OK);
+        if (n == 5) { /* another version than agreed */
+            struct frame f = {.flags = FRAME_RESPONSE, .request_id = 1, .version = 2};
+            assert_int_equal(server_node.net.ops->send(r.conn, &f), OK);
+        }
         end(&t, ERR_CONN_LOST);
         fake_run_until(&world, &r.closed);
         struct rpc_stats s;
@@ -929,6 +973,7 @@ int main(void)
         T(casts_arrive_or_are_refused),
         OWN(the_clients_window_refuses),
         OWN(the_servers_windows_stop_reading),
+        OWN(room_made_by_one_connection_is_given_to_another),
         OWN(answers_that_pile_up_stop_reading),
         OWN(a_net_that_cannot_stop_reading_makes_the_server_refuse),
         T(roles_and_methods_are_checked),

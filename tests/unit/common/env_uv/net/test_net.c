@@ -36,6 +36,7 @@ struct end {
     struct frame last;     /* without its bytes */
     char last_msg[64];
     unsigned close_at;     /* closes the connection in this frame */
+    unsigned stop_at;      /* stops reading in this frame */
     bool echo;
 };
 static struct end in, out;
@@ -67,6 +68,8 @@ static void on_frame(void *arg, struct net_conn *conn, struct frame *f)
     }
     if (e->echo)
         assert_int_equal(conn == e->conn ? server->ops->send(conn, f) : -1, OK);
+    if (e->stop_at && e->frames == e->stop_at)
+        server->ops->set_reading(conn, false);
     if (e->close_at && e->frames == e->close_at)
         server->ops->conn_close(conn);
 }
@@ -137,7 +140,7 @@ static void setup_options(const struct net_tls_options *extra)
     assert_int_equal(server->ops->listen(server, "127.0.0.1:0", accept_one, NULL, &listener), OK);
     snprintf(addr, sizeof(addr), "127.0.0.1:%d", net_tls_listener_port(listener));
     env_timer_init(&env.env, &watchdog, on_watchdog);
-    env_timer_start(&watchdog, 10 * NS_PER_SEC);
+    env_timer_start(&watchdog, 30 * NS_PER_SEC);
 }
 
 static int setup(void **state)
@@ -309,18 +312,21 @@ static void a_reader_that_stops_holds_the_sender(void **state)
     assert_int_equal(client->ops->queued_bytes(out.conn), 0);
 }
 
+/* The rest has been decrypted already: no poll will announce it. */
 static void reading_stops_between_two_frames_of_one_record(void **state)
 {
     (void)state;
     connected();
+    in.stop_at = 3;
     struct frame f = {.flags = FRAME_CAST, .msg = {NULL, SLICE_LIT("x")}};
     for (int i = 0; i < 10; i++)
         assert_int_equal(client->ops->send(out.conn, &f), OK);
-    server->ops->set_reading(in.conn, false);
+    run_until_frames(&in, 3);
     for (int i = 0; i < 20; i++)
         uv_run(&loop, UV_RUN_NOWAIT);
-    assert_int_equal(in.frames, 0);
+    assert_int_equal(in.frames, 3);
     server->ops->set_reading(in.conn, true);
+    assert_int_equal(in.frames, 3); /* never within the call */
     run_until_frames(&in, 10);
 }
 

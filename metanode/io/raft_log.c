@@ -1,5 +1,5 @@
-/* One Raft log: opening with every record checked, the core's writes, compaction, and reads from the
- * cache or the kv.  See raft_log.h. */
+/* One Raft log: opening with every record checked, the core's writes, compaction, and reads from
+ * the cache or the kv.  See raft_log.h. */
 #include "metanode/io/raft_log.h"
 
 #include <stdlib.h>
@@ -139,16 +139,16 @@ static int load_entries(struct raft_log *l, bool new_group,
     struct kv *kv = l->store->kv;
     struct raft_log_key lower = raft_log_key(l->group, RAFT_LOG_ENTRY, 0);
     struct raft_log_key upper = raft_log_key(l->group, RAFT_LOG_ENTRY + 1, 0);
-    struct kv_iter *it = kv->ops->iter_new(kv, NULL, KV_INDEX, raft_log_key_view(&lower),
-                                           raft_log_key_view(&upper));
+    struct kv_iter *it =
+        kv->ops->iter_new(kv, NULL, KV_INDEX, raft_log_key_view(&lower), raft_log_key_view(&upper));
     if (!it)
         return ERR_NOMEM;
     int err = OK;
     uint64_t term = l->compact_term;
     for (it->ops->seek(it, SLICE_EMPTY); it->ops->valid(it); it->ops->next(it)) {
         struct raft_log_entry e;
-        err = new_group ? ERR_CORRUPT
-                        : load_entry(l, it->ops->key(it), it->ops->value(it), term, &e);
+        err =
+            new_group ? ERR_CORRUPT : load_entry(l, it->ops->key(it), it->ops->value(it), term, &e);
         if (err)
             break;
         term = e.term;
@@ -191,7 +191,8 @@ int raft_log_open(struct raft_logstore *s, uint32_t group,
 
 static void forget_writes(struct raft_log *l, struct list *writes)
 {
-    list_for_each_safe(it, next, writes) {
+    list_for_each_safe(it, next, writes)
+    {
         if (container_of(it, struct raft_log_write, node)->log == l)
             list_remove(it);
     }
@@ -299,7 +300,8 @@ static void batch_entries(struct raft_log *l, struct kv_batch *b,
     }
 }
 
-/* The order within the batch is the order in which the store applies it: what goes before what comes. */
+/* The order within the batch is the order in which the store applies it: what goes before what
+ * comes. */
 static int write_build(struct raft_log *l, struct kv_batch *b, const struct raft_write *w,
                        const struct raft_log_entry *entries, struct slice header)
 {
@@ -418,8 +420,8 @@ static int read_stored(struct raft_log *l, uint64_t first, struct read_budget *b
     struct kv *kv = l->store->kv;
     struct raft_log_key lower = raft_log_key(l->group, RAFT_LOG_ENTRY, first);
     struct raft_log_key upper = raft_log_key(l->group, RAFT_LOG_ENTRY, l->cache_first);
-    struct kv_iter *it = kv->ops->iter_new(kv, NULL, KV_INDEX, raft_log_key_view(&lower),
-                                           raft_log_key_view(&upper));
+    struct kv_iter *it =
+        kv->ops->iter_new(kv, NULL, KV_INDEX, raft_log_key_view(&lower), raft_log_key_view(&upper));
     if (!it)
         return ERR_NOMEM;
     int err = OK;

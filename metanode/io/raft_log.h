@@ -2,15 +2,15 @@
 /* The persistent Raft logs of a metanode: all groups in one `struct kv` (the log store of DESIGN
  * section 3), each with hard state, compaction point and entries (docs/formats/raft-log.md).
  *
- * Writes of all groups made in one turn of the loop become one synced batch (one fsync); while it is
- * under way the next one gathers.  A write that fails stops everything: the node must exit, because
- * what the disk holds is no longer known.  Everything runs on the loop of the env. */
+ * Writes of all groups made in one turn of the loop become one synced batch (one fsync); while it
+ * is under way the next one gathers.  A write that fails stops everything: the node must exit,
+ * because what the disk holds is no longer known.  Everything runs on the loop of the env. */
 #include "common/base/list.h"
 #include "common/env/env.h"
 #include "common/env/kv.h"
 #include "metanode/raft/raft.h"
 
-#define RAFT_ENTRY_HEADER_BYTES 25      /* on disk and on the wire: index, term, kind, length, crc */
+#define RAFT_ENTRY_HEADER_BYTES 25 /* on disk and on the wire: index, term, kind, length, crc */
 #define RAFT_ENTRY_DATA_MAX (32u << 20) /* longer ones are malformed */
 
 /* One entry.  `data` is shared; whoever holds the struct holds a reference. */
@@ -25,8 +25,8 @@ struct raft_log_entry {
 void raft_log_entry_seal(struct raft_log_entry *e);
 void raft_log_entry_fini(struct raft_log_entry *e); /* drops the data's reference */
 void raft_log_entry_header(const struct raft_log_entry *e, uint8_t ret[RAFT_ENTRY_HEADER_BYTES]);
-/* Reads one entry (wire or disk) off the front of `bytes`, checks it, and advances.  The data points
- * into `bytes`; `owner` (NULL: borrowed) is referenced.
+/* Reads one entry (wire or disk) off the front of `bytes`, checks it, and advances.  The data
+ * points into `bytes`; `owner` (NULL: borrowed) is referenced.
  * OK; ERR_PROTO (short, unknown kind, too long); ERR_CHECKSUM. */
 int raft_log_entry_parse(struct slice *bytes, struct rcbuf *owner, struct raft_log_entry *ret);
 
@@ -44,8 +44,8 @@ struct raft_logstore_options {
 /* Borrows kv and env.  OK; ERR_NOMEM. */
 int raft_logstore_new(struct kv *kv, struct env *env, const struct raft_logstore_options *o,
                       struct raft_logstore **ret);
-/* All logs are closed; nothing is under way in the kv (raft_logstore_idle), or it has forgotten it (a
- * simulated crash). */
+/* All logs are closed; nothing is under way in the kv (raft_logstore_idle), or it has forgotten it
+ * (a simulated crash). */
 void raft_logstore_free(struct raft_logstore *s);
 bool raft_logstore_idle(const struct raft_logstore *s);
 /* Submits what has gathered now instead of on the next turn. */
@@ -58,10 +58,12 @@ struct raft_log_state {
     uint64_t entry_bytes; /* data of the stored entries */
 };
 
-/* Opens a group's log, creating an empty one if nothing is stored.  Every entry is read and checked,
- * in order; `entry` (may be NULL) sees each, for raft_restore() and the control entries of the tail.
+/* Opens a group's log, creating an empty one if nothing is stored.  Every entry is read and
+ * checked, in order; `entry` (may be NULL) sees each, for raft_restore() and the control entries of
+ * the tail.
  * Returns: OK; ERR_NOMEM; ERR_IO; ERR_CORRUPT: a damaged record, a hole, a missing hard state; the
- * replica is to be quarantined, never truncated; ERR_VERSION (written by a newer one); `entry`'s error.
+ * replica is to be quarantined, never truncated; ERR_VERSION (written by a newer one); `entry`'s
+ * error.
  * Owns: the caller owns *ret until raft_log_close().  Blocks: reads the whole log. */
 int raft_log_open(struct raft_logstore *s, uint32_t group,
                   int (*entry)(void *ctx, const struct raft_log_entry *e), void *ctx,
@@ -78,15 +80,15 @@ struct raft_log_write {
     void (*cb)(struct raft_log_write *);
     int err;
     uint64_t seq, last_index, last_term; /* copied from the raft_write, for RAFT_EV_SYNCED */
-    struct raft_log *log; /* for the implementation */
+    struct raft_log *log;                /* for the implementation */
     struct list node;
 };
 
-/* Carries out the core's write.  `entries`: write->entry_count sealed entries with consecutive indexes
- * from write->first_index; referenced, not taken; their data has an owner, not much larger than the
- * data, since the cache keeps it.  `header`: for a reset, the header blob to store.
- * The new state can be read back at once; the callback says that it is durable.
- * A reset before raft_new() (applied index above the log's end) has seq 0.
+/* Carries out the core's write.  `entries`: write->entry_count sealed entries with consecutive
+ * indexes from write->first_index; referenced, not taken; their data has an owner, not much larger
+ * than the data, since the cache keeps it.  `header`: for a reset, the header blob to store.
+ * The new state can be read back at once; the callback says that it is durable.  A reset before
+ * raft_new() (applied index above the log's end) has seq 0.
  * OK; ERR_INVAL (does not fit the log; nothing happened); ERR_NOMEM, ERR_IO: no callback, and the
  * store has failed, since the core has moved on already. */
 int raft_log_write_start(struct raft_log *l, const struct raft_write *write,

@@ -105,7 +105,8 @@ int raft_log_entry_parse(struct slice *bytes, struct rcbuf *owner, struct raft_l
     return OK;
 }
 
-/* ---- hard state and compaction point: the CRC covers the group too, since the key names it ---- */
+/* ---- hard state and compaction point: the CRC covers the group too, since the key names it ----
+ */
 
 static uint32_t record_crc(uint32_t group, struct slice s)
 {

@@ -59,20 +59,20 @@ struct raft_logstore {
     struct kv *kv;
     struct env *env;
     struct raft_logstore_options o;
-    struct kv_batch *batch;  /* gathering; NULL: empty */
-    struct list gathering;   /* of raft_log_write */
+    struct kv_batch *batch; /* gathering; NULL: empty */
+    struct list gathering;  /* of raft_log_write */
     struct list under_way;
-    struct list failing;     /* told from the timer, never inside a start */
+    struct list failing; /* told from the timer, never inside a start */
     struct kv_write_req req;
-    bool busy;               /* req is under way */
+    bool busy; /* req is under way */
     struct env_timer timer;
-    int err;                 /* of the first failure; nothing is accepted after it */
+    int err; /* of the first failure; nothing is accepted after it */
     struct list logs;
     struct raft_logstore_stats stats;
 };
 
 struct kv_batch *raft_logstore_batch(struct raft_logstore *s); /* NULL: out of memory */
-void raft_logstore_wake(struct raft_logstore *s); /* something gathers: submit soon */
+void raft_logstore_wake(struct raft_logstore *s);              /* something gathers: submit soon */
 void raft_logstore_fail(struct raft_logstore *s, int err);
 void raft_logstore_trim(struct raft_logstore *s);
 

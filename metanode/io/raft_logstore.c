@@ -1,7 +1,8 @@
 /* What the Raft logs of a metanode share: one batch that gathers while the one before it is being
  * synced, and one bound on cached entries.
  *
- *   writes --> gathering --(turn of the loop, or the batch before has ended)--> under way --> callbacks
+ *   writes --> gathering --(turn of the loop, or the batch before has ended)--> under way -->
+ * callbacks
  *
  * One batch at a time keeps the writes of a group in order without relying on the kv for it, and
  * costs nothing: what comes meanwhile would have waited for the same disk. */
@@ -147,7 +148,8 @@ static void on_timer(struct env_timer *t)
 /* Takes from the log that has been quiet for longest. */
 void raft_logstore_trim(struct raft_logstore *s)
 {
-    list_for_each(it, &s->logs) {
+    list_for_each(it, &s->logs)
+    {
         struct raft_log *l = container_of(it, struct raft_log, node);
         while (s->stats.cache_bytes > s->o.cache_bytes_max && raft_log_cache_evict(l)) {
         }

@@ -1,5 +1,5 @@
-/* The Raft core's life, its step, and what every other file of it relies on: one write per step, and
- * messages that stay inside until the write that they depend on is synced.  See raft.h. */
+/* The Raft core's life, its step, and what every other file of it relies on: one write per step,
+ * and messages that stay inside until the write that they depend on is synced.  See raft.h. */
 #include <stdlib.h>
 
 #include "common/base/check.h"
@@ -22,8 +22,8 @@ static void options_default(struct raft_options *o)
 
 #define TIMEOUT_NS_MAX (3600ull * 1000000000ull)
 
-/* The inequality that leases rest on: a leader whose clock is as slow as allowed must find its lease
- * over before a voter whose clock is as fast as allowed finds its promise over. */
+/* The inequality that leases rest on: a leader whose clock is as slow as allowed must find its
+ * lease over before a voter whose clock is as fast as allowed finds its promise over. */
 static int options_check(const struct raft_options *o)
 {
     if (raft_config_check(&o->config) != OK || !raft_config_is_member(&o->config, o->id))
@@ -35,8 +35,9 @@ static int options_check(const struct raft_options *o)
         return ERR_CONFIG;
     if (o->lease_enabled && o->lease_ns == 0)
         return ERR_CONFIG;
-    if (o->lease_ns > TIMEOUT_NS_MAX || (o->lease_ns && o->lease_ns * (1000000ull + o->drift_ppm) >=
-                                         o->election_timeout_ns * (1000000ull - o->drift_ppm)))
+    if (o->lease_ns > TIMEOUT_NS_MAX ||
+        (o->lease_ns && o->lease_ns * (1000000ull + o->drift_ppm) >=
+                            o->election_timeout_ns * (1000000ull - o->drift_ppm)))
         return ERR_CONFIG;
     return OK;
 }
@@ -98,8 +99,7 @@ int raft_start(struct raft *r, uint64_t now_ns, uint64_t random)
     /* DESIGN section 3: a restarted voter waits.  In term 0 it has never answered anyone. */
     if (r->term > 0)
         r->promise_ns = now_ns + r->o.election_timeout_ns;
-    r->election_deadline_ns =
-        now_ns + r->o.election_timeout_ns + random % r->o.election_timeout_ns;
+    r->election_deadline_ns = now_ns + r->o.election_timeout_ns + random % r->o.election_timeout_ns;
     return OK;
 }
 
@@ -205,8 +205,8 @@ static void held_release(struct raft *r)
 }
 
 /* A completion covers all earlier writes.  One that was started before entries were removed is no
- * proof for the entries that have their indexes now, even if terms agree: the log may have gone from
- * (5,10) to (6,10) and back, and the disk may be at the step between. */
+ * proof for the entries that have their indexes now, even if terms agree: the log may have gone
+ * from (5,10) to (6,10) and back, and the disk may be at the step between. */
 static void on_synced(struct raft *r)
 {
     CHECK(r->ev->synced.seq <= r->seq);
@@ -261,13 +261,9 @@ void raft_commit_to(struct raft *r, uint64_t index)
 static int on_follower_message(struct raft *r, const struct raft_message *m)
 {
     switch (m->type) {
-    case RAFT_APPEND:
-        return raft_on_append(r, m);
-    case RAFT_HEARTBEAT:
-        return raft_on_heartbeat(r, m);
-    default:
-        raft_on_timeout_now(r, m);
-        return OK;
+    case RAFT_APPEND: return raft_on_append(r, m);
+    case RAFT_HEARTBEAT: return raft_on_heartbeat(r, m);
+    default: raft_on_timeout_now(r, m); return OK;
     }
 }
 
@@ -284,11 +280,12 @@ static int on_leader_message(struct raft *r, const struct raft_message *m)
 static void answer_stale(struct raft *r, const struct raft_message *m)
 {
     if (m->type == RAFT_APPEND)
-        raft_send(r, (struct raft_message){.type = RAFT_APPEND_REPLY, .to = m->from,
-                                           .reject = true, .index = m->index});
+        raft_send(r,
+                  (struct raft_message){
+                      .type = RAFT_APPEND_REPLY, .to = m->from, .reject = true, .index = m->index});
     else if (m->type == RAFT_HEARTBEAT)
-        raft_send(r, (struct raft_message){.type = RAFT_HEARTBEAT_REPLY, .to = m->from,
-                                           .reject = true});
+        raft_send(
+            r, (struct raft_message){.type = RAFT_HEARTBEAT_REPLY, .to = m->from, .reject = true});
 }
 
 static int on_message(struct raft *r)
@@ -300,15 +297,9 @@ static int on_message(struct raft *r)
     if (!raft_config_is_member(&r->config, m->from))
         return OK;
     switch (m->type) {
-    case RAFT_PRE_VOTE:
-        raft_on_pre_vote(r, m);
-        return OK;
-    case RAFT_PRE_VOTE_REPLY:
-        raft_on_pre_vote_reply(r, m);
-        return OK;
-    case RAFT_VOTE:
-        raft_on_vote(r, m);
-        return OK;
+    case RAFT_PRE_VOTE: raft_on_pre_vote(r, m); return OK;
+    case RAFT_PRE_VOTE_REPLY: raft_on_pre_vote_reply(r, m); return OK;
+    case RAFT_VOTE: raft_on_vote(r, m); return OK;
     case RAFT_APPEND:
     case RAFT_HEARTBEAT:
     case RAFT_TIMEOUT_NOW:
@@ -328,8 +319,7 @@ static int on_message(struct raft *r)
             return on_leader_message(r, m);
         raft_on_vote_reply(r, m);
         return OK;
-    default:
-        return ERR_PROTO;
+    default: return ERR_PROTO;
     }
 }
 
@@ -342,27 +332,15 @@ static int dispatch(struct raft *r)
         else
             raft_election_tick(r);
         return OK;
-    case RAFT_EV_MESSAGE:
-        return on_message(r);
-    case RAFT_EV_PROPOSE:
-        return raft_propose(r);
-    case RAFT_EV_SYNCED:
-        on_synced(r);
-        return OK;
-    case RAFT_EV_READ:
-        return raft_on_read(r);
-    case RAFT_EV_TRANSFER:
-        return raft_on_transfer(r);
-    case RAFT_EV_UNREACHABLE:
-        raft_on_unreachable(r, r->ev->peer);
-        return OK;
-    case RAFT_EV_SNAPSHOT_SENT:
-        raft_on_snapshot_sent(r);
-        return OK;
-    case RAFT_EV_SNAPSHOT_OFFERED:
-        return raft_on_snapshot_offered(r);
-    case RAFT_EV_SNAPSHOT_INSTALLED:
-        return raft_on_snapshot_installed(r);
+    case RAFT_EV_MESSAGE: return on_message(r);
+    case RAFT_EV_PROPOSE: return raft_propose(r);
+    case RAFT_EV_SYNCED: on_synced(r); return OK;
+    case RAFT_EV_READ: return raft_on_read(r);
+    case RAFT_EV_TRANSFER: return raft_on_transfer(r);
+    case RAFT_EV_UNREACHABLE: raft_on_unreachable(r, r->ev->peer); return OK;
+    case RAFT_EV_SNAPSHOT_SENT: raft_on_snapshot_sent(r); return OK;
+    case RAFT_EV_SNAPSHOT_OFFERED: return raft_on_snapshot_offered(r);
+    case RAFT_EV_SNAPSHOT_INSTALLED: return raft_on_snapshot_installed(r);
     }
     return ERR_INVAL;
 }

@@ -10,9 +10,10 @@
  *     once per stored entry, in order; raft_start().
  *  2. For each event: raft_step(), then carry out the effects in the order of the struct's fields:
  *     a. `write`: hand hard state, reset, truncation and entries to the log store as ONE atomic
- *        write.  Writes of a group reach the disk in the order of `seq`.  Truncated entries are gone
- *        for readers of the log at once.  For a follower the entries are a part of the message just
- *        stepped; for a leader they are what was just proposed (or the no-op, which has no data).
+ *        write.  Writes of a group reach the disk in the order of `seq`.  Truncated entries
+ *        are gone for readers of the log at once.  For a follower the entries are a part of the
+ *        message just stepped; for a leader they are what was just proposed (or the no-op, which
+ *        has no data).
  *     b. `messages`: send them now, before the write is durable; whatever depends on a write is
  *        held inside until RAFT_EV_SYNCED.  RAFT_APPEND: fetch entries [index + 1, index +
  *        entry_count] from the log; if one is gone (compacted meanwhile), drop the message.
@@ -70,8 +71,8 @@ enum raft_message_type {
     RAFT_TIMEOUT_NOW = 8,
 };
 
-/* Who is in the group.  A change is joint (thesis 4.3): while `old_voter_count` is not 0, a decision
- * needs a quorum of both.  Ids are stable, not 0, and never used again. */
+/* Who is in the group.  A change is joint (thesis 4.3): while `old_voter_count` is not 0, a
+ * decision needs a quorum of both.  Ids are stable, not 0, and never used again. */
 struct raft_config {
     uint64_t voters[RAFT_MEMBERS_MAX];
     uint64_t old_voters[RAFT_MEMBERS_MAX];
@@ -136,20 +137,20 @@ struct raft_options {
 
 /* What was found on disk. */
 struct raft_durable {
-    uint64_t term, vote;                 /* hard state; zeros for a new group */
+    uint64_t term, vote;                  /* hard state; zeros for a new group */
     uint64_t compact_index, compact_term; /* the log starts after it */
-    uint64_t applied; /* durably applied index: committed and visible already; 0 or >= compact_index */
+    uint64_t applied; /* durably; committed and visible already; 0 or >= compact_index */
 };
 
 enum raft_event_type {
-    RAFT_EV_TICK,               /* time has passed */
-    RAFT_EV_MESSAGE,            /* message */
-    RAFT_EV_PROPOSE,            /* propose: entries become the log's next, all or none */
-    RAFT_EV_SYNCED,             /* synced */
-    RAFT_EV_READ,               /* read: a read state follows, in this step's effects or a later one's */
-    RAFT_EV_TRANSFER,           /* peer: hand leadership over to it */
-    RAFT_EV_UNREACHABLE,        /* peer: what was under way to it is probably lost */
-    RAFT_EV_SNAPSHOT_SENT,      /* snapshot: the stream to `peer` ended; ok, index */
+    RAFT_EV_TICK,          /* time has passed */
+    RAFT_EV_MESSAGE,       /* message */
+    RAFT_EV_PROPOSE,       /* propose: entries become the log's next, all or none */
+    RAFT_EV_SYNCED,        /* synced */
+    RAFT_EV_READ,          /* read: a read state follows, in this step's effects or a later one's */
+    RAFT_EV_TRANSFER,      /* peer: hand leadership over to it */
+    RAFT_EV_UNREACHABLE,   /* peer: what was under way to it is probably lost */
+    RAFT_EV_SNAPSHOT_SENT, /* snapshot: the stream to `peer` ended; ok, index */
     RAFT_EV_SNAPSHOT_OFFERED,   /* snapshot: `peer` streams one to us (step each chunk: it is a sign
                                    of life of the leader); peer, message term, index, log_term */
     RAFT_EV_SNAPSHOT_INSTALLED, /* snapshot: the state machine is durably at index, log_term */
@@ -162,7 +163,7 @@ struct raft_event {
     union {
         struct raft_message message;
         struct {
-            const struct raft_entry_meta *entries; /* terms are set by the core; data not looked at */
+            const struct raft_entry_meta *entries; /* the core sets their terms */
             uint32_t count;
         } propose;
         struct {
@@ -175,7 +176,7 @@ struct raft_event {
         struct {
             uint64_t peer, term, index, log_term;
             bool ok;
-            const struct raft_config *config; /* installed: from the snapshot's header; NULL keeps it */
+            const struct raft_config *config; /* installed: the header's; NULL keeps it */
         } snapshot;
     };
 };
@@ -188,12 +189,13 @@ struct raft_write {
     uint64_t term, vote;
     uint64_t reset_index, reset_term; /* not 0: the log is emptied; it starts after this */
     uint64_t truncate_from;           /* not 0: entries with this index and above are removed */
-    /* Entries [first_index, first_index + entry_count).  Follower: message.entries[entry_offset...].
-     * Leader: the proposal's entries, or a no-op without data (`noop`), with term `term_of_entries`. */
+    /* Entries [first_index, first_index + entry_count).
+     * Follower: message.entries[entry_offset...].
+     * Leader: the proposal's, or a no-op without data (`noop`), with term `term_of_entries`. */
     uint64_t first_index;
     uint32_t entry_count, entry_offset;
     bool noop;
-    uint64_t term_of_entries; /* leader only; a follower's entries keep their own */
+    uint64_t term_of_entries;       /* leader only; a follower's entries keep their own */
     uint64_t last_index, last_term; /* of the log after this write; echo them when synced */
 };
 
@@ -215,8 +217,10 @@ struct raft_effects {
     bool visible_changed; /* raft_visible() grew */
     struct raft_read reads[RAFT_READS_MAX];
     uint32_t read_count;
-    uint64_t snapshot_peers[RAFT_MEMBERS_MAX]; /* each needs what was compacted: stream it a snapshot, */
-    uint32_t snapshot_peer_count;              /* then step SNAPSHOT_SENT, however it ended */
+    /* Each needs what was compacted: stream it a snapshot, then step SNAPSHOT_SENT, however it
+     * ended. */
+    uint64_t snapshot_peers[RAFT_MEMBERS_MAX];
+    uint32_t snapshot_peer_count;
     bool more;
 };
 
@@ -229,8 +233,8 @@ void raft_free(struct raft *r);
 /* The next stored entry (compact_index + 1, ...).  OK; ERR_NOMEM; ERR_CORRUPT (term runs backwards
  * or is above the hard state's). */
 int raft_restore(struct raft *r, uint64_t term, uint32_t bytes);
-/* Once, after the last restore.  A voter that has ever been part of a term may have answered a lease
- * round just before it stopped: it gives no vote for one election timeout.
+/* Once, after the last restore.  A voter that has ever been part of a term may have answered a
+ * lease round just before it stopped: it gives no vote for one election timeout.
  * OK; ERR_CORRUPT (applied is above the log's end). */
 int raft_start(struct raft *r, uint64_t now_ns, uint64_t random);
 
@@ -238,9 +242,9 @@ int raft_start(struct raft *r, uint64_t now_ns, uint64_t random);
  * Returns: OK.  PROPOSE: ERR_NOT_LEADER; ERR_OVERLOAD (a bound on uncommitted or unapplied is
  * reached); ERR_NOT_READY (a transfer is under way); ERR_UNIMPLEMENTED (CONFIG); ERR_INVAL;
  * ERR_NOMEM: nothing was appended.  READ: ERR_NOT_LEADER; ERR_NOT_READY (the no-op is not committed
- * and visible yet); ERR_LIMIT.  MESSAGE: ERR_PROTO (ignored; impossible content); ERR_NOMEM (ignored);
- * ERR_CORRUPT (it contradicts what is committed here: quarantine the replica).  TRANSFER:
- * ERR_NOT_LEADER; ERR_INVAL (not another voter); ERR_CONFLICT (one is under way).  SNAPSHOT_OFFERED:
+ * and visible yet); ERR_LIMIT.  MESSAGE: ERR_PROTO (ignored; impossible content); ERR_NOMEM
+ * (ignored); ERR_CORRUPT (it contradicts what is committed here: quarantine the replica). TRANSFER:
+ * ERR_NOT_LEADER; ERR_INVAL (not another voter); ERR_CONFLICT (one is under way). SNAPSHOT_OFFERED:
  * OK (wanted, go on); ERR_EXISTS (had already; the leader is told); ERR_CONFLICT (not from the
  * current leader).  SNAPSHOT_INSTALLED: OK; ERR_EXISTS (the log had it: nothing changed). */
 int raft_step(struct raft *r, const struct raft_event *ev, struct raft_effects *fx);
@@ -257,10 +261,11 @@ uint64_t raft_last_index(const struct raft *r);
 uint64_t raft_last_term(const struct raft *r);
 uint64_t raft_synced_index(const struct raft *r);
 uint64_t raft_compact_index(const struct raft *r);
-uint64_t raft_log_bytes(const struct raft *r); /* data bytes after the compaction point */
+uint64_t raft_log_bytes(const struct raft *r);  /* data bytes after the compaction point */
 uint64_t raft_term_start(const struct raft *r); /* leader: index of its no-op; else 0 */
 uint64_t raft_transferee(const struct raft *r); /* 0: no transfer under way */
-/* The term of the entry at index; false when it is not in the log (the compaction point itself is). */
+/* The term of the entry at index; false when it is not in the log (the compaction point itself is).
+ */
 bool raft_term_at(const struct raft *r, uint64_t index, uint64_t *ret);
 const struct raft_config *raft_config(const struct raft *r);
 
@@ -272,10 +277,10 @@ struct raft_peer_status {
 /* Leader only; false: no such peer. */
 bool raft_peer(const struct raft *r, uint64_t id, struct raft_peer_status *ret);
 
-/* This replica leads, has committed and made visible an entry of its term, and no other can have been
- * elected at `now_ns`.  A read checks it again after it has read (a thread can be paused between).
- * Once a TIMEOUT_NOW has been sent it stays false for the rest of the term, because that message can
- * arrive at any later time. */
+/* This replica leads, has committed and made visible an entry of its term, and no other can have
+ * been elected at `now_ns`.  A read checks it again after it has read (a thread can be paused
+ * between). Once a TIMEOUT_NOW has been sent it stays false for the rest of the term, because that
+ * message can arrive at any later time. */
 bool raft_lease_valid(const struct raft *r, uint64_t now_ns);
 void raft_set_lease_enabled(struct raft *r, bool enabled);
 
@@ -288,8 +293,8 @@ int raft_set_visible(struct raft *r, uint64_t index);
 uint64_t raft_applied(const struct raft *r);
 void raft_set_applied(struct raft *r, uint64_t index); /* monotonic, at most visible */
 
-/* The log store drops entries up to index: never above what is applied and synced here.  A peer that
- * needs them gets a snapshot.  OK; ERR_INVAL. */
+/* The log store drops entries up to index: never above what is applied and synced here.  A peer
+ * that needs them gets a snapshot.  OK; ERR_INVAL. */
 int raft_compact(struct raft *r, uint64_t index);
 
 /* Invariants that hold between steps; a CHECK fails otherwise.  For tests and the simulator. */

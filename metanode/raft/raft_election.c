@@ -6,9 +6,10 @@
  *       +---------------------+------ a leader, a higher term -----------------+
  *                                     (LEADER: also no quorum heard of)
  *
- * A voter that has heard of a leader elects nobody for one election timeout: that is what leases and
- * protection from returning replicas rest on.  It is kept as a time (`promise_ns`), not as "a leader
- * is known", because the leader is forgotten with a change of term and the promise must not be. */
+ * A voter that has heard of a leader elects nobody for one election timeout: that is what leases
+ * and protection from returning replicas rest on.  It is kept as a time (`promise_ns`), not as "a
+ * leader is known", because the leader is forgotten with a change of term and the promise must not
+ * be. */
 #include "common/base/check.h"
 #include "common/base/mutant.h"
 #include "metanode/raft/raft_internal.h"
@@ -71,7 +72,9 @@ static void votes_ask(struct raft *r, enum raft_message_type type, uint64_t term
     for (uint32_t i = 0; i < r->peer_count; i++) {
         if (!raft_config_is_voter(&r->config, r->peers[i].id))
             continue;
-        raft_send(r, (struct raft_message){.type = type, .to = r->peers[i].id, .term = term,
+        raft_send(r, (struct raft_message){.type = type,
+                                           .to = r->peers[i].id,
+                                           .term = term,
                                            .index = r->tail.last_index,
                                            .log_term = raft_tail_last_term(&r->tail),
                                            .campaign_transfer = r->campaign_transfer});
@@ -159,12 +162,12 @@ void raft_election_tick(struct raft *r)
 
 /* ---- votes ---- */
 
-/* Raft paper 5.4.1: the log of the one elected is at least as good as that of each who elects it. */
+/* Raft paper 5.4.1: the log of the one elected is at least as good as that of each who elects it.
+ */
 static bool up_to_date(const struct raft *r, const struct raft_message *m)
 {
     uint64_t last_term = raft_tail_last_term(&r->tail);
-    return m->log_term > last_term ||
-           (m->log_term == last_term && m->index >= r->tail.last_index);
+    return m->log_term > last_term || (m->log_term == last_term && m->index >= r->tail.last_index);
 }
 
 /* A leader is bound as well as its followers: it steps down by its own quorum check. */
@@ -179,8 +182,10 @@ void raft_on_pre_vote(struct raft *r, const struct raft_message *m)
         return;
     bool grant = m->term > r->term && !promised(r) && up_to_date(r, m);
     /* A refusal tells the present term, so that one that is behind does not ask for ever. */
-    raft_send(r, (struct raft_message){.type = RAFT_PRE_VOTE_REPLY, .to = m->from,
-                                       .term = grant ? m->term : r->term, .reject = !grant});
+    raft_send(r, (struct raft_message){.type = RAFT_PRE_VOTE_REPLY,
+                                       .to = m->from,
+                                       .term = grant ? m->term : r->term,
+                                       .reject = !grant});
 }
 
 void raft_on_pre_vote_reply(struct raft *r, const struct raft_message *m)
@@ -199,8 +204,8 @@ void raft_on_vote(struct raft *r, const struct raft_message *m)
 {
     if (!raft_config_is_voter(&r->config, m->from) || !raft_self_is_voter(r))
         return;
-    /* No answer and no change of term while bound by a promise (thesis 6.4.1), whatever the own term
-     * is by now.  A campaign that the leader asked for is exempt: its lease has ended. */
+    /* No answer and no change of term while bound by a promise (thesis 6.4.1), whatever the own
+     * term is by now.  A campaign that the leader asked for is exempt: its lease has ended. */
     if (m->term >= r->term && promised(r) && !m->campaign_transfer &&
         !(m->term == r->term && r->vote == m->from))
         return;

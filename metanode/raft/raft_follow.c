@@ -4,8 +4,8 @@
 #include "common/base/mutant.h"
 #include "metanode/raft/raft_internal.h"
 
-/* A sign of life from the leader of m->term >= term.  False: there is another one in this term, which
- * no honest cluster can show. */
+/* A sign of life from the leader of m->term >= term.  False: there is another one in this term,
+ * which no honest cluster can show. */
 static bool contact(struct raft *r, uint64_t from, uint64_t term)
 {
     if (!raft_config_is_voter(&r->config, from))
@@ -54,8 +54,12 @@ static void reject(struct raft *r, const struct raft_message *m)
     uint64_t hint_term = 0;
     bool known = raft_tail_term(&r->tail, hint, &hint_term);
     CHECK(known);
-    raft_send(r, (struct raft_message){.type = RAFT_APPEND_REPLY, .to = m->from, .reject = true,
-                                       .index = m->index, .hint = hint, .log_term = hint_term});
+    raft_send(r, (struct raft_message){.type = RAFT_APPEND_REPLY,
+                                       .to = m->from,
+                                       .reject = true,
+                                       .index = m->index,
+                                       .hint = hint,
+                                       .log_term = hint_term});
 }
 
 /* Appends m's entries from `skip` on, after removing what conflicts.
@@ -148,8 +152,7 @@ void raft_ack_flush(struct raft *r)
         return;
     r->ack_due = !whole;
     r->ack_sent = index;
-    raft_send(r, (struct raft_message){.type = RAFT_APPEND_REPLY, .to = r->leader,
-                                       .index = index});
+    raft_send(r, (struct raft_message){.type = RAFT_APPEND_REPLY, .to = r->leader, .index = index});
 }
 
 int raft_on_heartbeat(struct raft *r, const struct raft_message *m)
@@ -158,13 +161,12 @@ int raft_on_heartbeat(struct raft *r, const struct raft_message *m)
         return ERR_PROTO;
     /* It carries its own proof: an entry that the leader has seen acknowledged. */
     uint64_t term = 0;
-    bool agrees = m->index != 0 && raft_tail_term(&r->tail, m->index, &term) &&
-                  term == m->log_term;
+    bool agrees = m->index != 0 && raft_tail_term(&r->tail, m->index, &term) && term == m->log_term;
     uint64_t bound = MUTANT(COMMIT_OWN_LAST) ? r->tail.last_index : agrees ? m->index : 0;
     raft_commit_to(r, MAX(r->commit, MIN(m->commit, bound)));
     learn_visible(r, m);
-    raft_send(r, (struct raft_message){.type = RAFT_HEARTBEAT_REPLY, .to = m->from,
-                                       .round = m->round});
+    raft_send(
+        r, (struct raft_message){.type = RAFT_HEARTBEAT_REPLY, .to = m->from, .round = m->round});
     return OK;
 }
 
@@ -179,8 +181,7 @@ static bool log_has(const struct raft *r, uint64_t index, uint64_t log_term)
 int raft_on_snapshot_offered(struct raft *r)
 {
     uint64_t index = r->ev->snapshot.index;
-    if (r->ev->snapshot.term < r->term ||
-        !contact(r, r->ev->snapshot.peer, r->ev->snapshot.term))
+    if (r->ev->snapshot.term < r->term || !contact(r, r->ev->snapshot.peer, r->ev->snapshot.term))
         return ERR_CONFLICT;
     if (index > r->commit && !log_has(r, index, r->ev->snapshot.log_term))
         return OK;
@@ -190,8 +191,9 @@ int raft_on_snapshot_offered(struct raft *r)
     return ERR_EXISTS;
 }
 
-/* The state machine holds what the snapshot held, so everything up to its index is committed and was
- * visible where it was made.  A log that reaches beyond with the right term stays (thesis 5.3). */
+/* The state machine holds what the snapshot held, so everything up to its index is committed and
+ * was visible where it was made.  A log that reaches beyond with the right term stays (thesis 5.3).
+ */
 int raft_on_snapshot_installed(struct raft *r)
 {
     uint64_t index = r->ev->snapshot.index, term = r->ev->snapshot.log_term;

@@ -10,7 +10,7 @@
 #include "metanode/raft/raft.h"
 #include "metanode/raft/raft_tail.h"
 
-#define RAFT_HELD_MAX 48   /* messages that wait for a write; more are dropped, as a network may */
+#define RAFT_HELD_MAX 48    /* messages that wait for a write; more are dropped, as a network may */
 #define RAFT_ROUNDS_KEPT 64 /* rounds whose send time is remembered */
 #define RAFT_READ_ROUNDS_MAX 4 /* rounds under way beyond which a read waits for the next one */
 
@@ -39,7 +39,7 @@ struct raft_progress {
     bool active;          /* heard of since the last quorum check */
     bool paused;          /* PROBE: an append is under way, with entries up to probe_last */
     uint64_t probe_last;
-    bool nudge;           /* REPLICATE: ask with an empty append where the peer stands */
+    bool nudge; /* REPLICATE: ask with an empty append where the peer stands */
     uint32_t inflight_first, inflight_count;
     uint64_t inflight_bytes;
     struct raft_inflight inflight[RAFT_INFLIGHT_MAX];
@@ -84,8 +84,8 @@ struct raft {
     bool ack_due;      /* the leader has not been told of all of it, because it is not synced */
     uint64_t ack_sent; /* what it was told in this term */
 
-    /* Elections.  Until `promise_ns` this voter elects nobody: it told a leader, in a lease round or
-     * before a restart, that it would not.  A promise outlives a change of term. */
+    /* Elections.  Until `promise_ns` this voter elects nobody: it told a leader, in a lease round
+     * or before a restart, that it would not.  A promise outlives a change of term. */
     uint64_t promise_ns, election_deadline_ns;
     bool campaign_transfer; /* candidate: the leader itself asked for it */
     enum raft_vote_state own_vote;

@@ -1,11 +1,11 @@
 /* Rounds, leases, reads and leadership transfer.
  *
  * A round is one broadcast of heartbeats with a number and a send time.  When a quorum has answered
- * it, this replica led at the time it was sent: reads asked for before that may be served (ReadIndex,
- * thesis 6.4), and no other leader can be elected until one election timeout after that time, because
- * each who answered promised so at or after it (leases, thesis 6.4.1).  The lease is shorter than the
- * promise by more than the clocks can drift apart; counting it from the time the answers came in
- * would make it longer by a round trip, which may be of any length. */
+ * it, this replica led at the time it was sent: reads asked for before that may be served
+ * (ReadIndex, thesis 6.4), and no other leader can be elected until one election timeout after that
+ * time, because each who answered promised so at or after it (leases, thesis 6.4.1).  The lease is
+ * shorter than the promise by more than the clocks can drift apart; counting it from the time the
+ * answers came in would make it longer by a round trip, which may be of any length. */
 #include "common/base/check.h"
 #include "common/base/err.h"
 #include "common/base/mutant.h"
@@ -17,9 +17,12 @@ static void heartbeat_send(struct raft *r, const struct raft_progress *p)
 {
     uint64_t term = 0;
     bool known = p->match > 0 && raft_tail_term(&r->tail, p->match, &term);
-    raft_send(r, (struct raft_message){.type = RAFT_HEARTBEAT, .to = p->id,
-                                       .index = known ? p->match : 0, .log_term = term,
-                                       .commit = r->commit, .visible = r->visible,
+    raft_send(r, (struct raft_message){.type = RAFT_HEARTBEAT,
+                                       .to = p->id,
+                                       .index = known ? p->match : 0,
+                                       .log_term = term,
+                                       .commit = r->commit,
+                                       .visible = r->visible,
                                        .round = r->round});
 }
 
@@ -39,7 +42,8 @@ static uint64_t round_of(void *ctx, uint64_t id)
     return id == r->o.id ? r->round : raft_progress_of(r, id)->round_acked;
 }
 
-static void read_emit(struct raft *r, const struct raft_pending_read *p, enum raft_read_status status)
+static void read_emit(struct raft *r, const struct raft_pending_read *p,
+                      enum raft_read_status status)
 {
     CHECK(r->fx->read_count < RAFT_READS_MAX);
     r->fx->reads[r->fx->read_count++] = (struct raft_read){
@@ -100,8 +104,8 @@ int raft_on_read(struct raft *r)
         return ERR_NOT_LEADER;
     if (!serving(r))
         return ERR_NOT_READY;
-    struct raft_pending_read read = {.ctx = r->ev->read.ctx, .commit = r->commit,
-                                     .visible = r->visible, .round = r->round + 1};
+    struct raft_pending_read read = {
+        .ctx = r->ev->read.ctx, .commit = r->commit, .visible = r->visible, .round = r->round + 1};
     if (raft_lease_valid(r, r->ev->now_ns)) {
         read_emit(r, &read, RAFT_READ_READY);
         return OK;
@@ -141,8 +145,9 @@ int raft_on_transfer(struct raft *r)
     return OK;
 }
 
-/* Once the peer has the whole log it is told to campaign at once.  Voters elect it in spite of their
- * promises, so the lease ends first, and for good: the message may arrive at any later time. */
+/* Once the peer has the whole log it is told to campaign at once.  Voters elect it in spite of
+ * their promises, so the lease ends first, and for good: the message may arrive at any later time.
+ */
 void raft_transfer_advance(struct raft *r)
 {
     if (!r->transferee || r->transfer_told ||

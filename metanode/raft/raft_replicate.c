@@ -43,7 +43,8 @@ static void probe_from(struct raft_progress *p, uint64_t next, bool paused)
     p->nudge = false;
 }
 
-/* The probe found the place.  What went with it is under way: its sync takes longer than its match. */
+/* The probe found the place.  What went with it is under way: its sync takes longer than its match.
+ */
 static void replicate_from_probe(struct raft *r, struct raft_progress *p)
 {
     uint64_t sent = MIN(p->probe_last, r->tail.last_index);
@@ -155,8 +156,8 @@ static uint64_t match_of(void *ctx, uint64_t id)
     return id == r->o.id ? raft_counted_index(r) : raft_progress_of(r, id)->match;
 }
 
-/* Raft paper 5.4.2 and figure 8: an entry of an older term is not committed because a quorum has it,
- * only because one of the own term behind it is. */
+/* Raft paper 5.4.2 and figure 8: an entry of an older term is not committed because a quorum has
+ * it, only because one of the own term behind it is. */
 void raft_maybe_commit(struct raft *r)
 {
     uint64_t index = raft_config_quorum(&r->config, match_of, r);
@@ -180,10 +181,11 @@ void raft_leader_start(struct raft *r)
     r->quorum_check_ns = r->ev->now_ns + r->o.election_timeout_ns;
     for (uint32_t i = 0; i < r->peer_count; i++) {
         struct raft_progress *p = &r->peers[i];
-        *p = (struct raft_progress){.id = p->id, .next = r->term_start,
-                                    .state = RAFT_PEER_PROBE, .active = true};
+        *p = (struct raft_progress){
+            .id = p->id, .next = r->term_start, .state = RAFT_PEER_PROBE, .active = true};
     }
-    /* Nothing of older terms can be committed, and no read be served, before an entry of this one. */
+    /* Nothing of older terms can be committed, and no read be served, before an entry of this one.
+     */
     int err = raft_tail_reserve(&r->tail, 1, 1);
     if (err) { /* without a no-op there is no leading: leave it to the others */
         raft_become_follower(r, r->term, 0);
@@ -206,8 +208,8 @@ static uint64_t heard_of(void *ctx, uint64_t id)
     return id == r->o.id || raft_progress_of(r, id)->active;
 }
 
-/* Thesis 6.2: a leader that no quorum hears steps down, so that clients do not wait on it, and so that
- * it binds no voter with a promise. */
+/* Thesis 6.2: a leader that no quorum hears steps down, so that clients do not wait on it, and so
+ * that it binds no voter with a promise. */
 static void quorum_check(struct raft *r)
 {
     r->quorum_check_ns = r->ev->now_ns + r->o.election_timeout_ns;
@@ -324,7 +326,8 @@ int raft_on_append_reply(struct raft *r, const struct raft_message *m)
 }
 
 /* What may have been lost on the way is found out here, after a silence of a heartbeat interval: a
- * probe is repeated, a window is asked about with an empty append, whose rejection starts a probe. */
+ * probe is repeated, a window is asked about with an empty append, whose rejection starts a probe.
+ */
 int raft_on_heartbeat_reply(struct raft *r, const struct raft_message *m)
 {
     struct raft_progress *p = raft_progress_of(r, m->from);

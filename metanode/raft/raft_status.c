@@ -2,18 +2,54 @@
 #include "common/base/check.h"
 #include "metanode/raft/raft_internal.h"
 
-uint64_t raft_id(const struct raft *r) { return r->o.id; }
-enum raft_role raft_role(const struct raft *r) { return r->role; }
-uint64_t raft_term(const struct raft *r) { return r->term; }
-uint64_t raft_leader(const struct raft *r) { return r->leader; }
-uint64_t raft_commit(const struct raft *r) { return r->commit; }
-uint64_t raft_visible(const struct raft *r) { return r->visible; }
-uint64_t raft_applied(const struct raft *r) { return r->applied; }
-uint64_t raft_last_index(const struct raft *r) { return r->tail.last_index; }
-uint64_t raft_last_term(const struct raft *r) { return raft_tail_last_term(&r->tail); }
-uint64_t raft_synced_index(const struct raft *r) { return r->synced_index; }
-uint64_t raft_compact_index(const struct raft *r) { return r->tail.base_index; }
-const struct raft_config *raft_config(const struct raft *r) { return &r->config; }
+uint64_t raft_id(const struct raft *r)
+{
+    return r->o.id;
+}
+enum raft_role raft_role(const struct raft *r)
+{
+    return r->role;
+}
+uint64_t raft_term(const struct raft *r)
+{
+    return r->term;
+}
+uint64_t raft_leader(const struct raft *r)
+{
+    return r->leader;
+}
+uint64_t raft_commit(const struct raft *r)
+{
+    return r->commit;
+}
+uint64_t raft_visible(const struct raft *r)
+{
+    return r->visible;
+}
+uint64_t raft_applied(const struct raft *r)
+{
+    return r->applied;
+}
+uint64_t raft_last_index(const struct raft *r)
+{
+    return r->tail.last_index;
+}
+uint64_t raft_last_term(const struct raft *r)
+{
+    return raft_tail_last_term(&r->tail);
+}
+uint64_t raft_synced_index(const struct raft *r)
+{
+    return r->synced_index;
+}
+uint64_t raft_compact_index(const struct raft *r)
+{
+    return r->tail.base_index;
+}
+const struct raft_config *raft_config(const struct raft *r)
+{
+    return &r->config;
+}
 
 uint64_t raft_log_bytes(const struct raft *r)
 {
@@ -79,8 +115,8 @@ void raft_check(const struct raft *r)
     for (uint32_t i = 0; i < t->run_count; i++) {
         CHECK(t->runs[i].first > t->base_index && t->runs[i].first <= t->last_index);
         CHECK(t->runs[i].term >= t->base_term);
-        CHECK(i == 0 || (t->runs[i].first > t->runs[i - 1].first &&
-                         t->runs[i].term > t->runs[i - 1].term));
+        CHECK(i == 0 ||
+              (t->runs[i].first > t->runs[i - 1].first && t->runs[i].term > t->runs[i - 1].term));
     }
     CHECK(t->run_count > 0 || t->last_index == t->base_index);
     CHECK(r->role != RAFT_LEADER || (r->vote == r->o.id && r->leader == r->o.id));

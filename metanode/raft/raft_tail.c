@@ -18,8 +18,8 @@ static uint64_t *sum_at(const struct raft_tail *t, uint64_t index)
 
 int raft_tail_init(struct raft_tail *t, uint64_t base_index, uint64_t base_term)
 {
-    *t = (struct raft_tail){.base_index = base_index, .base_term = base_term,
-                            .last_index = base_index};
+    *t = (struct raft_tail){
+        .base_index = base_index, .base_term = base_term, .last_index = base_index};
     return raft_tail_reserve(t, 1, 1);
 }
 
@@ -47,7 +47,8 @@ static int grow_runs(struct raft_tail *t, uint32_t terms)
 
 int raft_tail_reserve(struct raft_tail *t, uint32_t entries, uint32_t terms)
 {
-    uint64_t need = t->last_index - t->base_index + 1 + entries; /* the base's own sum is kept too */
+    uint64_t need =
+        t->last_index - t->base_index + 1 + entries; /* the base's own sum is kept too */
     uint64_t cap = t->sum_cap ? t->sum_cap : SUM_CAP_MIN;
     while (cap < need)
         cap *= 2;

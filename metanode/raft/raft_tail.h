@@ -27,9 +27,9 @@ void raft_tail_fini(struct raft_tail *t);
 int raft_tail_reserve(struct raft_tail *t, uint32_t entries, uint32_t terms);
 /* One more entry; its room is reserved.  Terms never fall. */
 void raft_tail_push(struct raft_tail *t, uint64_t term, uint32_t bytes);
-void raft_tail_truncate(struct raft_tail *t, uint64_t from);               /* from > base */
-void raft_tail_compact(struct raft_tail *t, uint64_t index);               /* base <= index <= last */
-void raft_tail_reset(struct raft_tail *t, uint64_t index, uint64_t term);  /* empty after index */
+void raft_tail_truncate(struct raft_tail *t, uint64_t from); /* from > base */
+void raft_tail_compact(struct raft_tail *t, uint64_t index); /* base <= index <= last */
+void raft_tail_reset(struct raft_tail *t, uint64_t index, uint64_t term); /* empty after index */
 /* False when the entry is neither in the log nor the compaction point. */
 bool raft_tail_term(const struct raft_tail *t, uint64_t index, uint64_t *ret);
 uint64_t raft_tail_last_term(const struct raft_tail *t);

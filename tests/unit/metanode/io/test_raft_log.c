@@ -1,5 +1,6 @@
-/* The Raft log store over the in-memory kv: what comes back after a crash is a state that was written,
- * never older than what was said to be durable; damage is found and never repaired by forgetting. */
+/* The Raft log store over the in-memory kv: what comes back after a crash is a state that was
+ * written, never older than what was said to be durable; damage is found and never repaired by
+ * forgetting. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -88,13 +89,16 @@ static struct raft_log_entry entry_make(uint64_t index, uint64_t term, uint32_t 
     data->len = len;
     for (uint32_t i = 0; i < len; i++)
         data->data[i] = (uint8_t)(seed + i * 7);
-    struct raft_log_entry e = {.index = index, .term = term, .kind = RAFT_ENTRY_NORMAL,
+    struct raft_log_entry e = {.index = index,
+                               .term = term,
+                               .kind = RAFT_ENTRY_NORMAL,
                                .data = {.owner = data, .bytes = SLICE(data->data, len)}};
     raft_log_entry_seal(&e);
     return e;
 }
 
-static void entry_agrees(const struct raft_log_entry *e, uint64_t index, const struct model_entry *m)
+static void entry_agrees(const struct raft_log_entry *e, uint64_t index,
+                         const struct model_entry *m)
 {
     assert_int_equal(e->index, index);
     assert_int_equal(e->term, m->term);
@@ -124,10 +128,9 @@ static int on_entry(void *ctx, const struct raft_log_entry *e)
         f->first = e->index;
     assert_int_equal(e->index, f->first + f->count);
     assert_true(f->count < ENTRIES_MAX);
-    f->at[f->count++] = (struct model_entry){
-        .term = e->term,
-        .seed = e->data.bytes.len ? e->data.bytes.ptr[0] : 0,
-        .len = (uint32_t)e->data.bytes.len};
+    f->at[f->count++] = (struct model_entry){.term = e->term,
+                                             .seed = e->data.bytes.len ? e->data.bytes.ptr[0] : 0,
+                                             .len = (uint32_t)e->data.bytes.len};
     return OK;
 }
 
@@ -175,8 +178,7 @@ static void world_free(struct world *w)
 
 static void states_drop(struct world *w, int g, uint32_t count)
 {
-    memmove(w->states[g], w->states[g] + count,
-            (w->state_count[g] - count) * sizeof(struct model));
+    memmove(w->states[g], w->states[g] + count, (w->state_count[g] - count) * sizeof(struct model));
     w->state_count[g] -= count;
     for (uint32_t i = 0; i < STATES_MAX; i++)
         w->pending[g][i].state -= MIN(count, w->pending[g][i].state);
@@ -203,7 +205,10 @@ static int submit(struct world *w, int g, struct raft_write *rw, const struct ra
     rw->seq = ++w->seq[g];
     rw->last_index = m->last;
     rw->last_term = m->last > m->compact_index ? m->at[m->last].term : m->compact_term;
-    *p = (struct pending){.w = {.cb = on_written}, .world = w, .group = g, .busy = true,
+    *p = (struct pending){.w = {.cb = on_written},
+                          .world = w,
+                          .group = g,
+                          .busy = true,
                           .state = w->state_count[g] - 1};
     int err = raft_log_write_start(w->logs[g], rw, e, header, &p->w);
     if (err)
@@ -238,7 +243,8 @@ static int random_write(struct world *w, int g)
     for (uint32_t i = 0; i < rw.entry_count; i++) {
         uint32_t seed = (uint32_t)pick(w, 256), len = (uint32_t)pick(w, 200);
         entries[i] = entry_make(rw.first_index + i, m->term, seed, len);
-        m->at[++m->last] = (struct model_entry){.term = m->term, .seed = len ? seed : 0, .len = len};
+        m->at[++m->last] =
+            (struct model_entry){.term = m->term, .seed = len ? seed : 0, .len = len};
     }
     int err = submit(w, g, &rw, entries, SLICE_EMPTY);
     for (uint32_t i = 0; i < rw.entry_count; i++)
@@ -304,7 +310,8 @@ static void reads_agree(struct world *w, int g)
     }
     assert_true(count == 1 || bytes <= bytes_max);
     bool ended = count == want || first + count > m->last;
-    /* Fewer than asked for: the bytes were used up, or the stored part ended where the cache begins. */
+    /* Fewer than asked for: the bytes were used up, or the stored part ended where the cache
+     * begins. */
     assert_true(ended || bytes + m->at[first + count].len > bytes_max ||
                 first + count == w->logs[g]->cache_first);
 }
@@ -425,8 +432,8 @@ static void test_one_batch_a_turn(void **state)
     world_free(w);
 }
 
-/* The n-th batch fails: it and all after it are told, the node is told once, nothing is accepted any
- * more, and after the restart there is a state that was written. */
+/* The n-th batch fails: it and all after it are told, the node is told once, nothing is accepted
+ * any more, and after the restart there is a state that was written. */
 static void test_failed_write(void **state)
 {
     (void)state;
@@ -478,8 +485,8 @@ static struct world *world_with_log(void)
 {
     struct world *w = world_new(1);
     struct model *m = next_state(w, 0);
-    struct raft_write rw = {.has_hard_state = true, .term = 3, .vote = 2, .first_index = 1,
-                            .entry_count = 5};
+    struct raft_write rw = {
+        .has_hard_state = true, .term = 3, .vote = 2, .first_index = 1, .entry_count = 5};
     struct raft_log_entry e[5];
     m->term = 3;
     m->vote = 2;
@@ -522,8 +529,8 @@ static void test_bit_flips(void **state)
         raft_log_key(0, RAFT_LOG_ENTRY, 2), raft_log_key(0, RAFT_LOG_ENTRY, 5)};
     for (size_t k = 0; k < ARRAY_COUNT(keys); k++) {
         struct buf value = {0};
-        assert_int_equal(w->kv->ops->get(w->kv, NULL, KV_INDEX, raft_log_key_view(&keys[k]), &value),
-                         OK);
+        assert_int_equal(
+            w->kv->ops->get(w->kv, NULL, KV_INDEX, raft_log_key_view(&keys[k]), &value), OK);
         for (size_t bit = 0; bit < value.len * 8; bit++) {
             value.ptr[bit / 8] ^= (uint8_t)(1u << bit % 8);
             raw_put(w, keys[k], buf_view(&value), false);
@@ -542,8 +549,8 @@ static void test_bit_flips(void **state)
     world_free(w);
 }
 
-/* A hole with good entries behind it, an entry under another's key, one below the compaction point, a
- * term above the hard state's, a missing hard state: damage each. */
+/* A hole with good entries behind it, an entry under another's key, one below the compaction point,
+ * a term above the hard state's, a missing hard state: damage each. */
 static void test_holes(void **state)
 {
     (void)state;
@@ -648,10 +655,14 @@ static void test_write_must_fit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_model_with_crashes), cmocka_unit_test(test_one_batch_a_turn),
-        cmocka_unit_test(test_failed_write),       cmocka_unit_test(test_bit_flips),
-        cmocka_unit_test(test_holes),              cmocka_unit_test(test_read_checks),
-        cmocka_unit_test(test_parse_hostile),      cmocka_unit_test(test_write_must_fit),
+        cmocka_unit_test(test_model_with_crashes),
+        cmocka_unit_test(test_one_batch_a_turn),
+        cmocka_unit_test(test_failed_write),
+        cmocka_unit_test(test_bit_flips),
+        cmocka_unit_test(test_holes),
+        cmocka_unit_test(test_read_checks),
+        cmocka_unit_test(test_parse_hostile),
+        cmocka_unit_test(test_write_must_fit),
     };
     return cmocka_run_group_tests_name("raft_log", tests, NULL, NULL);
 }

@@ -10,9 +10,9 @@
 
 const char *message_name(enum raft_message_type t)
 {
-    static const char *const names[] = {"vote",   "vote-reply",   "pre-vote",  "pre-vote-reply",
-                                        "append", "append-reply", "heartbeat", "heartbeat-reply",
-                                        "timeout-now"};
+    static const char *const names[] = {"vote",           "vote-reply",      "pre-vote",
+                                        "pre-vote-reply", "append",          "append-reply",
+                                        "heartbeat",      "heartbeat-reply", "timeout-now"};
     return names[t];
 }
 
@@ -164,10 +164,9 @@ void cluster_sync(struct cluster *c, uint64_t id, uint32_t count)
     pending_shift(n, count);
     cluster_say(c, "%d: synced #%d, last %d/%d", (int)id, (int)last.seq, (int)last.last_index,
                 (int)last.last_term);
-    struct raft_event ev = {.type = RAFT_EV_SYNCED,
-                            .synced = {.seq = last.seq,
-                                       .last_index = last.last_index,
-                                       .last_term = last.last_term}};
+    struct raft_event ev = {
+        .type = RAFT_EV_SYNCED,
+        .synced = {.seq = last.seq, .last_index = last.last_index, .last_term = last.last_term}};
     cluster_step(c, n, &ev, NULL);
 }
 
@@ -179,8 +178,8 @@ static void say_write(struct cluster *c, const struct node *n, const struct raft
         at += snprintf(line + at, sizeof(line) - (size_t)at, " term %d vote %d", (int)w->term,
                        (int)w->vote);
     if (w->reset_index)
-        at += snprintf(line + at, sizeof(line) - (size_t)at, " reset to %d/%d",
-                       (int)w->reset_index, (int)w->reset_term);
+        at += snprintf(line + at, sizeof(line) - (size_t)at, " reset to %d/%d", (int)w->reset_index,
+                       (int)w->reset_term);
     if (w->truncate_from)
         at += snprintf(line + at, sizeof(line) - (size_t)at, " truncate from %d",
                        (int)w->truncate_from);
@@ -224,7 +223,8 @@ int cluster_start(struct cluster *c, uint64_t id)
     struct node *n = cluster_node(c, id);
     CHECK(!n->raft);
     struct disk_log *d = &n->disk;
-    if (n->applied_durable > d->last) { /* as raft.h tells: applied here before it was synced here */
+    if (n->applied_durable >
+        d->last) { /* as raft.h tells: applied here before it was synced here */
         d->compact_index = d->last = n->applied_durable;
         d->compact_term = n->applied_durable_term;
         if (n->term < d->compact_term) {
@@ -278,8 +278,8 @@ static void check_leader(struct cluster *c, struct node *n)
     uint64_t term = raft_term(n->raft);
     CHECK(term < CLUSTER_TERMS_MAX);
     if (c->leader_of_term[term] && c->leader_of_term[term] != n->id)
-        cluster_violated(c, "election safety: %d and %d lead term %d",
-                         (int)c->leader_of_term[term], (int)n->id, (int)term);
+        cluster_violated(c, "election safety: %d and %d lead term %d", (int)c->leader_of_term[term],
+                         (int)n->id, (int)term);
     c->leader_of_term[term] = n->id;
     c->leaders_elected++;
     for (uint64_t i = n->log.compact_index + 1; i < CLUSTER_LOG_MAX && c->committed[i].known; i++) {
@@ -318,7 +318,8 @@ static void check_commit(struct cluster *c, struct node *n)
 }
 
 /* Two logs that have an entry of the same index and term are the same up to it.  A difference would
- * come in with the entries just appended, so it is enough to look a little below the first common one. */
+ * come in with the entries just appended, so it is enough to look a little below the first common
+ * one. */
 #define MATCHING_DEPTH 48
 
 static void check_log_matching(struct cluster *c, const struct node *n)
@@ -405,9 +406,8 @@ static void take_message(struct cluster *c, struct node *n, const struct raft_me
         p.metas = calloc(m->entry_count, sizeof(*p.metas));
         for (uint32_t i = 0; i < m->entry_count; i++) {
             p.entries[i] = n->log.at[m->index + 1 + i];
-            p.metas[i] = (struct raft_entry_meta){.term = p.entries[i].term,
-                                                  .kind = p.entries[i].kind,
-                                                  .bytes = p.entries[i].bytes};
+            p.metas[i] = (struct raft_entry_meta){
+                .term = p.entries[i].term, .kind = p.entries[i].kind, .bytes = p.entries[i].bytes};
         }
     }
     net_push(c, p);
@@ -416,8 +416,8 @@ static void take_message(struct cluster *c, struct node *n, const struct raft_me
 static void take_snapshot_request(struct cluster *c, struct node *n, uint64_t peer)
 {
     struct packet p = {.snapshot = true};
-    p.m = (struct raft_message){.from = n->id, .to = peer, .term = raft_term(n->raft),
-                                .index = n->applied};
+    p.m = (struct raft_message){
+        .from = n->id, .to = peer, .term = raft_term(n->raft), .index = n->applied};
     bool known = raft_term_at(n->raft, n->applied, &p.m.log_term);
     CHECK(known);
     cluster_say(c, "  %d streams snapshot %d/%d to %d", (int)n->id, (int)p.m.index,
@@ -508,8 +508,7 @@ int cluster_propose(struct cluster *c, uint64_t id, enum raft_entry_kind kind, u
     CHECK(count <= ARRAY_COUNT(metas));
     for (uint32_t i = 0; i < count; i++)
         metas[i] = (struct raft_entry_meta){.kind = kind, .bytes = bytes};
-    struct raft_event ev = {.type = RAFT_EV_PROPOSE,
-                            .propose = {.entries = metas, .count = count}};
+    struct raft_event ev = {.type = RAFT_EV_PROPOSE, .propose = {.entries = metas, .count = count}};
     return cluster_step(c, cluster_node(c, id), &ev, NULL);
 }
 
@@ -556,9 +555,10 @@ static void snapshot_arrives(struct cluster *c, const struct packet *p)
     struct node *n = cluster_node(c, p->m.to);
     cluster_say(c, "%d->%d snapshot %d/%d", (int)p->m.from, (int)p->m.to, (int)p->m.index,
                 (int)p->m.log_term);
-    struct raft_event ev = {.type = RAFT_EV_SNAPSHOT_OFFERED,
-                            .snapshot = {.peer = p->m.from, .term = p->m.term,
-                                         .index = p->m.index, .log_term = p->m.log_term}};
+    struct raft_event ev = {
+        .type = RAFT_EV_SNAPSHOT_OFFERED,
+        .snapshot = {
+            .peer = p->m.from, .term = p->m.term, .index = p->m.index, .log_term = p->m.log_term}};
     int err = cluster_step(c, n, &ev, NULL);
     if (err == OK && p->m.index > n->applied) {
         n->applied = n->applied_durable = p->m.index;

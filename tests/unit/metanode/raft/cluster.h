@@ -1,7 +1,7 @@
 #pragma once
 /* A cluster of Raft cores in memory, for the golden, random and rule tests: real cores, a network
- * whose every message is delivered, dropped or repeated by hand, disks whose writes complete by hand
- * and lose what is not synced in a crash.  It narrates what it does, and watches Raft's five
+ * whose every message is delivered, dropped or repeated by hand, disks whose writes complete by
+ * hand and lose what is not synced in a crash.  It narrates what it does, and watches Raft's five
  * invariants (paper, figure 3) and the freshness of reads all the while. */
 #include "common/base/slice.h"
 #include "metanode/raft/raft.h"
@@ -54,7 +54,7 @@ struct packet {
     struct raft_message m;
     struct entry *entries;
     struct raft_entry_meta *metas;
-    bool snapshot; /* index, log_term: a whole state */
+    bool snapshot;          /* index, log_term: a whole state */
     uint64_t not_before_ns; /* a hint for who delivers */
 };
 
@@ -70,14 +70,14 @@ struct cluster {
     uint64_t now_ns;
     uint64_t rng;
     bool cut[CLUSTER_NODES_MAX + 1][CLUSTER_NODES_MAX + 1]; /* from, to */
-    uint64_t heal_ns; /* for who cuts */
+    uint64_t heal_ns;                                       /* for who cuts */
     struct packet *net;
     uint32_t net_count, net_cap;
     struct raft_effects fx;
     struct buf *trace; /* NULL: silent */
     bool trace_heartbeats;
-    uint32_t slow_percent;  /* of the packets take up to 300 ms */
-    bool visible_by_hand; /* else a leader's visible index follows its commit index at once */
+    uint32_t slow_percent; /* of the packets take up to 300 ms */
+    bool visible_by_hand;  /* else a leader's visible index follows its commit index at once */
     uint64_t next_value;
     uint64_t acknowledged; /* the largest commit index that any leader has shown */
     uint64_t leader_of_term[CLUSTER_TERMS_MAX];
@@ -92,7 +92,8 @@ uint64_t cluster_random(struct cluster *c);
 struct node *cluster_node(struct cluster *c, uint64_t id);
 uint64_t node_now(const struct cluster *c, const struct node *n);
 void cluster_say(struct cluster *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void cluster_violated(struct cluster *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void cluster_violated(struct cluster *c, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Opens a core over the node's disk.  What raft_new and raft_start say. */
 int cluster_start(struct cluster *c, uint64_t id);

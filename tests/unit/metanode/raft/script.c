@@ -93,8 +93,8 @@ static void cmd_node(struct script *s)
         char *end;
         uint64_t term = strtoull(log, &end, 10);
         n->disk.last++;
-        n->disk.at[n->disk.last] = (struct entry){.term = term, .value = term * 1000 + n->disk.last,
-                                                  .bytes = 10};
+        n->disk.at[n->disk.last] =
+            (struct entry){.term = term, .value = term * 1000 + n->disk.last, .bytes = 10};
         log = *end == ',' ? end + 1 : end;
     }
 }
@@ -289,24 +289,42 @@ static void cmd_peer(struct script *s)
 
 /* ---- running ---- */
 
-static void cmd_tick(struct script *s) { cluster_tick(&s->c, number(s, 0)); }
-static void cmd_deliver(struct script *s) { each_packet(s, true); }
-static void cmd_drop(struct script *s) { each_packet(s, false); }
-static void cmd_read(struct script *s) { cluster_read(&s->c, number(s, 0), number(s, 1)); }
-static void cmd_crash(struct script *s) { cluster_crash(&s->c, number(s, 0), 0); }
-static void cmd_heal(struct script *s) { memset(s->c.cut, 0, sizeof(s->c.cut)); }
+static void cmd_tick(struct script *s)
+{
+    cluster_tick(&s->c, number(s, 0));
+}
+static void cmd_deliver(struct script *s)
+{
+    each_packet(s, true);
+}
+static void cmd_drop(struct script *s)
+{
+    each_packet(s, false);
+}
+static void cmd_read(struct script *s)
+{
+    cluster_read(&s->c, number(s, 0), number(s, 1));
+}
+static void cmd_crash(struct script *s)
+{
+    cluster_crash(&s->c, number(s, 0), 0);
+}
+static void cmd_heal(struct script *s)
+{
+    memset(s->c.cut, 0, sizeof(s->c.cut));
+}
 
 static const struct {
     const char *name;
     void (*run)(struct script *s);
 } commands[] = {
-    {"cluster", cmd_cluster}, {"node", cmd_node},         {"up", cmd_up},
-    {"time", cmd_time},       {"timeout", cmd_timeout},   {"tick", cmd_tick},
-    {"settle", cmd_settle},   {"run", cmd_run},           {"deliver", cmd_deliver},
-    {"drop", cmd_drop},       {"sync", cmd_sync},         {"propose", cmd_propose},
-    {"read", cmd_read},       {"lease", cmd_lease},       {"transfer", cmd_transfer},
-    {"crash", cmd_crash},     {"cut", cmd_cut},           {"heal", cmd_heal},
-    {"visible", cmd_visible}, {"compact", cmd_compact},   {"state", cmd_state},
+    {"cluster", cmd_cluster}, {"node", cmd_node},       {"up", cmd_up},
+    {"time", cmd_time},       {"timeout", cmd_timeout}, {"tick", cmd_tick},
+    {"settle", cmd_settle},   {"run", cmd_run},         {"deliver", cmd_deliver},
+    {"drop", cmd_drop},       {"sync", cmd_sync},       {"propose", cmd_propose},
+    {"read", cmd_read},       {"lease", cmd_lease},     {"transfer", cmd_transfer},
+    {"crash", cmd_crash},     {"cut", cmd_cut},         {"heal", cmd_heal},
+    {"visible", cmd_visible}, {"compact", cmd_compact}, {"state", cmd_state},
     {"logs", cmd_logs},       {"peer", cmd_peer},
 };
 

@@ -60,9 +60,9 @@ int solo_tick(struct solo *s, uint64_t after_ns)
 
 void solo_synced(struct solo *s, uint64_t seq, uint64_t index, uint64_t term)
 {
-    solo_step(s, (struct raft_event){.type = RAFT_EV_SYNCED,
-                                     .synced = {.seq = seq, .last_index = index,
-                                                .last_term = term}});
+    solo_step(s,
+              (struct raft_event){.type = RAFT_EV_SYNCED,
+                                  .synced = {.seq = seq, .last_index = index, .last_term = term}});
 }
 
 void solo_sync(struct solo *s)
@@ -77,8 +77,8 @@ int solo_propose(struct solo *s, uint32_t count)
     struct raft_entry_meta e[64] = {{.kind = RAFT_ENTRY_NORMAL, .bytes = 10}};
     for (uint32_t i = 0; i < count; i++)
         e[i] = e[0];
-    return solo_step(s, (struct raft_event){.type = RAFT_EV_PROPOSE,
-                                            .propose = {.entries = e, .count = count}});
+    return solo_step(
+        s, (struct raft_event){.type = RAFT_EV_PROPOSE, .propose = {.entries = e, .count = count}});
 }
 
 int solo_read(struct solo *s, uint64_t ctx)
@@ -92,8 +92,8 @@ void solo_lead(struct solo *s)
     solo_tick(s, due > s->now_ns ? due - s->now_ns : 0);
     uint64_t term = raft_term(s->r) + 1;
     for (uint64_t from = 2; raft_role(s->r) == RAFT_PRE_CANDIDATE; from++)
-        solo_receive(s, (struct raft_message){.type = RAFT_PRE_VOTE_REPLY, .term = term,
-                                              .from = from});
+        solo_receive(
+            s, (struct raft_message){.type = RAFT_PRE_VOTE_REPLY, .term = term, .from = from});
     solo_sync(s);
     for (uint64_t from = 2; raft_role(s->r) == RAFT_CANDIDATE; from++)
         solo_receive(s, (struct raft_message){.type = RAFT_VOTE_REPLY, .term = term, .from = from});

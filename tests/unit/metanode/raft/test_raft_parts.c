@@ -1,5 +1,5 @@
-/* The parts below the core: the log's tail against a plain array, quorums against counting by hand, and
- * what the core does with snapshots, compaction and bytes that no honest peer sends. */
+/* The parts below the core: the log's tail against a plain array, quorums against counting by hand,
+ * and what the core does with snapshots, compaction and bytes that no honest peer sends. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -172,7 +172,8 @@ static void test_joint_election(void **state)
     solo_open(&s, &o, 0, 0, NULL, 0);
     solo_tick(&s, 200 * MS);
     for (uint64_t from = 2; from <= 3; from++)
-        solo_receive(&s, (struct raft_message){.type = RAFT_PRE_VOTE_REPLY, .term = 1, .from = from});
+        solo_receive(&s,
+                     (struct raft_message){.type = RAFT_PRE_VOTE_REPLY, .term = 1, .from = from});
     assert_int_equal(raft_role(s.r), RAFT_PRE_CANDIDATE);
     solo_receive(&s, (struct raft_message){.type = RAFT_PRE_VOTE_REPLY, .term = 1, .from = 4});
     assert_int_equal(raft_role(s.r), RAFT_CANDIDATE);
@@ -184,9 +185,8 @@ static void test_joint_election(void **state)
 static struct raft_event snapshot_event(enum raft_event_type type, uint64_t term, uint64_t index,
                                         uint64_t log_term)
 {
-    return (struct raft_event){.type = type,
-                               .snapshot = {.peer = 2, .term = term, .index = index,
-                                            .log_term = log_term}};
+    return (struct raft_event){
+        .type = type, .snapshot = {.peer = 2, .term = term, .index = index, .log_term = log_term}};
 }
 
 static void test_snapshot_replaces_log(void **state)
@@ -213,8 +213,12 @@ static void test_snapshot_replaces_log(void **state)
     assert_int_equal(solo_sent(&s, RAFT_APPEND_REPLY, 2)->index, 50);
     /* The log goes on behind it. */
     const struct raft_entry_meta e = {.term = 6, .bytes = 5};
-    solo_receive(&s, (struct raft_message){.type = RAFT_APPEND, .term = 6, .index = 50,
-                                           .log_term = 5, .entries = &e, .entry_count = 1});
+    solo_receive(&s, (struct raft_message){.type = RAFT_APPEND,
+                                           .term = 6,
+                                           .index = 50,
+                                           .log_term = 5,
+                                           .entries = &e,
+                                           .entry_count = 1});
     assert_int_equal(s.fx.write.first_index, 51);
     solo_close(&s);
 }
@@ -246,8 +250,10 @@ static void test_compact_bounds(void **state)
     struct raft_options o = solo_options(3);
     const uint64_t terms[] = {1, 1, 1, 1};
     solo_open(&s, &o, 1, 0, terms, 4);
-    solo_receive(&s, (struct raft_message){.type = RAFT_APPEND, .term = 1, .index = 4,
-                                           .log_term = 1, .commit = 4, .visible = 3});
+    solo_receive(
+        &s,
+        (struct raft_message){
+            .type = RAFT_APPEND, .term = 1, .index = 4, .log_term = 1, .commit = 4, .visible = 3});
     assert_int_equal(raft_compact(s.r, 1), ERR_INVAL);
     raft_set_applied(s.r, 3);
     assert_int_equal(raft_compact(s.r, 4), ERR_INVAL);
@@ -256,8 +262,12 @@ static void test_compact_bounds(void **state)
     assert_int_equal(raft_log_bytes(s.r), 10);
     /* An append that begins below it is taken for what lies above it. */
     const struct raft_entry_meta e[] = {{1, 0, 1}, {1, 0, 1}, {1, 0, 1}, {1, 0, 1}};
-    solo_receive(&s, (struct raft_message){.type = RAFT_APPEND, .term = 1, .index = 1,
-                                           .log_term = 1, .entries = e, .entry_count = 4});
+    solo_receive(&s, (struct raft_message){.type = RAFT_APPEND,
+                                           .term = 1,
+                                           .index = 1,
+                                           .log_term = 1,
+                                           .entries = e,
+                                           .entry_count = 4});
     assert_int_equal(s.fx.write.first_index, 5);
     assert_int_equal(s.fx.write.entry_offset, 3);
     raft_check(s.r);
@@ -333,23 +343,16 @@ static void hostile_life(uint64_t seed)
         s.now_ns += rng(5) ? rng(3 * MS) : rng(60 * MS);
         s.random = rng(1u << 30);
         switch (rng(12)) {
-        case 0:
-            solo_tick(&s, 0);
-            break;
-        case 1:
-            solo_propose(&s, 1 + (uint32_t)rng(3));
-            break;
-        case 2:
-            solo_read(&s, (uint64_t)step);
-            break;
+        case 0: solo_tick(&s, 0); break;
+        case 1: solo_propose(&s, 1 + (uint32_t)rng(3)); break;
+        case 2: solo_read(&s, (uint64_t)step); break;
         case 3: {
-            struct raft_event ev = snapshot_event(RAFT_EV_SNAPSHOT_OFFERED, m.term, m.index % 1000,
-                                                  m.log_term);
+            struct raft_event ev =
+                snapshot_event(RAFT_EV_SNAPSHOT_OFFERED, m.term, m.index % 1000, m.log_term);
             solo_step(&s, ev);
             break;
         }
-        default:
-            solo_step(&s, (struct raft_event){.type = RAFT_EV_MESSAGE, .message = m});
+        default: solo_step(&s, (struct raft_event){.type = RAFT_EV_MESSAGE, .message = m});
         }
         if (s.fx.write.present && rng(2))
             solo_sync(&s);

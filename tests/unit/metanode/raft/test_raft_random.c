@@ -1,7 +1,7 @@
-/* Random histories of a cluster: loss, repetition, reordering, one-way cuts, clocks that drift as far
- * as they may, crashes that lose unsynced writes, compaction, snapshots, transfers, reads.  After
- * every step the invariants of cluster.c hold; at the end the world heals and must converge.  Each
- * planted bug of the core has to be found. */
+/* Random histories of a cluster: loss, repetition, reordering, one-way cuts, clocks that drift as
+ * far as they may, crashes that lose unsynced writes, compaction, snapshots, transfers, reads.
+ * After every step the invariants of cluster.c hold; at the end the world heals and must converge.
+ * Each planted bug of the core has to be found. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,11 +75,11 @@ static void random_disk(struct cluster *c, struct node *n)
         break;
     case 1:
         if (n->applied_durable > n->log.compact_index && pick(c, 4) == 0)
-            cluster_compact(c, n->id, n->log.compact_index + 1 +
-                                          pick(c, n->applied_durable - n->log.compact_index));
+            cluster_compact(c, n->id,
+                            n->log.compact_index + 1 +
+                                pick(c, n->applied_durable - n->log.compact_index));
         break;
-    default:
-        cluster_sync(c, n->id, 1 + (uint32_t)pick(c, 3));
+    default: cluster_sync(c, n->id, 1 + (uint32_t)pick(c, 3));
     }
 }
 
@@ -91,9 +91,7 @@ static void random_client(struct cluster *c, struct node *n)
     if (!leader || !cluster_node(c, leader)->raft)
         return;
     switch (pick(c, 8)) {
-    case 0:
-        cluster_read(c, leader, ++read_ctx);
-        break;
+    case 0: cluster_read(c, leader, ++read_ctx); break;
     case 1:
         if (pick(c, 10) == 0)
             cluster_step(c, cluster_node(c, leader), &transfer, NULL);
@@ -105,17 +103,15 @@ static void random_client(struct cluster *c, struct node *n)
     }
 }
 
-/* How often what happens, of the sum.  A world has one of these moods, or it would be the same mix of
- * everything for ever. */
+/* How often what happens, of the sum.  A world has one of these moods, or it would be the same mix
+ * of everything for ever. */
 static const struct mood {
     const char *name;
     unsigned network, time, disk, client, cut, crash;
     bool malice;
 } moods[] = {
-    {"busy", 400, 40, 160, 60, 4, 1, false},
-    {"slow disks", 400, 50, 30, 40, 3, 2, false},
-    {"slow network", 400, 60, 160, 40, 6, 1, true},
-    {"crashes", 400, 60, 120, 20, 3, 2, true},
+    {"busy", 400, 40, 160, 60, 4, 1, false},        {"slow disks", 400, 50, 30, 40, 3, 2, false},
+    {"slow network", 400, 60, 160, 40, 6, 1, true}, {"crashes", 400, 60, 120, 20, 3, 2, true},
     {"elections", 400, 60, 160, 20, 10, 3, true},
 };
 
@@ -233,8 +229,8 @@ static bool run(struct cluster *c, uint64_t seed, uint32_t steps)
     c->options.lease_enabled = pick(c, 4) != 0;
     for (uint32_t i = 0; i < nodes; i++) {
         /* Rates within the stated bound, so the worst case of the lease inequality comes up. */
-        c->nodes[i].clock_ppm = (int64_t)pick(c, 2 * c->options.drift_ppm) -
-                                (int64_t)c->options.drift_ppm;
+        c->nodes[i].clock_ppm =
+            (int64_t)pick(c, 2 * c->options.drift_ppm) - (int64_t)c->options.drift_ppm;
         c->nodes[i].clock_offset_ns = 1000000 * MS + pick(c, 1000) * MS;
     }
     check_text[0] = 0;
@@ -300,7 +296,8 @@ static void find(enum mutant m, uint64_t seeds)
         }
     }
     mutant_active = MUTANT_NONE;
-    print_error("%s was not found\n", mutant_name(m)); fail();
+    print_error("%s was not found\n", mutant_name(m));
+    fail();
 }
 
 static void test_planted_bugs(void **state)

@@ -29,14 +29,18 @@ static int teardown(void **state)
 static struct raft_message append(uint64_t term, uint64_t prev, uint64_t prev_term,
                                   const struct raft_entry_meta *e, uint32_t count, uint64_t commit)
 {
-    return (struct raft_message){.type = RAFT_APPEND, .term = term, .index = prev,
-                                 .log_term = prev_term, .entries = e, .entry_count = count,
+    return (struct raft_message){.type = RAFT_APPEND,
+                                 .term = term,
+                                 .index = prev,
+                                 .log_term = prev_term,
+                                 .entries = e,
+                                 .entry_count = count,
                                  .commit = commit};
 }
 
-static const struct raft_entry_meta of_term[10] = {
-    {0, 0, 1}, {1, 0, 1}, {2, 0, 1}, {3, 0, 1}, {4, 0, 1},
-    {5, 0, 1}, {6, 0, 1}, {7, 0, 1}, {8, 0, 1}, {9, 0, 1}};
+static const struct raft_entry_meta of_term[10] = {{0, 0, 1}, {1, 0, 1}, {2, 0, 1}, {3, 0, 1},
+                                                   {4, 0, 1}, {5, 0, 1}, {6, 0, 1}, {7, 0, 1},
+                                                   {8, 0, 1}, {9, 0, 1}};
 
 /* ---- durability ---- */
 
@@ -96,7 +100,8 @@ static void test_own_vote(void **state)
     open_voters(5, 0, NULL, 0);
     solo_tick(&s, 200 * MS);
     for (uint64_t from = 2; from <= 3; from++)
-        solo_receive(&s, (struct raft_message){.type = RAFT_PRE_VOTE_REPLY, .term = 1, .from = from});
+        solo_receive(&s,
+                     (struct raft_message){.type = RAFT_PRE_VOTE_REPLY, .term = 1, .from = from});
     struct raft_write w = s.fx.write;
     assert_int_equal(raft_role(s.r), RAFT_CANDIDATE);
     struct raft_message yes = {.type = RAFT_VOTE_REPLY, .term = 1, .from = 2};
@@ -150,8 +155,9 @@ static void test_leader_counts_itself_when_synced(void **state)
     assert_int_equal(raft_commit(s.r), 2);
 }
 
-/* Rule: a completion of a write from before a truncation proves nothing, even where (term, index) is in
- * the log again.  Index 2 goes from term 2 to 3 and back to 2; the disk is at the first step. */
+/* Rule: a completion of a write from before a truncation proves nothing, even where (term, index)
+ * is in the log again.  Index 2 goes from term 2 to 3 and back to 2; the disk is at the first step.
+ */
 static void test_stale_completion(void **state)
 {
     (void)state;
@@ -176,8 +182,8 @@ static void test_stale_completion(void **state)
 
 /* ---- commit ---- */
 
-/* Rule: min(leader's commit, last index this message proved).  COMMIT_OWN_LAST takes what is left over
- * from an older term. */
+/* Rule: min(leader's commit, last index this message proved).  COMMIT_OWN_LAST takes what is left
+ * over from an older term. */
 static void test_commit_what_was_proved(void **state)
 {
     (void)state;
@@ -188,11 +194,13 @@ static void test_commit_what_was_proved(void **state)
     solo_receive(&s, (struct raft_message){.type = RAFT_HEARTBEAT, .term = 3, .commit = 4});
     assert_int_equal(raft_commit(s.r), 1);
     /* A heartbeat proves what it names, if the log has it with that term. */
-    solo_receive(&s, (struct raft_message){.type = RAFT_HEARTBEAT, .term = 3, .commit = 4,
-                                           .index = 3, .log_term = 3});
+    solo_receive(&s,
+                 (struct raft_message){
+                     .type = RAFT_HEARTBEAT, .term = 3, .commit = 4, .index = 3, .log_term = 3});
     assert_int_equal(raft_commit(s.r), 1);
-    solo_receive(&s, (struct raft_message){.type = RAFT_HEARTBEAT, .term = 3, .commit = 4,
-                                           .index = 3, .log_term = 2});
+    solo_receive(&s,
+                 (struct raft_message){
+                     .type = RAFT_HEARTBEAT, .term = 3, .commit = 4, .index = 3, .log_term = 2});
     assert_int_equal(raft_commit(s.r), 3);
 
     mutant_active = MUTANT_COMMIT_OWN_LAST;
@@ -200,7 +208,8 @@ static void test_commit_what_was_proved(void **state)
     assert_int_equal(raft_commit(s.r), 4);
 }
 
-/* Rule: commit counts replicas only for entries of the own term (figure 8).  COUNT_OLD_TERM counts. */
+/* Rule: commit counts replicas only for entries of the own term (figure 8).  COUNT_OLD_TERM counts.
+ */
 static void test_count_own_term_only(void **state)
 {
     (void)state;
@@ -221,7 +230,8 @@ static void test_count_own_term_only(void **state)
     assert_int_equal(raft_commit(s.r), 3);
 }
 
-/* Rule: what is committed stays: a message that contradicts it is damage, not a reason to truncate. */
+/* Rule: what is committed stays: a message that contradicts it is damage, not a reason to truncate.
+ */
 static void test_committed_stays(void **state)
 {
     (void)state;
@@ -250,8 +260,8 @@ static void test_pre_vote_changes_nothing(void **state)
     assert_int_equal(raft_next_deadline(s.r), deadline);
 }
 
-/* Rule: a voter's promise to a leader outlives a change of term: until it has run out no vote is given,
- * whatever term it is by then; afterwards it is. */
+/* Rule: a voter's promise to a leader outlives a change of term: until it has run out no vote is
+ * given, whatever term it is by then; afterwards it is. */
 static void test_promise_outlives_term(void **state)
 {
     (void)state;
@@ -260,8 +270,8 @@ static void test_promise_outlives_term(void **state)
     solo_sync(&s);
     /* Something else raises the term; no leader is known in it. */
     s.now_ns += 10 * MS;
-    solo_receive(&s, (struct raft_message){.type = RAFT_VOTE_REPLY, .term = 6, .from = 3,
-                                           .reject = true});
+    solo_receive(
+        &s, (struct raft_message){.type = RAFT_VOTE_REPLY, .term = 6, .from = 3, .reject = true});
     solo_sync(&s);
     assert_int_equal(raft_leader(s.r), 0);
     struct raft_message vote = {.type = RAFT_VOTE, .term = 6, .from = 4};
@@ -304,8 +314,8 @@ static void test_unknown_member(void **state)
     open_voters(3, 0, NULL, 0);
     solo_lead(&s);
     for (int type = RAFT_VOTE; type <= RAFT_TIMEOUT_NOW; type++) {
-        struct raft_message m = {.type = (enum raft_message_type)type, .from = 9, .term = 50,
-                                 .campaign_transfer = true};
+        struct raft_message m = {
+            .type = (enum raft_message_type)type, .from = 9, .term = 50, .campaign_transfer = true};
         assert_int_equal(solo_receive(&s, m), OK);
         assert_int_equal(raft_term(s.r), 1);
         assert_int_equal(raft_role(s.r), RAFT_LEADER);
@@ -320,15 +330,17 @@ static void test_leader_not_disturbed(void **state)
     (void)state;
     open_voters(3, 0, NULL, 0);
     solo_lead(&s);
-    solo_receive(&s, (struct raft_message){.type = RAFT_VOTE, .term = 9, .index = 99, .log_term = 8});
+    solo_receive(&s,
+                 (struct raft_message){.type = RAFT_VOTE, .term = 9, .index = 99, .log_term = 8});
     assert_int_equal(raft_role(s.r), RAFT_LEADER);
     assert_int_equal(raft_term(s.r), 1);
-    solo_receive(&s, (struct raft_message){.type = RAFT_PRE_VOTE, .term = 9, .index = 99,
-                                           .log_term = 8});
+    solo_receive(
+        &s, (struct raft_message){.type = RAFT_PRE_VOTE, .term = 9, .index = 99, .log_term = 8});
     assert_true(solo_sent(&s, RAFT_PRE_VOTE_REPLY, 2)->reject);
 }
 
-/* Rule: a stale leader is told of the present term, so that one ahead in term can be brought back. */
+/* Rule: a stale leader is told of the present term, so that one ahead in term can be brought back.
+ */
 static void test_stale_leader_is_told(void **state)
 {
     (void)state;
@@ -347,8 +359,8 @@ static void lead_and_serve(uint32_t voters)
     open_voters(voters, 0, NULL, 0);
     solo_lead(&s);
     for (uint64_t from = 2; from <= voters / 2 + 1; from++)
-        solo_receive(&s, (struct raft_message){.type = RAFT_APPEND_REPLY, .term = 1, .index = 1,
-                                               .from = from});
+        solo_receive(&s, (struct raft_message){
+                             .type = RAFT_APPEND_REPLY, .term = 1, .index = 1, .from = from});
     assert_int_equal(raft_set_visible(s.r, 1), OK);
     solo_tick(&s, 500 * MS); /* whatever lease there was is over */
     assert_int_equal(raft_role(s.r), RAFT_LEADER);
@@ -356,12 +368,12 @@ static void lead_and_serve(uint32_t voters)
 
 static void answer_round(uint64_t from, uint64_t round)
 {
-    solo_receive(&s, (struct raft_message){.type = RAFT_HEARTBEAT_REPLY, .term = 1, .from = from,
-                                           .round = round});
+    solo_receive(&s, (struct raft_message){
+                         .type = RAFT_HEARTBEAT_REPLY, .term = 1, .from = from, .round = round});
 }
 
-/* Rule: a lease starts at the send time of a round that a quorum answered.  LEASE_FROM_RECEIVE starts
- * it when the answer comes. */
+/* Rule: a lease starts at the send time of a round that a quorum answered.  LEASE_FROM_RECEIVE
+ * starts it when the answer comes. */
 static void test_lease_from_send_time(void **state)
 {
     (void)state;
@@ -459,13 +471,14 @@ static void test_read_index_rounds(void **state)
     while (solo_read(&s, accepted) == OK)
         accepted++;
     assert_int_equal(accepted, RAFT_READS_MAX);
-    solo_receive(&s, (struct raft_message){.type = RAFT_HEARTBEAT_REPLY, .term = 2, .reject = true});
+    solo_receive(&s,
+                 (struct raft_message){.type = RAFT_HEARTBEAT_REPLY, .term = 2, .reject = true});
     assert_int_equal(s.fx.read_count, RAFT_READS_MAX);
     assert_int_equal(s.fx.reads[0].status, RAFT_READ_DROPPED);
 }
 
-/* Rule: the lease ends before the transfer's message leaves, and stays over in this term, since that
- * message may arrive at any time; a second transfer is possible. */
+/* Rule: the lease ends before the transfer's message leaves, and stays over in this term, since
+ * that message may arrive at any time; a second transfer is possible. */
 static void test_transfer_ends_lease(void **state)
 {
     (void)state;
@@ -504,8 +517,8 @@ static void test_timeout_now(void **state)
     assert_true(solo_sent(&s, RAFT_VOTE, 2)->campaign_transfer);
 }
 
-/* Rule: followers expose what the current leader called visible, never above their own commit; what an
- * earlier leader said beyond that is forgotten. */
+/* Rule: followers expose what the current leader called visible, never above their own commit; what
+ * an earlier leader said beyond that is forgotten. */
 static void test_visible(void **state)
 {
     (void)state;

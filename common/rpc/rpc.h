@@ -73,6 +73,8 @@ struct rpc_call {
     struct payload payload[FRAME_PAYLOAD_SLICES_MAX]; /* referenced by start for as long as needed */
     unsigned payload_count;
     uint64_t timeout_ns;
+    bool heap_response; /* response from malloc: the callback may take it over by nulling it, to be
+                           freed by protobuf_c_message_free_unpacked(…, NULL) */
     void (*cb)(struct rpc_call *);
     /* valid in cb and until rpc_call_fini */
     int err;                             /* transport or the server's status */

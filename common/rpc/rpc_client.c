@@ -108,6 +108,8 @@ void rpc_call_fini(struct rpc_call *call)
     if (call->arena) {
         arena_fini(&call->arena->arena);
         free(call->arena);
+    } else if (call->response) {
+        protobuf_c_message_free_unpacked(call->response, NULL);
     }
     call->arena = NULL;
     call->response = NULL;
@@ -399,7 +401,14 @@ static struct rpc_call *call_find(struct rpc_peer *peer, uint64_t id)
 static int call_take_response(struct rpc_call *call, const struct frame *f)
 {
     /* An error without a message says all by its code. */
-    if (f->status == OK || f->msg.bytes.len > 0) {
+    bool has_message = f->status == OK || f->msg.bytes.len > 0;
+    if (has_message && call->heap_response) {
+        /* Whole frames are bounded, and so is what one may claim to be. */
+        call->response = protobuf_c_message_unpack(call->method->response, NULL, f->msg.bytes.len,
+                                                   f->msg.bytes.ptr);
+        if (!call->response)
+            return ERR_PROTO;
+    } else if (has_message) {
         call->arena = malloc(sizeof(*call->arena));
         if (!call->arena)
             return ERR_NOMEM;

@@ -238,6 +238,7 @@ static void call_attempt(struct meta_call *call)
     uint64_t attempt_ns = (uint64_t)call->attempt_ms * NS_PER_MS;
     call->rpc = (struct rpc_call){
         .method = call->method,
+        .heap_response = true,
         .request = call->request,
         .payload[0] = call->payload,
         .payload_count = call->payload.bytes.len ? 1 : 0,

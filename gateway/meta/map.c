@@ -278,6 +278,7 @@ static void map_timer_cb(struct env_timer *timer)
     struct rpc_peer *peer = map_source(mc);
     mc->map_call = (struct rpc_call){
         .method = &method_meta_cluster_map,
+        .heap_response = true,
         .request = &request.base,
         .timeout_ns = 1000 * NS_PER_MS,
         .cb = map_call_cb,

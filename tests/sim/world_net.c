@@ -242,13 +242,16 @@ static void accepts(void *arg)
         other->peer = c;
         other->open = true;
         c->peer = other;
+        /* What the listener sends at once must not arrive before the connection is open. */
+        uint64_t delay = delay_of(h->world);
+        other->last_due_ns = h->world->now_ns + delay + 1;
         int err = h->net->accept(h->net->accept_arg, other, &id, &other->handler, &other->arg);
         if (err != OK) {
             other->handler = NULL;
             break_conn(other, err, 0);
         } else {
             c->refs++;
-            world_post(h->world, c->host, delay_of(h->world), opened, c);
+            world_post(h->world, c->host, delay, opened, c);
         }
     } else if (!c->closed && c->host->alive) {
         end_side(c, ERR_UNREACHABLE, delay_of(h->world));

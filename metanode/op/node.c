@@ -399,8 +399,6 @@ void meta_node_drain(struct meta_node *n, void (*done)(void *arg), void *arg)
     n->drain_done = done;
     n->drain_arg = arg;
     n->drain_until_ns = env_now_ns(n->env) + ms_to_ns(n->config.timeouts.drain);
-    if (n->failed)
-        n->failed = false, n->stopped = true;
     env_timer_start(&n->tick_timer, 0);
 }
 

@@ -591,8 +591,6 @@ void replica_free(struct replica *r)
 {
     if (!r)
         return;
-    while (!list_empty(&r->writes))
-        free(container_of(list_pop_front(&r->writes), struct replica_write, node));
     read_free(r);
     stream_free(r);
     root_free(r);
@@ -602,6 +600,8 @@ void replica_free(struct replica *r)
     index_close(r->index);
     if (r->log)
         raft_log_close(r->log);
+    while (!list_empty(&r->writes)) /* after a crash: writes that never ended */
+        free(container_of(list_pop_front(&r->writes), struct replica_write, node));
     raft_free(r->raft);
     control_fini(&r->control);
     free(r);

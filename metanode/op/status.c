@@ -67,15 +67,26 @@ static void keep_map(struct meta_node *n, Cairn__ClusterMap *map)
     n->map = map;
 }
 
+/* A response lives in the call's own memory, so what is kept of it is packed and unpacked. */
+static void copy_map(struct meta_node *n, const Cairn__ClusterMap *map)
+{
+    struct buf packed = {0};
+    if (buf_reserve(&packed, cairn__cluster_map__get_packed_size(map)) == OK) {
+        packed.len = cairn__cluster_map__pack(map, packed.ptr);
+        Cairn__ClusterMap *copy = cairn__cluster_map__unpack(NULL, packed.len, packed.ptr);
+        if (copy)
+            keep_map(n, copy);
+    }
+    buf_fini(&packed);
+}
+
 static void map_answered(struct rpc_call *call)
 {
     struct meta_node *n = container_of(call, struct meta_node, map_call);
-    Cairn__ClusterMapResponse *a = (Cairn__ClusterMapResponse *)call->response;
+    const Cairn__ClusterMapResponse *a = (const Cairn__ClusterMapResponse *)call->response;
     n->map_asking = false;
-    if (call->err == OK && a && a->map && (!n->map || a->map->version > n->map->version)) {
-        keep_map(n, a->map);
-        a->map = NULL; /* taken over; both come from the same allocator */
-    }
+    if (call->err == OK && a && a->map && (!n->map || a->map->version > n->map->version))
+        copy_map(n, a->map);
     rpc_call_fini(call);
 }
 

@@ -186,7 +186,7 @@ bool blob_record_take(struct blob_record *r, const struct shard_record *shard,
 {
     struct shard_record *known = blob_record_find(r, shard->shard_index);
     ret_old->extent_id = EXTENT_NONE;
-    if (r->deleted && r->seq > shard->seq)
+    if (r->seq > shard->seq) /* a later mark is known, whether or not a still later shard lives */
         return false;
     if (known && known->seq >= shard->seq)
         return false;
@@ -198,7 +198,6 @@ bool blob_record_take(struct blob_record *r, const struct shard_record *shard,
         known = &r->shards[r->shard_count++];
     *known = *shard;
     r->deleted = false;
-    r->seq = r->time_ms = 0;
     return true;
 }
 
@@ -207,7 +206,7 @@ bool blob_record_mark(struct blob_record *r, uint64_t seq, uint64_t time_ms,
 {
     uint32_t removed = 0;
     *ret_count = 0;
-    if (r->deleted && r->seq >= seq)
+    if (r->seq >= seq)
         return false;
     for (uint32_t i = r->shard_count; i > 0; i--) {
         if (r->shards[i - 1].seq < seq) {
@@ -216,10 +215,8 @@ bool blob_record_mark(struct blob_record *r, uint64_t seq, uint64_t time_ms,
         }
     }
     *ret_count = removed;
-    if (r->shard_count > 0)
-        return removed > 0;
-    r->deleted = true;
-    r->seq = seq;
+    r->deleted = r->shard_count == 0;
+    r->seq = seq; /* kept beside a later shard, too: an older one may yet be met */
     r->time_ms = time_ms;
     return true;
 }

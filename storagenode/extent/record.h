@@ -44,8 +44,8 @@ struct shard_record {
 
 struct blob_record {
     bool deleted;          /* a tombstone; no shards */
-    uint64_t seq;          /* tombstone: of the mark */
-    uint64_t time_ms;      /* tombstone: of the mark */
+    uint64_t seq;          /* of the last mark; 0: none */
+    uint64_t time_ms;      /* of that mark */
     uint32_t shard_count;
     struct shard_record shards[SHARDS_PER_BLOB_MAX];
 };

@@ -2,10 +2,11 @@
 /* The env of one libuv loop: CLOCK_BOOTTIME, getrandom(), timers, libuv's worker threads, and a way
  * for other threads to hand something to the loop.
  *
- * Time is read from the kernel at each call (vDSO, tens of nanoseconds): nothing that decides about a
- * lease may look at a clock that was read before the machine was suspended.  Timers are an intrusive
- * pairing heap under one timerfd of the same clock, so they fire with the precision of the kernel and
- * at once after a suspension; starting is O(1), stopping O(log n) amortized, nothing is allocated. */
+ * Time is read from the kernel at each call (vDSO, tens of nanoseconds): nothing that decides about
+ * a lease may look at a clock that was read before the machine was suspended.  Timers are an
+ * intrusive pairing heap under one timerfd of the same clock, so they fire with the precision of
+ * the kernel and at once after a suspension; starting is O(1), stopping O(log n) amortized, nothing
+ * is allocated. */
 #include "common/env/env.h"
 
 #include <stdatomic.h>
@@ -26,10 +27,10 @@ struct env_uv {
     uv_poll_t timer_poll;
     uv_idle_t soon_idle;
     uv_async_t async;
-    struct env_timer *heap;    /* root of the pairing heap, by (due, sequence) */
-    struct list soon;          /* delay 0, in order of start */
+    struct env_timer *heap; /* root of the pairing heap, by (due, sequence) */
+    struct list soon;       /* delay 0, in order of start */
     uint64_t sequence;
-    uint64_t armed_ns;         /* when timer_fd fires; 0: not armed */
+    uint64_t armed_ns; /* when timer_fd fires; 0: not armed */
     struct env_uv_post *_Atomic posted;
     size_t work_under_way;
     unsigned handles_open;
@@ -38,8 +39,8 @@ struct env_uv {
 /* Its handles keep the loop alive until env_uv_fini: a main loop ends by uv_stop().
  * Returns: OK; ERR_IO; ERR_NOMEM. */
 int env_uv_init(struct env_uv *e, uv_loop_t *loop);
-/* Outside of uv_run: waits for work under way (its `done` is called), runs what was posted, closes its
- * handles and runs the loop until they are closed.  Timers still active never fire. */
+/* Outside of uv_run: waits for work under way (its `done` is called), runs what was posted, closes
+ * its handles and runs the loop until they are closed.  Timers still active never fire. */
 void env_uv_fini(struct env_uv *e);
 
 /* The loop behind an env that env_uv_init made. */

@@ -1,4 +1,5 @@
-/* The net: listeners, connecting, the life of a connection, and what happens once a turn of the loop.
+/* The net: listeners, connecting, the life of a connection, and what happens once a turn of the
+ * loop.
  *
  *   outgoing: RESOLVING -> CONNECTING -> HANDSHAKE -> OPEN -> CLOSED
  *   incoming:                           HANDSHAKE -> OPEN -> CLOSED
@@ -343,7 +344,8 @@ static void connect_soon(struct env_timer *timer)
 
 static int conn_resolve_start(struct net_conn *c, const char *host, const char *port)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
     if (getaddrinfo(host, port, &hints, &c->addrs) == 0) {
         c->addr_next = c->addrs;
         env_timer_init(c->net->net.env, &c->timer, connect_soon);
@@ -593,8 +595,8 @@ static void check_cb(uv_check_t *check)
     net_turn(container_of(check, struct tls_net, check));
 }
 
-/* Data has been under way for a while, was sent again, and the other host's kernel has said nothing at
- * all.  A receiver that does not read still acknowledges, so it is not taken for dead. */
+/* Data has been under way for a while, was sent again, and the other host's kernel has said nothing
+ * at all.  A receiver that does not read still acknowledges, so it is not taken for dead. */
 static bool tcp_is_dead(int fd)
 {
     struct tcp_info info = {0};
@@ -694,8 +696,7 @@ void net_tls_close(struct net *n, void (*done)(void *arg), void *arg)
     net->closed_arg = arg;
     list_for_each(it, &net->listeners)
         tls_listener_close(container_of(it, struct net_listener, node));
-    list_for_each(it, &net->conns)
-        conn_shut(container_of(it, struct net_conn, node), OK);
+    list_for_each(it, &net->conns) conn_shut(container_of(it, struct net_conn, node), OK);
     uv_close((uv_handle_t *)&net->prepare, net_handle_closed);
     uv_close((uv_handle_t *)&net->check, net_handle_closed);
     uv_close((uv_handle_t *)&net->idle, net_handle_closed);

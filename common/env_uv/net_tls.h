@@ -1,18 +1,18 @@
 #pragma once
 /* struct net (common/env/net.h) on TCP and OpenSSL: mutual TLS 1.3 always, one event loop each.
  *
- * Identity: both sides present a certificate that chains to the cluster's CA.  The subject has exactly
- * one CN, the node's id (printable ASCII without spaces, 1 to 63 bytes), and exactly one OU, the
- * role: gateway, metanode, storagenode, witness or cli.  An extended key usage, if there is one, must
- * allow serverAuth and clientAuth.  Host names are not looked at.
+ * Identity: both sides present a certificate that chains to the cluster's CA.  The subject has
+ * exactly one CN, the node's id (printable ASCII without spaces, 1 to 63 bytes), and exactly one
+ * OU, the role: gateway, metanode, storagenode, witness or cli.  An extended key usage, if there is
+ * one, must allow serverAuth and clientAuth.  Host names are not looked at.
  *
  * Errors in on_closed: OK after net_conn_close; ERR_UNREACHABLE (no TCP connection came about);
- * ERR_AUTH (certificates); ERR_TIMEOUT (handshake); ERR_PROTO, ERR_CHECKSUM, ERR_TOO_LARGE (frames);
- * ERR_CONN_LOST.
+ * ERR_AUTH (certificates); ERR_TIMEOUT (handshake); ERR_PROTO, ERR_CHECKSUM, ERR_TOO_LARGE
+ * (frames); ERR_CONN_LOST.
  *
- * A peer whose host is gone is noticed within about 3 s: idle, by keepalive; with data under way, by
- * looking at the kernel's retransmissions once a second.  A peer that merely does not read is not
- * dead.  Frames: docs/formats/frame.md. */
+ * A peer whose host is gone is noticed within about 3 s: idle, by keepalive; with data under way,
+ * by looking at the kernel's retransmissions once a second.  A peer that merely does not read is
+ * not dead.  Frames: docs/formats/frame.md. */
 #include "common/env/net.h"
 #include "common/env_uv/env_uv.h"
 
@@ -24,10 +24,10 @@ struct net_tls_config {
     const char *key_file;  /* PEM */
 };
 
-/* Reads the files and checks that the own certificate is what a peer would accept.  One context serves
- * all loops of a process; thread-safe after this.
- * Returns: OK; ERR_CONFIG (ret_text, may be NULL, receives one line for the operator); ERR_NOMEM.
- * Owns: the caller, until net_tls_ctx_free; it may free it before the nets made from it. */
+/* Reads the files and checks that the own certificate is what a peer would accept.  One context
+ * serves all loops of a process; thread-safe after this. Returns: OK; ERR_CONFIG (ret_text, may be
+ * NULL, receives one line for the operator); ERR_NOMEM. Owns: the caller, until net_tls_ctx_free;
+ * it may free it before the nets made from it. */
 int net_tls_ctx_new(const struct net_tls_config *config, struct net_tls_ctx **ret,
                     struct buf *ret_text);
 void net_tls_ctx_free(struct net_tls_ctx *ctx);
@@ -35,9 +35,10 @@ void net_tls_ctx_free(struct net_tls_ctx *ctx);
 const struct net_identity *net_tls_ctx_identity(const struct net_tls_ctx *ctx);
 
 struct net_tls_options {
-    bool reuse_port;               /* SO_REUSEPORT: each loop of a process listens on the same port */
-    uint32_t conns_max;            /* incoming and outgoing, 0: 4096; beyond it accepted ones are dropped */
-    uint32_t handshake_timeout_ms; /* incoming, 0: 5000; outgoing: until the user closes it, at most 10 s */
+    bool reuse_port;    /* SO_REUSEPORT: each loop of a process listens on the same port */
+    uint32_t conns_max; /* incoming and outgoing, 0: 4096; beyond it accepted ones are dropped */
+    uint32_t handshake_timeout_ms; /* incoming, 0: 5000; outgoing: until the user closes it, at most
+                                      10 s */
     /* A connection ended for a reason that an operator wants to see (refused certificate, damaged
      * frame, handshake timeout).  May be NULL.  `text` holds no secrets. */
     void (*on_problem)(void *arg, const char *addr, int err, const char *text);
@@ -48,17 +49,17 @@ struct net_tls_options {
  * Returns: OK; ERR_NOMEM; ERR_IO.  Owns: the caller, until net_tls_close. */
 int net_tls_new(struct env_uv *env, struct net_tls_ctx *ctx, const struct net_tls_options *options,
                 struct net **ret);
-/* Closes connections and listeners that are still open (on_closed comes with OK), then frees the net and
- * calls done, which may be NULL. */
+/* Closes connections and listeners that are still open (on_closed comes with OK), then frees the
+ * net and calls done, which may be NULL. */
 void net_tls_close(struct net *net, void (*done)(void *arg), void *arg);
 
 struct net_tls_stats {
-    uint64_t bytes_in, bytes_out;       /* ciphertext */
+    uint64_t bytes_in, bytes_out; /* ciphertext */
     uint64_t frames_in, frames_out;
-    uint64_t reads, writes;             /* system calls */
+    uint64_t reads, writes; /* system calls */
     uint64_t handshakes, handshakes_failed;
-    uint64_t frames_bad;                /* header, checksum or limit */
-    uint32_t conns;                     /* now */
+    uint64_t frames_bad; /* header, checksum or limit */
+    uint32_t conns;      /* now */
 };
 /* Runs on: the net's loop. */
 void net_tls_stats(const struct net *net, struct net_tls_stats *ret);

@@ -16,12 +16,15 @@ static const struct {
     const char *name;
     enum net_role role;
 } role_names[] = {
-    {"gateway", NET_ROLE_GATEWAY},         {"metanode", NET_ROLE_METANODE},
-    {"storagenode", NET_ROLE_STORAGENODE}, {"witness", NET_ROLE_WITNESS},
+    {"gateway", NET_ROLE_GATEWAY},
+    {"metanode", NET_ROLE_METANODE},
+    {"storagenode", NET_ROLE_STORAGENODE},
+    {"witness", NET_ROLE_WITNESS},
     {"cli", NET_ROLE_CLI},
 };
 
-/* The only entry of this kind in a subject, as text.  A second one would leave open who is meant. */
+/* The only entry of this kind in a subject, as text.  A second one would leave open who is meant.
+ */
 static bool only_entry(const X509_NAME *name, int nid, char *ret, size_t cap)
 {
     int at = X509_NAME_get_index_by_NID(name, nid, -1);
@@ -101,7 +104,8 @@ static int verify_own(SSL_CTX *ssl, X509 *cert, const char *purpose, const char 
     return err;
 }
 
-static int load_files(struct net_tls_ctx *ctx, const struct net_tls_config *config, struct buf *text)
+static int load_files(struct net_tls_ctx *ctx, const struct net_tls_config *config,
+                      struct buf *text)
 {
     SSL_CTX *ssl = ctx->ssl;
     if (SSL_CTX_load_verify_file(ssl, config->ca_file) != 1)
@@ -200,7 +204,8 @@ static once_flag bio_method_once = ONCE_FLAG_INIT;
 static void bio_method_make(void)
 {
     int index = BIO_get_new_index();
-    BIO_METHOD *m = index < 0 ? NULL : BIO_meth_new(index | BIO_TYPE_SOURCE_SINK, "cairn connection");
+    BIO_METHOD *m =
+        index < 0 ? NULL : BIO_meth_new(index | BIO_TYPE_SOURCE_SINK, "cairn connection");
     if (!m)
         return;
     BIO_meth_set_read_ex(m, bio_read_cb);

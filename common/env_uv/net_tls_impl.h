@@ -1,6 +1,7 @@
 #pragma once
 /* What the files of net_tls share.  net_tls_ctx.c: credentials and identities.  net_tls.c: the net,
- * listeners, the life of a connection.  net_tls_io.c: bytes, records and frames of one connection. */
+ * listeners, the life of a connection.  net_tls_io.c: bytes, records and frames of one connection.
+ */
 #include "common/env_uv/net_tls.h"
 #include "common/rpc/frame.h"
 
@@ -8,12 +9,12 @@
 #include <netinet/in.h>
 #include <openssl/ssl.h>
 
-/* One turn's reading and writing of one connection, so that a stream of large frames leaves the others
- * their share of the loop. */
+/* One turn's reading and writing of one connection, so that a stream of large frames leaves the
+ * others their share of the loop. */
 #define READ_TURN_BYTES (1u << 20)
 #define WRITE_TURN_BYTES (2u << 20)
-/* Ciphertext per write(); and OpenSSL's read-ahead buffer, which is given back when it is empty.  Both
- * stay below malloc's threshold for mmap. */
+/* Ciphertext per write(); and OpenSSL's read-ahead buffer, which is given back when it is empty.
+ * Both stay below malloc's threshold for mmap. */
 #define WRITE_BATCH_BYTES (112u << 10)
 #define READ_BUFFER_BYTES (112u << 10)
 #define RECORD_BYTES 16384u
@@ -21,8 +22,8 @@
 /* Payload slices up to this size are copied beside the message: one record instead of two. */
 #define COPY_BYTES_MAX 4096u
 #define CHUNK_BYTES 16384u
-/* on_drain comes after a queue that was longer than the first has become shorter than the second, and
- * again when it is empty. */
+/* on_drain comes after a queue that was longer than the first has become shorter than the second,
+ * and again when it is empty. */
 #define DRAIN_HIGH_BYTES (32u << 10)
 #define DRAIN_LOW_BYTES (256u << 10)
 #define HEALTH_INTERVAL_NS NS_PER_SEC
@@ -45,7 +46,7 @@ struct tls_net {
     struct net_tls_options options;
     uv_prepare_t prepare; /* these two write what was sent in this turn */
     uv_check_t check;
-    uv_idle_t idle;       /* keeps turning while `ready` has connections */
+    uv_idle_t idle; /* keeps turning while `ready` has connections */
     struct list conns, listeners;
     struct list dirty; /* connections with something to write */
     struct list ready; /* connections with more to read that the socket will not announce */
@@ -144,8 +145,8 @@ void conn_flush(struct net_conn *c);
 void conn_handshake(struct net_conn *c);
 void conn_free_buffers(struct net_conn *c);
 bool conn_write_out(struct net_conn *c);
-/* Best effort before the descriptor is closed: what is queued, close_notify or an alert.  No callbacks;
- * may end the connection itself. */
+/* Best effort before the descriptor is closed: what is queued, close_notify or an alert.  No
+ * callbacks; may end the connection itself. */
 void conn_say_goodbye(struct net_conn *c);
 int conn_bio_read(struct net_conn *c, char *ret, size_t len, size_t *ret_len, bool *ret_again);
 int conn_bio_write(struct net_conn *c, const char *bytes, size_t len);

@@ -112,10 +112,8 @@ static int ssl_error(struct net_conn *c, int result, const char **ret_text)
     case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
     case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
     case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
-    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
-        return ERR_AUTH;
-    default:
-        return ERR_PROTO;
+    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED: return ERR_AUTH;
+    default: return ERR_PROTO;
     }
 }
 
@@ -216,8 +214,9 @@ static bool frame_begin(struct net_conn *c)
     int err = frame_decode_header(SLICE(c->head, FRAME_HEADER_BYTES), &c->header);
     if (err != OK) {
         c->net->stats.frames_bad++;
-        conn_fail(c, err, err == ERR_TOO_LARGE ? "a frame is larger than the limit"
-                                               : "a frame's header is malformed");
+        conn_fail(c, err,
+                  err == ERR_TOO_LARGE ? "a frame is larger than the limit"
+                                       : "a frame's header is malformed");
         return false;
     }
     size_t bytes = (size_t)c->header.msg_bytes + c->header.payload_bytes;
@@ -509,7 +508,8 @@ void conn_say_goodbye(struct net_conn *c)
         (void)conn_write_out(c);
     if (c->state == CONN_CLOSED)
         return;
-    /* Unread bytes at close() would make the kernel send a reset, which may overtake the last words. */
+    /* Unread bytes at close() would make the kernel send a reset, which may overtake the last
+     * words. */
     (void)shutdown(c->fd, SHUT_WR);
     uint8_t unread[4096];
     for (int i = 0; i < 16 && recv(c->fd, unread, sizeof(unread), 0) > 0; i++)

@@ -26,8 +26,8 @@ enum {
 static_assert(AT_END == FRAME_HEADER_BYTES, "the header's size is part of the format");
 static_assert(AT_REQUEST_ID % 8 == 0 && AT_HEADER_CRC + 4 == AT_END, "the header's layout");
 static_assert(FRAME_HELLO == 0x10 && FRAME_PAYLOAD_CRC == 0x20, "flag bits are part of the format");
-static_assert(FRAME_KIND_MASK == (FRAME_REQUEST | FRAME_RESPONSE | FRAME_CAST | FRAME_CANCEL |
-                                  FRAME_HELLO),
+static_assert(FRAME_KIND_MASK ==
+                  (FRAME_REQUEST | FRAME_RESPONSE | FRAME_CAST | FRAME_CANCEL | FRAME_HELLO),
               "one bit a kind");
 
 static void put_be32(uint8_t *p, uint32_t v)
@@ -64,18 +64,14 @@ static int check_fields(const struct frame_header *h)
     if (!(h->flags & FRAME_PAYLOAD_CRC) && h->payload_crc != 0)
         return ERR_PROTO;
     switch (h->flags & ~FRAME_PAYLOAD_CRC) {
-    case FRAME_REQUEST:
-        return h->request_id != 0 && h->timeout_ms != 0 ? OK : ERR_PROTO;
-    case FRAME_RESPONSE:
-        return h->request_id != 0 && h->status <= 0 ? OK : ERR_PROTO;
-    case FRAME_CAST:
-        return OK;
+    case FRAME_REQUEST: return h->request_id != 0 && h->timeout_ms != 0 ? OK : ERR_PROTO;
+    case FRAME_RESPONSE: return h->request_id != 0 && h->status <= 0 ? OK : ERR_PROTO;
+    case FRAME_CAST: return OK;
     case FRAME_CANCEL:
         return h->request_id != 0 && h->msg_bytes == 0 && h->payload_bytes == 0 ? OK : ERR_PROTO;
     case FRAME_HELLO:
         return h->msg_bytes <= FRAME_HELLO_BYTES_MAX && h->payload_bytes == 0 ? OK : ERR_PROTO;
-    default:
-        return ERR_PROTO;
+    default: return ERR_PROTO;
     }
 }
 

@@ -1,16 +1,16 @@
 #pragma once
 /* The 40 bytes in front of every frame between nodes: docs/formats/frame.md.  Pure.
  *
- * The layout is the same for every protocol version, HELLO included, so that two nodes which have no
- * version in common can still tell each other so. */
+ * The layout is the same for every protocol version, HELLO included, so that two nodes which have
+ * no version in common can still tell each other so. */
 #include "common/base/slice.h"
 #include "common/env/net.h"
 
 #define FRAME_MAGIC 0x43524e31u /* "CRN1" */
 
-/* On the wire only, beside the kinds of net.h: payload_crc is there and counts.  Set for payloads up
- * to FRAME_PAYLOAD_CRC_BYTES_MAX; larger ones carry block checksums of their own, which are verified
- * where they are used, and are protected in transit by TLS. */
+/* On the wire only, beside the kinds of net.h: payload_crc is there and counts.  Set for payloads
+ * up to FRAME_PAYLOAD_CRC_BYTES_MAX; larger ones carry block checksums of their own, which are
+ * verified where they are used, and are protected in transit by TLS. */
 #define FRAME_PAYLOAD_CRC 0x20u
 #define FRAME_KIND_MASK 0x1fu
 #define FRAME_PAYLOAD_CRC_BYTES_MAX (64u << 10)
@@ -18,7 +18,7 @@
 
 struct frame_header {
     uint8_t version;
-    uint8_t flags;       /* one of FRAME_REQUEST ... FRAME_HELLO, perhaps with FRAME_PAYLOAD_CRC */
+    uint8_t flags; /* one of FRAME_REQUEST ... FRAME_HELLO, perhaps with FRAME_PAYLOAD_CRC */
     uint16_t kind;
     uint64_t request_id;
     uint32_t timeout_ms; /* requests and casts; shares its place with status */

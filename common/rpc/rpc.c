@@ -57,8 +57,8 @@ void rpc_arena_init(struct rpc_arena *a)
     a->allocator = (ProtobufCAllocator){arena_allocate, arena_free_nothing, a};
 }
 
-/* A few bytes of a message can stand for a large struct (a repeated field of empty messages), so the
- * bound leaves room for what is honest and stops what is not. */
+/* A few bytes of a message can stand for a large struct (a repeated field of empty messages), so
+ * the bound leaves room for what is honest and stops what is not. */
 static size_t unpacked_bytes_max(size_t len)
 {
     return MIN((1u << 20) + 32 * len, (64u << 20) + 2 * len);

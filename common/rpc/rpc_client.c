@@ -1,12 +1,13 @@
 /* Peers, and the calls and casts that go to them.
  *
  * A call's end is decided once: by the response, its timeout, a cancellation, or the connection.
- * Where that happens inside a function that the user called, or for many calls at once, the callback
- * is left to the call's timer, on the next turn.  A call whose end is decided is in no table any more,
- * so whatever still arrives for it finds nothing.
+ * Where that happens inside a function that the user called, or for many calls at once, the
+ * callback is left to the call's timer, on the next turn.  A call whose end is decided is in no
+ * table any more, so whatever still arrives for it finds nothing.
  *
- * Request ids grow by one along the life of a peer object, over all its connections, and are given at
- * the moment of sending: the server drops what does not grow, which makes duplicates harmless. */
+ * Request ids grow by one along the life of a peer object, over all its connections, and are given
+ * at the moment of sending: the server drops what does not grow, which makes duplicates harmless.
+ */
 #include "common/rpc/rpc_impl.h"
 
 #include "common/base/check.h"
@@ -413,8 +414,7 @@ static int call_take_response(struct rpc_call *call, const struct frame *f)
         if (!call->arena)
             return ERR_NOMEM;
         rpc_arena_init(call->arena);
-        int err =
-            rpc_unpack(call->arena, call->method->response, f->msg.bytes, &call->response);
+        int err = rpc_unpack(call->arena, call->method->response, f->msg.bytes, &call->response);
         if (err != OK) {
             arena_fini(&call->arena->arena);
             free(call->arena);
@@ -520,8 +520,7 @@ static void peer_on_closed(void *arg, struct net_conn *conn, int err)
     struct rpc_peer *peer = arg;
     struct rpc *rpc = peer->rpc;
     CHECK(conn == peer->conn);
-    bool was_stable =
-        peer->up_ns != 0 && env_now_ns(rpc->env) - peer->up_ns >= RPC_STABLE_AFTER_NS;
+    bool was_stable = peer->up_ns != 0 && env_now_ns(rpc->env) - peer->up_ns >= RPC_STABLE_AFTER_NS;
     if (peer->close_err != OK)
         err = peer->close_err;
     if (err == OK)
@@ -560,7 +559,8 @@ static void peer_connect(struct rpc_peer *peer)
     peer->up_ns = 0;
     rpc->stats.connects++;
     const char *expect = peer->node_id[0] ? peer->node_id : NULL;
-    int err = rpc->net->ops->connect(rpc->net, peer->addr, expect, &peer_handler, peer, &peer->conn);
+    int err =
+        rpc->net->ops->connect(rpc->net, peer->addr, expect, &peer_handler, peer, &peer->conn);
     if (err != OK) {
         peer_down(peer, err);
         return;

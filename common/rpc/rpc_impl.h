@@ -20,7 +20,7 @@
 
 #define RPC_BACKOFF_FIRST_NS (20 * NS_PER_MS)
 #define RPC_BACKOFF_MAX_NS NS_PER_SEC
-#define RPC_STABLE_AFTER_NS NS_PER_SEC      /* up for this long: the next loss starts afresh */
+#define RPC_STABLE_AFTER_NS NS_PER_SEC          /* up for this long: the next loss starts afresh */
 #define RPC_RECONNECT_IDLE_NS (60 * NS_PER_SEC) /* unused for this long: no more attempts */
 
 /* A message unpacked into memory that is freed whole. */
@@ -67,8 +67,8 @@ struct rpc_peer {
     uint64_t used_ns, up_ns;
     struct env_timer timer;
     uint64_t last_id;
-    uint32_t call_count;        /* queued and sent */
-    struct list sent;           /* in order of sending */
+    uint32_t call_count; /* queued and sent */
+    struct list sent;    /* in order of sending */
     struct list queued, queued_casts;
     uint64_t queued_bytes;
     struct list buckets[RPC_CALL_BUCKETS];

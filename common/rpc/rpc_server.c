@@ -2,11 +2,11 @@
  *
  * Memory is bounded by not reading: a connection with too many requests under way, too many bytes
  * queued to it, or that delivers a request while all requests together hold too much, is not read
- * until there is room again.  So at most one frame a connection goes beyond a bound.  A net that cannot
- * stop reading makes the server refuse instead (ERR_LIMIT).
+ * until there is room again.  So at most one frame a connection goes beyond a bound.  A net that
+ * cannot stop reading makes the server refuse instead (ERR_LIMIT).
  *
- * Order of checks for a request: version, id (not above the last one: a duplicate, dropped silently),
- * method, role, draining, window, message. */
+ * Order of checks for a request: version, id (not above the last one: a duplicate, dropped
+ * silently), method, role, draining, window, message. */
 #include "common/rpc/rpc_impl.h"
 
 #include "common/base/check.h"
@@ -197,8 +197,9 @@ void rpc_reply(struct rpc_request *req, int err, const ProtobufCMessage *msg,
     rpc_maybe_closed(rpc);
 }
 
-static void request_begin(struct rpc_conn *c, const struct frame *f, const struct rpc_served *served,
-                          struct rpc_incoming *in, const ProtobufCMessage *msg)
+static void request_begin(struct rpc_conn *c, const struct frame *f,
+                          const struct rpc_served *served, struct rpc_incoming *in,
+                          const ProtobufCMessage *msg)
 {
     struct rpc *rpc = c->rpc;
     in->pub = (struct rpc_request){
@@ -206,8 +207,8 @@ static void request_begin(struct rpc_conn *c, const struct frame *f, const struc
         .rpc = rpc,
         .peer = c->peer,
         .msg = msg,
-        .payload = f->payload_count > 0 ? payload_ref(f->payload[0])
-                                        : (struct payload){NULL, SLICE_EMPTY},
+        .payload =
+            f->payload_count > 0 ? payload_ref(f->payload[0]) : (struct payload){NULL, SLICE_EMPTY},
         .deadline_ns = env_now_ns(rpc->env) + f->timeout_ms * NS_PER_MS,
     };
     in->conn = c;
@@ -343,20 +344,15 @@ static void conn_on_frame(void *arg, struct net_conn *conn, struct frame *f)
     if (over_queue(c, rpc->config.queued_bytes_max))
         conn_stop_reading(c);
     switch (f->flags) {
-    case FRAME_REQUEST:
-        conn_on_request(c, f);
-        break;
-    case FRAME_CAST:
-        conn_on_cast(c, f);
-        break;
+    case FRAME_REQUEST: conn_on_request(c, f); break;
+    case FRAME_CAST: conn_on_cast(c, f); break;
     case FRAME_CANCEL: {
         struct rpc_incoming *in = incoming_find(c, f->request_id);
         if (in)
             incoming_cancel(in);
         break;
     }
-    default: /* responses go the other way */
-        conn_broke_protocol(c);
+    default: /* responses go the other way */ conn_broke_protocol(c);
     }
 }
 

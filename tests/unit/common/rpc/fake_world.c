@@ -230,7 +230,8 @@ static int fake_send(struct net_conn *c, const struct frame *f)
         e->body = rcbuf_new(f->msg.bytes.len + payload_len);
         CHECK(e->body != NULL);
         struct rcbuf *b = e->body;
-        memcpy(b->data, f->msg.bytes.len ? f->msg.bytes.ptr : (const uint8_t *)"", f->msg.bytes.len);
+        memcpy(b->data, f->msg.bytes.len ? f->msg.bytes.ptr : (const uint8_t *)"",
+               f->msg.bytes.len);
         b->len = f->msg.bytes.len;
         for (unsigned i = 0; i < f->payload_count; i++) {
             if (f->payload[i].bytes.len)

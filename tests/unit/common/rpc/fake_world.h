@@ -1,7 +1,7 @@
 #pragma once
-/* A network of processes in memory, on a virtual clock, for tests of the RPC layer: an env and a net
- * per node, connections with a small constant delay, and a fault to order: drop, duplicate or damage
- * chosen frames, or close the connection at a chosen event. */
+/* A network of processes in memory, on a virtual clock, for tests of the RPC layer: an env and a
+ * net per node, connections with a small constant delay, and a fault to order: drop, duplicate or
+ * damage chosen frames, or close the connection at a chosen event. */
 #include "common/env/env.h"
 #include "common/env/net.h"
 
@@ -15,9 +15,9 @@ struct fake_world {
     struct list events; /* in order of delivery */
     uint64_t events_done;
     /* Faults.  close_at: both ends of the connection of that event are closed instead of it. */
-    uint64_t close_at; /* 0: never */
+    uint64_t close_at;                    /* 0: never */
     unsigned drop_flags, duplicate_flags; /* masks of FRAME_* kinds */
-    bool blackhole;    /* connects get no answer */
+    bool blackhole;                       /* connects get no answer */
     bool no_set_reading;
     unsigned stops, resumes; /* calls of set_reading that changed something */
     unsigned conns_now, conns_made;

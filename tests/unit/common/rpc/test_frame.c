@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
 static int decode(const struct frame_header *h, struct frame_header *ret)
@@ -20,12 +21,18 @@ static void a_known_header(void **state)
 {
     (void)state;
     static const uint8_t expected[FRAME_HEADER_BYTES] = {
-        'C', 'R', 'N', '1', 1, 0x21, 0x03, 0xe8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x0b, 0xb8,
-        0, 0, 0, 3, 0, 1, 0, 0, 0xaa, 0xbb, 0xcc, 0xdd, 0x11, 0x22, 0x33, 0x44};
-    struct frame_header h = {.version = 1, .flags = FRAME_REQUEST | FRAME_PAYLOAD_CRC,
-                             .kind = 1000, .request_id = 0x0102030405060708ull,
-                             .timeout_ms = 3000, .msg_bytes = 3, .payload_bytes = 65536,
-                             .msg_crc = 0xaabbccddu, .payload_crc = 0x11223344u};
+        'C', 'R', 'N', '1', 1,    0x21, 0x03, 0xe8, 1,    2,    3,    4,
+        5,   6,   7,   8,   0,    0,    0x0b, 0xb8, 0,    0,    0,    3,
+        0,   1,   0,   0,   0xaa, 0xbb, 0xcc, 0xdd, 0x11, 0x22, 0x33, 0x44};
+    struct frame_header h = {.version = 1,
+                             .flags = FRAME_REQUEST | FRAME_PAYLOAD_CRC,
+                             .kind = 1000,
+                             .request_id = 0x0102030405060708ull,
+                             .timeout_ms = 3000,
+                             .msg_bytes = 3,
+                             .payload_bytes = 65536,
+                             .msg_crc = 0xaabbccddu,
+                             .payload_crc = 0x11223344u};
     uint8_t bytes[FRAME_HEADER_BYTES];
     frame_encode_header(&h, bytes);
     assert_memory_equal(bytes, expected, 36);
@@ -40,8 +47,12 @@ static void a_known_header(void **state)
 static void every_flipped_bit_is_noticed(void **state)
 {
     (void)state;
-    struct frame_header h = {.version = 1, .flags = FRAME_RESPONSE, .request_id = 9,
-                             .status = ERR_EPOCH, .msg_bytes = 100}, back;
+    struct frame_header h = {.version = 1,
+                             .flags = FRAME_RESPONSE,
+                             .request_id = 9,
+                             .status = ERR_EPOCH,
+                             .msg_bytes = 100},
+                        back;
     uint8_t bytes[FRAME_HEADER_BYTES];
     frame_encode_header(&h, bytes);
     for (unsigned bit = 0; bit < 8 * FRAME_HEADER_BYTES; bit++) {
@@ -59,8 +70,11 @@ static void every_flipped_bit_is_noticed(void **state)
 static void fields_must_go_together(void **state)
 {
     (void)state;
-    struct frame_header good = {.version = 1, .flags = FRAME_REQUEST, .request_id = 1,
-                                .timeout_ms = 1}, h, back;
+    struct frame_header good = {.version = 1,
+                                .flags = FRAME_REQUEST,
+                                .request_id = 1,
+                                .timeout_ms = 1},
+                        h, back;
     assert_int_equal(decode(&good, &back), OK);
     for (unsigned flags = 0; flags < 256; flags++) {
         h = good;
@@ -97,8 +111,10 @@ static void bodies_are_checked_as_the_flag_says(void **state)
 {
     (void)state;
     struct slice msg = SLICE_LIT("message"), payload = SLICE_LIT("payload");
-    struct frame_header h = {.flags = FRAME_CAST | FRAME_PAYLOAD_CRC, .msg_bytes = 7,
-                             .payload_bytes = 7, .msg_crc = crc32c(0, msg),
+    struct frame_header h = {.flags = FRAME_CAST | FRAME_PAYLOAD_CRC,
+                             .msg_bytes = 7,
+                             .payload_bytes = 7,
+                             .msg_crc = crc32c(0, msg),
                              .payload_crc = crc32c(0, payload)};
     assert_int_equal(frame_check_body(&h, msg, payload), OK);
     assert_int_equal(frame_check_body(&h, SLICE_LIT("massage"), payload), ERR_CHECKSUM);
@@ -115,9 +131,13 @@ static void versions(void **state)
         int err;
         uint8_t version;
     } cases[] = {
-        {{1, 1}, {1, 1}, OK, 1},          {{1, 3}, {2, 5}, OK, 3}, {{2, 5}, {1, 3}, OK, 3},
-        {{1, 2}, {3, 4}, ERR_VERSION, 0}, {{3, 4}, {1, 2}, ERR_VERSION, 0},
-        {{1, 1}, {1, 65535}, OK, 1},      {{1, 65535}, {300, 400}, ERR_VERSION, 0},
+        {{1, 1}, {1, 1}, OK, 1},
+        {{1, 3}, {2, 5}, OK, 3},
+        {{2, 5}, {1, 3}, OK, 3},
+        {{1, 2}, {3, 4}, ERR_VERSION, 0},
+        {{3, 4}, {1, 2}, ERR_VERSION, 0},
+        {{1, 1}, {1, 65535}, OK, 1},
+        {{1, 65535}, {300, 400}, ERR_VERSION, 0},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         uint8_t version = 0;

@@ -14,6 +14,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
 static uv_loop_t loop;
@@ -32,11 +33,11 @@ struct end {
     int err;
     unsigned frames;
     uint64_t payload_bytes;
-    uint32_t crc;          /* of all payloads */
-    struct frame last;     /* without its bytes */
+    uint32_t crc;      /* of all payloads */
+    struct frame last; /* without its bytes */
     char last_msg[64];
-    unsigned close_at;     /* closes the connection in this frame */
-    unsigned stop_at;      /* stops reading in this frame */
+    unsigned close_at; /* closes the connection in this frame */
+    unsigned stop_at;  /* stops reading in this frame */
     bool echo;
 };
 static struct end in, out;
@@ -211,8 +212,11 @@ static void identities_and_fields_arrive(void **state)
     assert_int_equal(out.peer.role, NET_ROLE_METANODE);
     assert_string_equal(in.peer.node_id, "node-client");
     assert_int_equal(in.peer.role, NET_ROLE_GATEWAY);
-    struct frame f = {.kind = 0xabcd, .flags = FRAME_REQUEST, .version = 7,
-                      .request_id = 0x1122334455667788ull, .timeout_ms = 1234,
+    struct frame f = {.kind = 0xabcd,
+                      .flags = FRAME_REQUEST,
+                      .version = 7,
+                      .request_id = 0x1122334455667788ull,
+                      .timeout_ms = 1234,
                       .msg = {NULL, SLICE_LIT("hello")}};
     assert_int_equal(client->ops->send(out.conn, &f), OK);
     run_until_frames(&in, 1);
@@ -249,8 +253,8 @@ static void frames_of_one_turn_share_a_write(void **state)
 static void payloads_of_all_sizes_arrive_intact(void **state)
 {
     (void)state;
-    static const size_t sizes[] = {1, 4095, 4096, 4097, 16384 - 45, 16384, 16385, 65536, 65537,
-                                   112 * 1024, 1 << 20, 20 << 20};
+    static const size_t sizes[] = {1,     4095,  4096,  4097,       16384 - 45, 16384,
+                                   16385, 65536, 65537, 112 * 1024, 1 << 20,    20 << 20};
     connected();
     in.echo = true;
     unsigned frames = 0;
@@ -286,8 +290,8 @@ static void a_reader_that_stops_holds_the_sender(void **state)
     connected();
     server->ops->set_reading(in.conn, false);
     struct rcbuf *b = random_bytes(1 << 20);
-    struct frame f = {.flags = FRAME_CAST, .payload = {{b, SLICE(b->data, b->len)}},
-                      .payload_count = 1};
+    struct frame f = {
+        .flags = FRAME_CAST, .payload = {{b, SLICE(b->data, b->len)}}, .payload_count = 1};
     uint32_t crc = 0;
     for (int i = 0; i < 32; i++) {
         assert_int_equal(client->ops->send(out.conn, &f), OK);
@@ -558,7 +562,11 @@ static void own_credentials_are_checked(void **state)
 
 static struct slice make_frame(uint8_t *at, uint8_t flags, const char *msg)
 {
-    struct frame_header h = {.version = 1, .flags = flags, .request_id = 1, .timeout_ms = 5, .status = 5,
+    struct frame_header h = {.version = 1,
+                             .flags = flags,
+                             .request_id = 1,
+                             .timeout_ms = 5,
+                             .status = 5,
                              .msg_bytes = (uint32_t)strlen(msg),
                              .msg_crc = crc32c(0, slice_cstr(msg))};
     frame_encode_header(&h, at);
@@ -618,8 +626,8 @@ static void a_frame_cut_short(void **state)
     (void)state;
     uint8_t bytes[128];
     struct slice s = make_frame(bytes, FRAME_REQUEST, "one");
-    struct raw_client c = {.tls = true, .cert = "client", .send = SLICE(s.ptr, s.len - 1),
-                           .close_after_send = true};
+    struct raw_client c = {
+        .tls = true, .cert = "client", .send = SLICE(s.ptr, s.len - 1), .close_after_send = true};
     raw_run(&c);
     env_uv_run_until(&env, &in.closed);
     assert_int_equal(in.frames, 0);
@@ -642,8 +650,8 @@ static void throughput_of_4_mib_payloads(void **state)
     unsigned total = rounds ? (unsigned)atoi(rounds) : 16;
     connected();
     struct rcbuf *b = random_bytes(4 << 20);
-    struct frame f = {.flags = FRAME_CAST, .payload = {{b, SLICE(b->data, b->len)}},
-                      .payload_count = 1};
+    struct frame f = {
+        .flags = FRAME_CAST, .payload = {{b, SLICE(b->data, b->len)}}, .payload_count = 1};
     double start = seconds();
     for (unsigned i = 0; i < total; i++) {
         assert_int_equal(client->ops->send(out.conn, &f), OK);
@@ -656,8 +664,9 @@ static void throughput_of_4_mib_payloads(void **state)
     struct net_tls_stats s, r;
     net_tls_stats(client, &s);
     net_tls_stats(server, &r);
-    print_message("4 MiB payloads, both ends on one core: %.0f MB/s; %.1f writes, %.1f reads a frame\n",
-                  total * 4.194304 / took, (double)s.writes / total, (double)r.reads / total);
+    print_message(
+        "4 MiB payloads, both ends on one core: %.0f MB/s; %.1f writes, %.1f reads a frame\n",
+        total * 4.194304 / took, (double)s.writes / total, (double)r.reads / total);
 }
 
 int main(void)

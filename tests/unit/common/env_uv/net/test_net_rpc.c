@@ -1,4 +1,5 @@
-/* Calls over real TLS: two RPC layers, each with its own net, the server once on a thread of its own. */
+/* Calls over real TLS: two RPC layers, each with its own net, the server once on a thread of its
+ * own. */
 #include "certs.h"
 #include "common/base/check.h"
 #include "common/base/hash.h"
@@ -13,16 +14,15 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
-static const struct rpc_method method_echo = {1000, "test.echo",
-                                              &cairn__snapshot_chunk_request__descriptor,
-                                              &cairn__snapshot_chunk_response__descriptor,
-                                              NET_ROLE_GATEWAY};
-static const struct rpc_method method_witness = {1001, "test.witness",
-                                                 &cairn__snapshot_chunk_request__descriptor,
-                                                 &cairn__snapshot_chunk_response__descriptor,
-                                                 NET_ROLE_WITNESS};
+static const struct rpc_method method_echo = {
+    1000, "test.echo", &cairn__snapshot_chunk_request__descriptor,
+    &cairn__snapshot_chunk_response__descriptor, NET_ROLE_GATEWAY};
+static const struct rpc_method method_witness = {
+    1001, "test.witness", &cairn__snapshot_chunk_request__descriptor,
+    &cairn__snapshot_chunk_response__descriptor, NET_ROLE_WITNESS};
 #define HOLD_OFFSET 1000000u
 
 static struct net_tls_ctx *server_ctx, *client_ctx;
@@ -251,7 +251,8 @@ static void a_server_that_restarts(void **state)
     there.rpc = NULL;
     end(&held, ERR_CONN_LOST);
     assert_int_equal(there.canceled, 1);
-    while (rpc_peer_is_up(peer)) /* one attempt at once, as it was up; then it is known to be down */
+    while (
+        rpc_peer_is_up(peer)) /* one attempt at once, as it was up; then it is known to be down */
         uv_run(&here.loop, UV_RUN_ONCE);
     assert_int_equal(start(&t, &method_echo, 1, 0, NULL, NS_PER_SEC), ERR_UNREACHABLE);
     node_open_beside(&there, &here.env, server_ctx);
@@ -387,9 +388,10 @@ static void bench_calls(unsigned total, unsigned depth)
         uv_run(&here.loop, UV_RUN_ONCE);
     double took = cpu_seconds() - start_s;
     net_tls_stats(here.net, &after);
-    print_message("%u in flight, both ends on one core: %.0f calls/s; %.2f writes, %.2f reads a call\n",
-                  depth, total / took, (double)(after.writes - before.writes) / total,
-                  (double)(after.reads - before.reads) / total);
+    print_message(
+        "%u in flight, both ends on one core: %.0f calls/s; %.2f writes, %.2f reads a call\n",
+        depth, total / took, (double)(after.writes - before.writes) / total,
+        (double)(after.reads - before.reads) / total);
 }
 
 static void calls_per_second(void **state)
@@ -433,8 +435,12 @@ int main(void)
     client_ctx = test_ctx("ca", "client", &err);
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(calls_and_roles),       T(large_payloads_both_ways), T(a_server_that_restarts),
-        T(a_cancel_reaches_the_handler), T(two_threads),       T(calls_per_second),
+        T(calls_and_roles),
+        T(large_payloads_both_ways),
+        T(a_server_that_restarts),
+        T(a_cancel_reaches_the_handler),
+        T(two_threads),
+        T(calls_per_second),
         T(megabytes_per_second),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

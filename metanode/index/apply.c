@@ -119,7 +119,7 @@ static int apply_command(struct apply *a)
     if (err || a->replay.len)
         return err;
     int decision = command_window_check(cmd, &index->settings);
-    if (!decision && cmd->write_id.len && a->h.outcome_count >= index->settings.outcomes_max)
+    if (!decision && cmd->write_id.len && outcome_full(&a->h, &index->settings, cmd->time_ms))
         decision = ERR_OVERLOAD;
     if (!decision)
         decision = command_route_check(index, cmd);

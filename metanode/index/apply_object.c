@@ -145,17 +145,17 @@ int condition_check(const Cairn__Condition *c, const Cairn__ObjectRecord *curren
 {
     if (!c)
         return OK;
-    bool wants_present = c->if_present || c->n_if_match || c->if_version || c->has_if_size ||
-                         c->has_if_mtime;
+    bool wants_present =
+        c->if_present || c->n_if_match || c->if_version || c->has_if_size || c->has_if_mtime;
     if (!current)
         return wants_present ? ERR_PRECONDITION : OK;
-    bool holds = !c->if_absent &&
-                 (!c->n_if_match || any_equals(c->if_match, c->n_if_match, current->etag)) &&
-                 !any_equals(c->if_none_match, c->n_if_none_match, current->etag) &&
-                 (!c->if_version || c->if_version == current->version) &&
-                 (!c->has_if_size || c->if_size == current->size) &&
-                 (!c->has_if_mtime ||
-                  c->if_mtime_ms / MS_PER_SECOND == current->mtime_ms / MS_PER_SECOND);
+    bool holds =
+        !c->if_absent &&
+        (!c->n_if_match || any_equals(c->if_match, c->n_if_match, current->etag)) &&
+        !any_equals(c->if_none_match, c->n_if_none_match, current->etag) &&
+        (!c->if_version || c->if_version == current->version) &&
+        (!c->has_if_size || c->if_size == current->size) &&
+        (!c->has_if_mtime || c->if_mtime_ms / MS_PER_SECOND == current->mtime_ms / MS_PER_SECOND);
     return holds ? OK : ERR_PRECONDITION;
 }
 
@@ -234,13 +234,13 @@ static int delete_sorted(struct apply *a, const Cairn__DeleteObjects *op,
     Cairn__ObjectRecord *old = NULL;
     for (size_t i = 0; i < op->n_keys; i++) {
         if (i == 0 || !slice_eq(items[i].key, items[i - 1].key)) {
+            arena_reset(a->arena);
             int err = object_get(a, op->bucket_id, items[i].key, &old);
             if (err)
                 return err;
         }
         size_t position = items[i].position;
-        ret_errs[position] =
-            op->n_conditions ? condition_check(op->conditions[position], old) : OK;
+        ret_errs[position] = op->n_conditions ? condition_check(op->conditions[position], old) : OK;
         if (ret_errs[position] || !old)
             continue;
         int err = object_delete(a, op->bucket_id, items[i].key, old);
@@ -261,7 +261,14 @@ int apply_delete_objects(struct apply *a, const Cairn__DeleteObjects *op)
     for (size_t i = 0; i < op->n_keys; i++)
         items[i] = (struct delete_item){bytes_of(op->keys[i]), i};
     qsort(items, op->n_keys, sizeof(*items), compare_items);
+    /* Records are decoded one at a time into an arena of their own: a thousand of a thousand
+     * segments would be a hundred megabytes. */
+    struct arena records, *whole = a->arena;
+    arena_init(&records);
+    a->arena = &records;
     int err = delete_sorted(a, op, items, errs);
+    a->arena = whole;
+    arena_fini(&records);
     for (size_t i = 0; !err && i < op->n_keys; i++)
         if (errs[i]) {
             a->out.key_errs = errs;

@@ -2,7 +2,8 @@
  *
  * Deleting a bucket.  The gateway commits BeginDeleteBucket here (ACTIVE v -> DELETING v+1), then
  * FenceBucket(sealed, v+1) in every partition that overlaps the bucket, each of which says whether
- * it is empty, then FinishDeleteBucket(v+1) if all were, else AbortDeleteBucket(v+1) (-> ACTIVE v+2).
+ * it is empty, then FinishDeleteBucket(v+1) if all were, else AbortDeleteBucket(v+1) (-> ACTIVE
+ * v+2).
  *
  * Why it is safe, whoever crashes, repeats or overtakes:
  *  (a) Proposals carry a settings version that someone read here.  A version above v+1 can be read
@@ -12,18 +13,18 @@
  *      empty stays empty.  Aborts and completes of uploads are proposals like any other.
  *  (c) Finish(v+1) is applied only while the record is DELETING at v+1: no Abort at v+1 has been
  *      applied, and none will be, for it needs that same state.  With (b), every partition that was
- *      found empty after its fence is empty now, and for ever: nothing lifts the seal, and the id is
- *      never used again.  A deletion therefore never loses an object.
+ *      found empty after its fence is empty now, and for ever: nothing lifts the seal, and the id
+ * is never used again.  A deletion therefore never loses an object.
  *  - Two deleters get the same version from Begin.  If one aborts, the other's Finish finds another
  *    version and is refused (ERR_CONFLICT), whatever its fences said; if one finishes, the other's
  *    Begin, Finish or Abort finds no record (ERR_NO_BUCKET).
  *  - Abort, then Begin again: DELETING at v+3.  A delayed Finish or Abort of v+1 is refused.  The
  *    fences of v+1 do not count for v+3: they must be committed again, and are newer.
- *  - A fence (v+1, sealed) that arrives after the Abort seals nothing that matters: writers who read
- *    the record now assume v+2, which passes; older ones learn ERR_SETTINGS or ERR_SEALED and read
- *    again.  One that arrives after a fence of v+3 is refused by the partition.
+ *  - A fence (v+1, sealed) that arrives after the Abort seals nothing that matters: writers who
+ * read the record now assume v+2, which passes; older ones learn ERR_SETTINGS or ERR_SEALED and
+ * read again.  One that arrives after a fence of v+3 is refused by the partition.
  *  - Delete, then the same name created again: another id; what names the old id finds no record,
- *    and old fences lie under the old id.  Fence rows of dead buckets stay (30 bytes each a
+ *    and old fences lie under the old id.  Fence rows of dead buckets stay (22 bytes each a
  *    partition): they are what refuses a writer that still holds the dead bucket's record.
  *  - A deleter crashes: the bucket stays DELETING and sealed, which loses nothing, until anyone
  *    deletes it again (Begin gives the same version) or aborts (state_since_ms says since when). */
@@ -74,7 +75,8 @@ static int put_nodes(struct apply *a, Cairn__NodeRecord *const *nodes, size_t n_
 static int apply_bootstrap(struct apply *a, const Cairn__Bootstrap *op)
 {
     ProtobufCMessage *existing;
-    int err = root_get(a, TABLE_CLUSTER, SLICE_EMPTY, &cairn__cluster_record__descriptor, &existing);
+    int err =
+        root_get(a, TABLE_CLUSTER, SLICE_EMPTY, &cairn__cluster_record__descriptor, &existing);
     if (err || existing)
         return err ? err : apply_decide(a, ERR_EXISTS);
     Cairn__ClusterRecord cluster = CAIRN__CLUSTER_RECORD__INIT;
@@ -105,8 +107,7 @@ static int apply_put_user(struct apply *a, const Cairn__PutUser *op)
     if (err)
         return err;
     a->out.existed = old != NULL;
-    op->user->created_ms =
-        old ? ((Cairn__UserRecord *)(void *)old)->created_ms : a->h.time_ms;
+    op->user->created_ms = old ? ((Cairn__UserRecord *)(void *)old)->created_ms : a->h.time_ms;
     return root_put(a, TABLE_USER, id, &op->user->base);
 }
 
@@ -121,8 +122,7 @@ static int apply_put_access_key(struct apply *a, const Cairn__PutAccessKey *op)
     if (err || !user)
         return err ? err : apply_decide(a, ERR_NOT_FOUND);
     a->out.existed = old != NULL;
-    op->key->created_ms =
-        old ? ((Cairn__AccessKeyRecord *)(void *)old)->created_ms : a->h.time_ms;
+    op->key->created_ms = old ? ((Cairn__AccessKeyRecord *)(void *)old)->created_ms : a->h.time_ms;
     return root_put(a, TABLE_ACCESS_KEY, id, &op->key->base);
 }
 
@@ -183,8 +183,8 @@ static int bucket_get(struct apply *a, const char *name, uint64_t id, Cairn__Buc
 {
     ProtobufCMessage *message;
     *ret = NULL;
-    int err = root_get(a, TABLE_BUCKET, string_of(name), &cairn__bucket_record__descriptor,
-                       &message);
+    int err =
+        root_get(a, TABLE_BUCKET, string_of(name), &cairn__bucket_record__descriptor, &message);
     if (err)
         return err;
     Cairn__BucketRecord *bucket = (Cairn__BucketRecord *)(void *)message;

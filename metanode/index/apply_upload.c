@@ -5,15 +5,15 @@
  *                          └──abort──▶ dead (TABLE_DEAD) ◀────────┘
  *                                        └──expanded──▶ absent
  *
- * Part rows stay where they are through all of it; an upload id is in at most one of the tables, and
- * its parts belong to whatever that is.  Completing writes a handful of rows however many parts
+ * Part rows stay where they are through all of it; an upload id is in at most one of the tables,
+ * and its parts belong to whatever that is.  Completing writes a handful of rows however many parts
  * there are: a bitmap in the manifest says which of them the object consists of. */
 #include "metanode/index/state.h"
 
 #include "common/base/check.h"
 
-static int row_exists(struct apply *a, enum index_table table, uint64_t bucket_id,
-                      struct slice key, struct slice upload_id, bool *ret)
+static int row_exists(struct apply *a, enum index_table table, uint64_t bucket_id, struct slice key,
+                      struct slice upload_id, bool *ret)
 {
     struct key row;
     struct slice ignored;
@@ -93,12 +93,12 @@ int apply_put_part(struct apply *a, const Cairn__PutPart *op)
 /* ---- complete ---- */
 
 struct completion {
-    uint64_t size;                              /* of the parts named */
-    bool unchosen;                              /* there are parts that the object leaves out */
+    uint64_t size; /* of the parts named */
+    bool unchosen; /* there are parts that the object leaves out */
     uint8_t bitmap[(INDEX_PARTS_MAX + 7) / 8];
     size_t bitmap_bytes;
     int decision;
-    uint32_t detail;                            /* the part that it is about */
+    uint32_t detail; /* the part that it is about */
 };
 _Static_assert(sizeof(((struct completion *)0)->bitmap) == 1250, "docs/formats/index.md");
 
@@ -146,8 +146,8 @@ static void part_choose(const Cairn__CompleteUpload *op, size_t position,
 }
 
 /* Walks the stored parts beside those named, both ascending. */
-static int parts_merge(const Cairn__CompleteUpload *op, struct kv_iter *it,
-                       struct arena *arena, struct completion *c)
+static int parts_merge(const Cairn__CompleteUpload *op, struct kv_iter *it, struct arena *arena,
+                       struct completion *c)
 {
     size_t position = 0;
     for (it->ops->seek(it, SLICE_EMPTY); it->ops->valid(it) && !c->decision; it->ops->next(it)) {

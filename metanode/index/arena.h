@@ -1,9 +1,9 @@
 #pragma once
 /* Memory for decoding one entry: pieces of a few chunks, freed all at once.
  *
- * protobuf-c answers NULL both for malformed bytes and for a failed allocation.  A replica that took
- * the second for the first would refuse an entry that the others apply; so both allocators here
- * remember that they failed.  Not thread-safe. */
+ * protobuf-c answers NULL both for malformed bytes and for a failed allocation.  A replica that
+ * took the second for the first would refuse an entry that the others apply; so both allocators
+ * here remember that they failed.  Not thread-safe. */
 #include "common/base/slice.h"
 
 #include <protobuf-c/protobuf-c.h>

@@ -16,7 +16,7 @@ enum {
     SECRET_BYTES_MAX = 256,
     CHECKSUM_BYTES_MAX = 64,
     METADATA_COUNT_MAX = 1024,
-    UNKNOWN_FIELDS_MAX = 64,       /* kept for newer versions, within reason */
+    UNKNOWN_FIELDS_MAX = 64, /* kept for newer versions, within reason */
     UNKNOWN_BYTES_MAX = 16 << 10,
     NODES_MAX = 4096,
     PARTITIONS_MAX = 65536,
@@ -142,8 +142,8 @@ static bool create_upload_ok(const Cairn__CreateUpload *op)
 {
     const Cairn__UploadRecord *u = op->upload;
     return key_ok(op->key) && u && u->upload_id.len == ID_BYTES && u->object &&
-           u->object->n_segments == 0 && u->object->manifest_id.len == 0 &&
-           headers_ok(u->object) && within(u->object->etag, 0, ETAG_BYTES_MAX) &&
+           u->object->n_segments == 0 && u->object->manifest_id.len == 0 && headers_ok(u->object) &&
+           within(u->object->etag, 0, ETAG_BYTES_MAX) &&
            within(u->initiator_id, 0, ID_STRING_BYTES_MAX) && unknown_ok(&u->base) &&
            (unsigned)u->checksum_algorithm <= CAIRN__CHECKSUM_ALGORITHM__CHECKSUM_SHA256 &&
            (unsigned)u->checksum_type <= CAIRN__CHECKSUM_TYPE__CHECKSUM_COMPOSITE;
@@ -354,7 +354,8 @@ static bool touches_ok(const Cairn__Command *cmd, const uint64_t *sorted, size_t
             sorted, count,
             keyhash_object(cmd->complete_upload->bucket_id, bytes_of(cmd->complete_upload->key)));
     case CAIRN__COMMAND__OP_BOOTSTRAP:
-        return touched(sorted, count, keyhash_user(string_of(cmd->bootstrap->root_user->user_id))) &&
+        return touched(sorted, count,
+                       keyhash_user(string_of(cmd->bootstrap->root_user->user_id))) &&
                touched(sorted, count,
                        keyhash_access_key(string_of(cmd->bootstrap->root_key->access_key_id)));
     case CAIRN__COMMAND__OP_CREATE_BUCKET:
@@ -387,8 +388,8 @@ bool command_needs_write_id(const Cairn__Command *cmd)
 int command_validate(const Cairn__Command *cmd, size_t body_bytes, bool root, struct arena *arena)
 {
     enum { TOUCHES_MAX = 2 * INDEX_DELETE_KEYS_MAX };
-    bool id_ok = cmd->write_id.len == ID_BYTES ||
-                 (cmd->write_id.len == 0 && !command_needs_write_id(cmd));
+    bool id_ok =
+        cmd->write_id.len == ID_BYTES || (cmd->write_id.len == 0 && !command_needs_write_id(cmd));
     if (!id_ok || cmd->n_touches > TOUCHES_MAX || (body_bytes && !has_body(cmd)) ||
         (!is_any_partition_command(cmd) && is_root_command(cmd) != root) ||
         !operation_ok(cmd, body_bytes))
@@ -480,8 +481,7 @@ int command_route_check(const struct index *index, const Cairn__Command *cmd)
     return range_contains(start, end, bucket_id, command_key(cmd)) ? OK : ERR_EPOCH;
 }
 
-int index_command_check(const struct index *index, const Cairn__Command *command,
-                        size_t body_bytes)
+int index_command_check(const struct index *index, const Cairn__Command *command, size_t body_bytes)
 {
     struct arena arena;
     arena_init(&arena);
@@ -491,8 +491,8 @@ int index_command_check(const struct index *index, const Cairn__Command *command
         err = ERR_REFUSED;
     if (!err)
         err = command_window_check(command, &index->settings);
-    if (!err && command_needs_write_id(command) &&
-        index->h.outcome_count >= index->settings.outcomes_max)
+    if (!err && command->write_id.len &&
+        outcome_full(&index->h, &index->settings, command->time_ms))
         err = ERR_OVERLOAD;
     if (!err)
         err = command_route_check(index, command);

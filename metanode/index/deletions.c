@@ -33,8 +33,7 @@ static int collect_item(struct collector *c, struct slice row, struct slice valu
     uint64_t id = load_be64(row.ptr + KEY_PREFIX_BYTES);
     struct heap_alloc heap;
     heap_alloc_init(&heap);
-    Cairn__DeletionItem *item =
-        cairn__deletion_item__unpack(&heap.allocator, value.len, value.ptr);
+    Cairn__DeletionItem *item = cairn__deletion_item__unpack(&heap.allocator, value.len, value.ptr);
     if (!item)
         return heap.failed ? ERR_NOMEM : ERR_CORRUPT;
     bool expand = item->kind != CAIRN__DELETION_KIND__DELETION_BLOBS;

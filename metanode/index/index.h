@@ -3,7 +3,8 @@
  *
  * Pure: entries go in, rows of a kv store come out.  Time, ids and configuration travel in the
  * entry, so that every replica that applies the same entries holds the same bytes.  All partitions
- * of a node share one store; each owns the rows whose key begins with its id (docs/formats/index.md).
+ * of a node share one store; each owns the rows whose key begins with its id
+ * (docs/formats/index.md).
  *
  * Duties of the driver, in order:
  *  1. index_create() once for a new partition, then index_open(); after a snapshot was installed
@@ -11,8 +12,8 @@
  *  2. On the leader, before a proposal enters the log: set Command.time_ms (never below
  *     index_time_ms() nor below that of an entry proposed earlier; never further ahead than the own
  *     clock), then index_command_check(), which refuses early what apply would refuse.
- *  3. On every replica, before an entry is accepted from a leader: index_entry_time_ms(), and refuse
- *     the append while it is further ahead of the own clock than the bound (one wrong clock must
+ *  3. On every replica, before an entry is accepted from a leader: index_entry_time_ms(), and
+ * refuse the append while it is further ahead of the own clock than the bound (one wrong clock must
  *     not expire everything).  Apply cannot look at a clock.
  *  4. For every entry in log order: NORMAL by index_apply(), every other kind by index_advance().
  *  5. Any error that index_apply() *returns* (other than ERR_NOMEM, which may be tried again) means
@@ -32,22 +33,23 @@ struct index;
 /* ---- limits: what an entry may hold; everything beyond is refused ---- */
 enum {
     INDEX_COMMAND_BYTES_MAX = 2 << 20, /* the packed Command, without the body */
-    INDEX_BODY_BYTES_MAX = 1 << 20,    /* inline data; the gateways' inline_bytes_max is far below */
-    INDEX_SEGMENTS_MAX = 1024,         /* of an object that is not a manifest, or of a part */
+    INDEX_BODY_BYTES_MAX = 1 << 20, /* inline data; the gateways' inline_bytes_max is far below */
+    INDEX_SEGMENTS_MAX = 1024,      /* of an object that is not a manifest, or of a part */
     INDEX_PARTS_MAX = 10000,
     INDEX_DELETE_KEYS_MAX = 1000,
-    INDEX_LIST_KEYS_MAX = 1000,        /* of one page; more asked for gives this many */
-    INDEX_METADATA_BYTES_MAX = 4096,   /* names and values of user metadata */
-    INDEX_ETAGS_MAX = 64,              /* of one If-Match or If-None-Match */
-    INDEX_DONE_ITEMS_MAX = 1024,       /* of one DeletionDone */
-    INDEX_EXPAND_ITEMS_MAX = 16,       /* of one ExpandDeletion */
-    INDEX_EXPAND_PARTS_MAX = 256,      /* part rows that one ExpandDeletion looks at */
+    INDEX_LIST_KEYS_MAX = 1000,      /* of one page; more asked for gives this many */
+    INDEX_METADATA_BYTES_MAX = 4096, /* names and values of user metadata */
+    INDEX_ETAGS_MAX = 64,            /* of one If-Match or If-None-Match */
+    INDEX_DONE_ITEMS_MAX = 1024,     /* of one DeletionDone */
+    INDEX_EXPAND_ITEMS_MAX = 16,     /* of one ExpandDeletion */
+    INDEX_EXPAND_PARTS_MAX = 256,    /* part rows that one ExpandDeletion looks at */
 };
 
 struct index_settings {
-    uint64_t window_ms;     /* a proposal older than this is refused; 0: 15 min */
-    uint64_t skew_ms;       /* ... and one issued further ahead of entry time; 0: 1 min */
-    uint64_t outcomes_max;  /* rows of the outcome table; 0: 4 Mi.  Full: ERR_OVERLOAD */
+    uint64_t window_ms;    /* a proposal older than this is refused; 0: 15 min */
+    uint64_t skew_ms;      /* ... and one issued further ahead of entry time; 0: 1 min */
+    uint64_t outcomes_max; /* rows of the outcome table; 0: 4 Mi.  Full of rows that have not
+                            * expired: ERR_OVERLOAD */
 };
 
 /* ---- life ---- */
@@ -59,8 +61,8 @@ int index_create(struct kv *kv, uint32_t partition, uint64_t epoch, struct slice
                  struct slice end, const struct index_settings *settings, uint64_t applied,
                  uint64_t applied_term);
 
-/* Returns: OK; ERR_NOT_FOUND (never created here); ERR_CORRUPT; ERR_VERSION; ERR_NOMEM; kv's errors.
- * Owns: the caller owns *ret until index_close(); kv must outlive it. */
+/* Returns: OK; ERR_NOT_FOUND (never created here); ERR_CORRUPT; ERR_VERSION; ERR_NOMEM; kv's
+ * errors. Owns: the caller owns *ret until index_close(); kv must outlive it. */
 int index_open(struct kv *kv, uint32_t partition, struct index **ret);
 void index_close(struct index *index); /* NULL is fine */
 
@@ -68,7 +70,7 @@ uint32_t index_partition(const struct index *index);
 uint64_t index_applied(const struct index *index);
 uint64_t index_applied_term(const struct index *index);
 uint64_t index_epoch(const struct index *index);
-uint64_t index_time_ms(const struct index *index); /* the highest entry time applied */
+uint64_t index_time_ms(const struct index *index);   /* the highest entry time applied */
 struct slice index_start(const struct index *index); /* borrowed, until close */
 struct slice index_end(const struct index *index);
 uint64_t index_outcome_count(const struct index *index);
@@ -78,10 +80,11 @@ uint64_t index_deletion_count(const struct index *index); /* items queued */
 
 /* Checks everything about a command that needs no state but the partition's header: limits, write
  * id, touches, epoch, range, and that time_ms has not run backwards.  The leader calls it before it
- * proposes; apply calls it again.  issued_ms is checked against time_ms too (ERR_TOO_OLD, ERR_TIME):
- * but at propose a caller who finds ERR_TOO_OLD must still ask index_outcome_find().
+ * proposes; apply calls it again.  issued_ms is checked against time_ms too (ERR_TOO_OLD,
+ * ERR_TIME): but at propose a caller who finds ERR_TOO_OLD must still ask index_outcome_find().
  * Returns: OK; ERR_REFUSED; ERR_EPOCH; ERR_TOO_OLD; ERR_TIME; ERR_OVERLOAD; ERR_NOMEM. */
-int index_command_check(const struct index *index, const Cairn__Command *command, size_t body_bytes);
+int index_command_check(const struct index *index, const Cairn__Command *command,
+                        size_t body_bytes);
 
 /* The recorded outcome of a write id, if it is within the window (also a way to answer a retry
  * without a log entry, at a leader that holds its lease).
@@ -99,7 +102,7 @@ int index_outcome_find(const struct index *index, struct slice write_id, Cairn__
 int index_apply(struct index *index, uint64_t entry_index, uint64_t entry_term, struct slice data,
                 Cairn__Outcome **ret);
 
-/* An entry without a command (no-op, control, configuration): only the applied index moves.  Several
+/* An entry without a command (no-op, control, configuration): only the applied index moves. Several
  * may be passed over at once.  Returns: OK; kv's errors. */
 int index_advance(struct index *index, uint64_t entry_index, uint64_t entry_term);
 
@@ -131,7 +134,8 @@ void index_view_init(struct index_view *view, const struct index *index,
 
 /* A response ready for rpc_reply(req, err, &reply.msg.base, &reply.body, body.bytes.len ? 1 : 0).
  * Its rows lie packed in `packed` and travel as one "unknown" field, so that no object is built per
- * row; pack and unpack the message to look at them. */
+ * row; pack and unpack the message to look at them.  It points into itself: leave it where it is.
+ */
 struct index_reply {
     union {
         ProtobufCMessage base;
@@ -142,22 +146,25 @@ struct index_reply {
         Cairn__ListBucketsResponse buckets;
         Cairn__ReadPartBodyResponse part_body;
     } msg;
-    struct payload body;      /* owned; inline data, if any */
-    struct buf packed;        /* the repeated field, with all tags but the first */
-    struct buf mark, mark2;   /* what bytes fields of msg point to */
+    struct payload body;    /* owned; inline data, if any */
+    struct buf packed;      /* the repeated field, with all tags but the first */
+    struct buf mark, mark2; /* what bytes fields of msg point to */
     ProtobufCMessageUnknownField rows[2];
 };
 /* Zeroed is valid for fini.  Frees all. */
 void index_reply_fini(struct index_reply *reply);
 
 /* Each fills a zeroed *ret.  All return: OK; ERR_EPOCH (the request's epoch is not the view's, or
- * what it asks for lies outside the range); ERR_INVAL (a limit, a field of the wrong size); ERR_NOMEM;
- * kv's errors; and what is named below.  A row that is absent is not an error of index_read(). */
-int index_read(const struct index_view *view, const Cairn__ReadRequest *req, struct index_reply *ret);
+ * what it asks for lies outside the range); ERR_INVAL (a limit, a field of the wrong size);
+ * ERR_NOMEM; kv's errors; and what is named below.  A row that is absent is not an error of
+ * index_read(). */
+int index_read(const struct index_view *view, const Cairn__ReadRequest *req,
+               struct index_reply *ret);
 /* Objects in key order.  Ends a page at keys_max entries, at the byte budget, or at the end of the
- * range; `more` and resume_after (to be sent as start_after, with skip_prefix the last entry's key if
- * that was a common prefix) say that this partition has more. */
-int index_list(const struct index_view *view, const Cairn__ListRequest *req, struct index_reply *ret);
+ * range; `more` and resume_after (to be sent as start_after, with skip_prefix the last entry's key
+ * if that was a common prefix) say that this partition has more. */
+int index_list(const struct index_view *view, const Cairn__ListRequest *req,
+               struct index_reply *ret);
 int index_list_uploads(const struct index_view *view, const Cairn__ListUploadsRequest *req,
                        struct index_reply *ret);
 /* ERR_NO_UPLOAD: no upload under way and no manifest of that id. */
@@ -194,8 +201,8 @@ struct index_deletions {
     uint64_t last_item; /* ask on after this one; 0: nothing was found */
     bool more;
 };
-/* Items with id > after_item, queued at or before queued_before_ms; ends after items_max items or as
- * soon as blobs_max is reached (an item is never cut: at most INDEX_SEGMENTS_MAX - 1 more).
+/* Items with id > after_item, queued at or before queued_before_ms; ends after items_max items or
+ * as soon as blobs_max is reached (an item is never cut: at most INDEX_SEGMENTS_MAX - 1 more).
  * Owns: *ret until index_deletions_fini(). */
 int index_deletions_next(const struct index_view *view, uint64_t after_item,
                          uint64_t queued_before_ms, size_t items_max, size_t blobs_max,

@@ -136,8 +136,7 @@ int key_decode(struct slice row_key, uint8_t *object_key, size_t *ret_object_key
             return ERR_CORRUPT;
         size_t plain = (size_t)(zero - ptr);
         bool is_end = zero[1] == ESCAPED_END;
-        if ((!is_end && zero[1] != ESCAPED_ZERO) ||
-            plain + !is_end > OBJECT_KEY_BYTES_MAX - bytes)
+        if ((!is_end && zero[1] != ESCAPED_ZERO) || plain + !is_end > OBJECT_KEY_BYTES_MAX - bytes)
             return ERR_CORRUPT;
         memcpy(object_key + bytes, ptr, plain);
         bytes += plain;

@@ -41,15 +41,15 @@ static void key_prefix(struct key *k, uint32_t partition, enum index_table table
     key_escaped(k, prefix);
 }
 
-void key_after_object(struct key *k, uint32_t partition, enum index_table table,
-                      uint64_t bucket_id, struct slice key)
+void key_after_object(struct key *k, uint32_t partition, enum index_table table, uint64_t bucket_id,
+                      struct slice key)
 {
     key_object_base(k, partition, table, bucket_id, key);
     key_successor(k);
 }
 
-void key_after_prefix(struct key *k, uint32_t partition, enum index_table table,
-                      uint64_t bucket_id, struct slice prefix)
+void key_after_prefix(struct key *k, uint32_t partition, enum index_table table, uint64_t bucket_id,
+                      struct slice prefix)
 {
     key_prefix(k, partition, table, bucket_id, prefix);
     key_successor(k);
@@ -218,7 +218,8 @@ static int lister_run(struct lister *l)
     return l->it->ops->error(l->it);
 }
 
-/* No key is longer than the limit, so the keys after a longer string are those after its beginning. */
+/* No key is longer than the limit, so the keys after a longer string are those after its beginning.
+ */
 static struct slice clipped(struct slice s)
 {
     return SLICE(s.ptr, MIN(s.len, (size_t)OBJECT_KEY_BYTES_MAX));

@@ -1,4 +1,5 @@
-/* Listing uploads under way, the parts of an upload or manifest, and reading a part's inline data. */
+/* Listing uploads under way, the parts of an upload or manifest, and reading a part's inline data.
+ */
 #include "metanode/index/reply.h"
 
 #include "common/base/check.h"

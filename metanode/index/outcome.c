@@ -1,15 +1,18 @@
 /* The outcome table: what apply said of each write id, for a window of entry time.
  *
- * A row a write id, and a row in order of time by which expired ones are found.  Both are bounded on
- * disk by outcomes_max (beyond it proposals are refused with ERR_OVERLOAD until rows expire); an
- * outcome itself is bounded by the keys of a DeleteObjects.  Nothing of the table is held in memory.
+ * A row a write id, and a row in order of time by which expired ones are found.  Both are bounded
+ * on disk by outcomes_max: when it is full and nothing in it has expired, proposals are refused
+ * with ERR_OVERLOAD; when something has, the entry that adds a row removes at least one.  An
+ * outcome itself is bounded by the keys of a DeleteObjects.  Nothing of the table is held in
+ * memory.
  *
  * Expiry is a function of the entries alone: each entry removes a bounded number of rows that are
- * older than window + skew of entry time.  command_window_check() proves that this is long enough. */
+ * older than window + skew of entry time.  command_window_check() proves that this is long enough.
+ */
 #include "metanode/index/state.h"
 
 enum {
-    PRUNE_ROWS_MAX = 256,        /* twice what any rate of entries adds, and few enough for an entry */
+    PRUNE_ROWS_MAX = 256, /* twice what any rate of entries adds, and few enough for an entry */
     PRUNE_ROWS_ASKED_MAX = 4096, /* PruneOutcomes */
     PRUNE_LAG_MS = 1000,         /* looks only once a second's worth may have expired */
 };
@@ -61,7 +64,7 @@ static int prune_rows(struct apply *a, struct kv_iter *it, uint64_t cutoff_ms, u
     enum { ROW_KEY_BYTES = KEY_PREFIX_BYTES + 8 + ID_BYTES };
     struct key key;
     unsigned rows = 0;
-    uint64_t oldest_ms = cutoff_ms; /* unless a row is seen that stays */
+    uint64_t oldest_ms = cutoff_ms; /* no row stays but this entry's, unless one is seen */
     for (; it->ops->valid(it); it->ops->next(it)) {
         struct slice row = it->ops->key(it);
         if (row.len != ROW_KEY_BYTES || a->h.outcome_count == 0)
@@ -84,26 +87,35 @@ static int prune_rows(struct apply *a, struct kv_iter *it, uint64_t cutoff_ms, u
     return err;
 }
 
+bool outcome_full(const struct header *h, const struct index_settings *settings, uint64_t time_ms)
+{
+    uint64_t keep_ms = outcome_keep_ms(settings);
+    bool expired = time_ms > keep_ms && h->outcome_oldest_ms < time_ms - keep_ms;
+    return h->outcome_count >= settings->outcomes_max && !expired;
+}
+
 int outcome_prune(struct apply *a, bool asked)
 {
     uint64_t keep_ms = outcome_keep_ms(&a->index->settings);
-    uint64_t lag_ms = asked ? 0 : PRUNE_LAG_MS;
+    bool full = a->h.outcome_count >= a->index->settings.outcomes_max;
+    uint64_t lag_ms = asked || full ? 0 : PRUNE_LAG_MS;
     if (a->h.outcome_count == 0 || a->h.time_ms <= keep_ms ||
         a->h.outcome_oldest_ms + lag_ms >= a->h.time_ms - keep_ms)
         return OK;
     /* Beginning at the oldest row there is, the iterator does not wade through the tombstones of
-     * those that went before it. */
+     * those that went before it.  It may run into the rows that stay, so that the oldest of them is
+     * known exactly: outcome_full() relies on it. */
     struct key lower, upper;
     key_table_be64(&lower, a->index->partition, TABLE_OUTCOME_TIME, a->h.outcome_oldest_ms);
-    key_table_be64(&upper, a->index->partition, TABLE_OUTCOME_TIME, a->h.time_ms - keep_ms);
+    key_table(&upper, a->index->partition, TABLE_OUTCOME_TIME, SLICE_EMPTY);
     key_successor(&upper);
     struct kv *kv = a->index->kv;
     struct kv_iter *it = kv->ops->iter_new(kv, NULL, KV_INDEX, key_view(&lower), key_view(&upper));
     if (!it)
         return ERR_NOMEM;
     it->ops->seek(it, SLICE_EMPTY);
-    int err = prune_rows(a, it, a->h.time_ms - keep_ms,
-                         asked ? PRUNE_ROWS_ASKED_MAX : PRUNE_ROWS_MAX);
+    int err =
+        prune_rows(a, it, a->h.time_ms - keep_ms, asked ? PRUNE_ROWS_ASKED_MAX : PRUNE_ROWS_MAX);
     it->ops->free(it);
     return err;
 }

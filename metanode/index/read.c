@@ -22,8 +22,7 @@ void index_reply_fini(struct index_reply *reply)
     *reply = (struct index_reply){0};
 }
 
-void reply_rows(struct index_reply *reply, unsigned slot, uint32_t number,
-                const struct buf *packed)
+void reply_rows(struct index_reply *reply, unsigned slot, uint32_t number, const struct buf *packed)
 {
     CHECK(slot < ARRAY_COUNT(reply->rows) && slot == reply->msg.base.n_unknown_fields);
     if (packed->len == 0)
@@ -49,8 +48,8 @@ int view_get(const struct index_view *view, const struct key *key, struct buf *r
 struct kv_iter *view_iter(const struct index_view *view, const struct key *lower,
                           const struct key *upper)
 {
-    struct kv_iter *it = view->kv->ops->iter_new(view->kv, view->snap, KV_INDEX, key_view(lower),
-                                                 key_view(upper));
+    struct kv_iter *it =
+        view->kv->ops->iter_new(view->kv, view->snap, KV_INDEX, key_view(lower), key_view(upper));
     if (it)
         it->ops->seek(it, SLICE_EMPTY);
     return it;
@@ -83,9 +82,8 @@ int view_object_check(const struct index_view *view, uint64_t epoch, uint64_t bu
 {
     if (view->partition == ROOT_PARTITION || key.len == 0 || key.len > OBJECT_KEY_BYTES_MAX)
         return ERR_INVAL;
-    return epoch == view->epoch &&
-                   range_contains(SLICE(view->start, view->start_bytes),
-                                  SLICE(view->end, view->end_bytes), bucket_id, key)
+    return epoch == view->epoch && range_contains(SLICE(view->start, view->start_bytes),
+                                                  SLICE(view->end, view->end_bytes), bucket_id, key)
                ? OK
                : ERR_EPOCH;
 }
@@ -249,7 +247,8 @@ int index_list_buckets(const struct index_view *view, const Cairn__ListBucketsRe
     struct key lower, upper;
     key_table(&upper, view->partition, TABLE_BUCKET, prefix);
     key_successor(&upper);
-    key_table(&lower, view->partition, TABLE_BUCKET, slice_cmp(after, prefix) >= 0 ? after : prefix);
+    key_table(&lower, view->partition, TABLE_BUCKET,
+              slice_cmp(after, prefix) >= 0 ? after : prefix);
     if (after.len && slice_cmp(after, prefix) >= 0)
         key_bytes(&lower, SLICE("", 1)); /* the next name after it */
     if (slice_cmp(key_view(&lower), key_view(&upper)) >= 0)
@@ -258,7 +257,7 @@ int index_list_buckets(const struct index_view *view, const Cairn__ListBucketsRe
     if (!it)
         return ERR_NOMEM;
     size_t max = req->buckets_max && req->buckets_max < INDEX_LIST_KEYS_MAX ? req->buckets_max
-                                                                           : INDEX_LIST_KEYS_MAX;
+                                                                            : INDEX_LIST_KEYS_MAX;
     int err = list_buckets_rows(it, string_of(req->owner_id), max, ret);
     it->ops->free(it);
     if (!err && ret->packed.failed)

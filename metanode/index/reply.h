@@ -30,9 +30,9 @@ void list_range_init(struct list_range *r, uint32_t partition, enum index_table 
                      uint64_t bucket_id, struct slice prefix);
 void list_range_raise(struct list_range *r, const struct key *lower);
 /* First row after every row of the key; of the keys with that prefix. */
-void key_after_object(struct key *k, uint32_t partition, enum index_table table,
-                      uint64_t bucket_id, struct slice key);
-void key_after_prefix(struct key *k, uint32_t partition, enum index_table table,
-                      uint64_t bucket_id, struct slice prefix);
+void key_after_object(struct key *k, uint32_t partition, enum index_table table, uint64_t bucket_id,
+                      struct slice key);
+void key_after_prefix(struct key *k, uint32_t partition, enum index_table table, uint64_t bucket_id,
+                      struct slice prefix);
 /* The common prefix of a key: up to and with the first delimiter after `prefix`; empty: none. */
 struct slice common_prefix(struct slice key, struct slice prefix, struct slice delimiter);

@@ -24,9 +24,10 @@ static void put_be(uint8_t **p, uint64_t v, unsigned bytes)
 
 void header_pack(const struct header *h, uint8_t ret[HEADER_BYTES])
 {
-    const uint64_t fields[] = {h->applied,       h->term,           h->epoch,
-                               h->time_ms,       h->deletion_next,  h->deletion_count,
-                               h->outcome_count, h->outcome_oldest_ms, h->bucket_counter};
+    const uint64_t fields[] = {
+        h->applied,       h->term,           h->epoch,         h->time_ms,
+        h->deletion_next, h->deletion_count, h->outcome_count, h->outcome_oldest_ms,
+        h->bucket_counter};
     uint8_t *p = ret;
     put_be(&p, HEADER_MAGIC, 4);
     put_be(&p, FORMAT_VERSION, 2);
@@ -61,9 +62,10 @@ int header_unpack(struct slice value, struct header *ret)
     if (value.len != HEADER_BYTES)
         return ERR_CORRUPT;
     struct header h;
-    uint64_t *const fields[] = {&h.applied,       &h.term,           &h.epoch,
-                                &h.time_ms,       &h.deletion_next,  &h.deletion_count,
-                                &h.outcome_count, &h.outcome_oldest_ms, &h.bucket_counter};
+    uint64_t *const fields[] = {
+        &h.applied,       &h.term,           &h.epoch,         &h.time_ms,
+        &h.deletion_next, &h.deletion_count, &h.outcome_count, &h.outcome_oldest_ms,
+        &h.bucket_counter};
     for (size_t i = 0; i < ARRAY_COUNT(fields); i++)
         *fields[i] = cursor_be64(&c);
     CHECK(!c.failed && cursor_left(&c) == 0);
@@ -208,15 +210,42 @@ void index_close(struct index *index)
     free(index);
 }
 
-uint32_t index_partition(const struct index *index) { return index->partition; }
-uint64_t index_applied(const struct index *index) { return index->h.applied; }
-uint64_t index_applied_term(const struct index *index) { return index->h.term; }
-uint64_t index_epoch(const struct index *index) { return index->h.epoch; }
-uint64_t index_time_ms(const struct index *index) { return index->h.time_ms; }
-struct slice index_start(const struct index *index) { return buf_view(&index->start); }
-struct slice index_end(const struct index *index) { return buf_view(&index->end); }
-uint64_t index_outcome_count(const struct index *index) { return index->h.outcome_count; }
-uint64_t index_deletion_count(const struct index *index) { return index->h.deletion_count; }
+uint32_t index_partition(const struct index *index)
+{
+    return index->partition;
+}
+uint64_t index_applied(const struct index *index)
+{
+    return index->h.applied;
+}
+uint64_t index_applied_term(const struct index *index)
+{
+    return index->h.term;
+}
+uint64_t index_epoch(const struct index *index)
+{
+    return index->h.epoch;
+}
+uint64_t index_time_ms(const struct index *index)
+{
+    return index->h.time_ms;
+}
+struct slice index_start(const struct index *index)
+{
+    return buf_view(&index->start);
+}
+struct slice index_end(const struct index *index)
+{
+    return buf_view(&index->end);
+}
+uint64_t index_outcome_count(const struct index *index)
+{
+    return index->h.outcome_count;
+}
+uint64_t index_deletion_count(const struct index *index)
+{
+    return index->h.deletion_count;
+}
 
 void index_view_init(struct index_view *view, const struct index *index,
                      const struct kv_snapshot *snap)

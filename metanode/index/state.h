@@ -1,9 +1,9 @@
 #pragma once
 /* Inside the index: the state of a partition, and one entry on its way through apply.
  *
- * Every function that returns int and takes a `struct apply` returns OK or a failure of this replica
- * (memory, store): then the entry was not applied.  What the rules decide goes into apply.out.err;
- * when that is not OK, whatever the function put into the batch is thrown away. */
+ * Every function that returns int and takes a `struct apply` returns OK or a failure of this
+ * replica (memory, store): then the entry was not applied.  What the rules decide goes into
+ * apply.out.err; when that is not OK, whatever the function put into the batch is thrown away. */
 #include "common/base/err.h"
 #include "metanode/index/arena.h"
 #include "metanode/index/index.h"
@@ -13,12 +13,13 @@
 /* What changes with every entry: one row of a fixed size, in the batch of the entry's effects. */
 struct header {
     uint64_t applied, term, epoch;
-    uint64_t time_ms;           /* the highest entry time */
-    uint64_t deletion_next;     /* id of the next item queued; ids are never used again */
+    uint64_t time_ms;       /* the highest entry time */
+    uint64_t deletion_next; /* id of the next item queued; ids are never used again */
     uint64_t deletion_count;
     uint64_t outcome_count;
-    uint64_t outcome_oldest_ms; /* no row of the outcome table is older: where pruning looks first */
-    uint64_t bucket_counter;    /* root: the last bucket created was this one */
+    uint64_t
+        outcome_oldest_ms;   /* no row of the outcome table is older: where pruning looks first */
+    uint64_t bucket_counter; /* root: the last bucket created was this one */
 };
 enum { HEADER_BYTES = 4 + 2 + 2 + 9 * 8 + 4 };
 _Static_assert(HEADER_BYTES == 84, "docs/formats/index.md");
@@ -30,21 +31,21 @@ struct index {
     struct header h;
     struct index_settings settings;
     struct buf start, end;
-    struct arena arena;   /* of the entry that is being applied */
-    struct buf scratch;   /* values read and packed */
+    struct arena arena; /* of the entry that is being applied */
+    struct buf scratch; /* values read and packed */
 };
 
 struct apply {
     struct index *index;
     struct arena *arena;
     uint64_t entry_index;
-    struct header h;            /* becomes the index's when the batch is written */
-    const Cairn__Command *cmd;  /* NULL: malformed */
+    struct header h;           /* becomes the index's when the batch is written */
+    const Cairn__Command *cmd; /* NULL: malformed */
     struct slice body;
     struct kv_batch *batch;
     Cairn__Outcome out;
-    struct slice replay;        /* a recorded outcome, as packed; empty: none */
-    bool record;                /* the outcome goes into the table */
+    struct slice replay; /* a recorded outcome, as packed; empty: none */
+    bool record;         /* the outcome goes into the table */
 };
 
 /* ---- state.c ---- */
@@ -87,9 +88,11 @@ static inline int apply_decide(struct apply *a, int err)
 }
 
 /* ---- outcome.c ---- */
-int outcome_lookup(struct apply *a);                     /* sets a->replay if there is one */
+int outcome_lookup(struct apply *a); /* sets a->replay if there is one */
 int outcome_record(struct apply *a, struct slice packed);
-int outcome_prune(struct apply *a, bool asked);          /* removes a bounded number of expired rows */
+int outcome_prune(struct apply *a, bool asked); /* removes a bounded number of expired rows */
+/* No room, and none to be made at this entry time. */
+bool outcome_full(const struct header *h, const struct index_settings *settings, uint64_t time_ms);
 static inline uint64_t outcome_keep_ms(const struct index_settings *s)
 {
     return s->window_ms + s->skew_ms;

@@ -367,6 +367,7 @@ struct meta_node {
     uint64_t flush_due_ns;
     struct kv_flush_req flush;
     struct kv_write_req topology_write;
+    bool topology_writing;
 
     Cairn__ClusterMap *map; /* newest seen of the root; NULL: none */
     uint64_t map_ns;        /* it is looked at anew then */

@@ -419,6 +419,18 @@ void meta_node_stop(struct meta_node *n)
         rpc_call_cancel(&n->map_call);
 }
 
+bool meta_node_idle(const struct meta_node *n)
+{
+    bool idle = n->stopped && raft_logstore_idle(n->logs) && !n->flush_running &&
+                !n->topology_writing && n->lists_under_way == 0;
+    for (size_t i = 0; i < n->replica_count; i++) {
+        idle &= n->replicas[i]->receiver == NULL;
+        for (unsigned k = 0; k < META_REPLICAS_MAX; k++)
+            idle &= n->replicas[i]->senders[k] == NULL;
+    }
+    return idle;
+}
+
 void meta_node_free(struct meta_node *n)
 {
     if (!n)

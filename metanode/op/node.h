@@ -101,7 +101,9 @@ void meta_node_drain(struct meta_node *n, void (*done)(void *arg), void *arg);
  * what the stores and workers still have under way must end (or be forgotten by a crash) before
  * meta_node_free(). */
 void meta_node_stop(struct meta_node *n);
-/* After rpc_close() has finished and no kv or worker callback is to come. */
+/* Stopped, and no callback of a store or worker is to come. */
+bool meta_node_idle(const struct meta_node *n);
+/* After rpc_close() has finished, when idle (or when a crash has forgotten what was under way). */
 void meta_node_free(struct meta_node *n);
 
 /* Every partition runs, knows a leader and applies.  *ret_reason (may be NULL) says what is missing. */

@@ -155,6 +155,7 @@ static int compute(struct meta_node *n, Cairn__ClusterMap *map)
 static void stored(struct kv_write_req *req)
 {
     struct meta_node *n = container_of(req, struct meta_node, topology_write);
+    n->topology_writing = false;
     if (req->err != OK)
         node_fail(n, req->err, "topology not stored");
 }
@@ -177,6 +178,7 @@ static int store(struct meta_node *n)
     int err = kv_batch_error(batch);
     if (err == OK)
         err = n->log_kv->ops->write_start(n->log_kv, &n->topology_write);
+    n->topology_writing = err == OK;
     if (err != OK)
         kv_batch_free(n->topology_write.batch);
     return err;

@@ -1,5 +1,5 @@
-/* The root: bootstrap, users and keys, buckets; and the deletion of a bucket in every order in which
- * its steps and those of writers and creators can interleave. */
+/* The root: bootstrap, users and keys, buckets; and the deletion of a bucket in every order in
+ * which its steps and those of writers and creators can interleave. */
 #include "common/base/hash.h"
 #include "metanode/index/keys.h"
 #include "world.h"
@@ -243,17 +243,17 @@ static void test_buckets(void **state)
  *   writer     read the record (once: it is cached); put a key
  *   creator    create the bucket again, read the record, put a key into what is there
  * Every order of all their steps is run: depth first, a state that was met before (whatever the way
- * to it) is not gone into again, and a state is built again by replaying the choices that led to it.
- * What must hold: a put that was acknowledged is in the bucket whose record is there, with that id;
- * nothing else is in it. */
+ * to it) is not gone into again, and a state is built again by replaying the choices that led to
+ * it. What must hold: a put that was acknowledged is in the bucket whose record is there, with that
+ * id; nothing else is in it. */
 
 enum { ACTORS_MAX = 5 };
 enum actor_kind { DELETER, WRITER, CREATOR };
 
 struct actor {
     enum actor_kind kind;
-    int partition;     /* where a writer writes */
-    int step;          /* -1: finished */
+    int partition; /* where a writer writes */
+    int step;      /* -1: finished */
     uint64_t id, version;
     bool all_empty;
     char key[8];
@@ -280,8 +280,8 @@ static void scene_init(struct scene *s, const enum actor_kind *kinds, const int 
     uint8_t bound[9] = {0};
     memset(s, 0, sizeof(*s));
     world_init(&s->root, ROOT_PARTITION);
-    /* The first bucket has the id 2^63, and its keys are split at "m"; the creator's next one (2^62)
-     * lies in the first of the two partitions alone. */
+    /* The first bucket has the id 2^63, and its keys are split at "m"; the creator's next one
+     * (2^62) lies in the first of the two partitions alone. */
     bound[0] = 0x80;
     bound[8] = (uint8_t)SPLIT_KEY[0];
     world_init_range(&s->part[0], 1, SLICE_EMPTY, SLICE(bound, 9), NULL);
@@ -431,8 +431,8 @@ static uint64_t scene_hash(struct scene *s)
         key_table(&lower, w->partition, (enum index_table)tables[i % 2], SLICE_EMPTY);
         upper = lower;
         key_successor(&upper);
-        struct kv_iter *it = w->store->ops->iter_new(w->store, NULL, KV_INDEX, key_view(&lower),
-                                                     key_view(&upper));
+        struct kv_iter *it =
+            w->store->ops->iter_new(w->store, NULL, KV_INDEX, key_view(&lower), key_view(&upper));
         for (it->ops->seek(it, SLICE_EMPTY); it->ops->valid(it); it->ops->next(it)) {
             buf_slice(&b, it->ops->key(it));
             if (i % 2)

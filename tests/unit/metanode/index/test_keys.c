@@ -88,25 +88,48 @@ static void test_format(void **state)
     struct id128 id = {{0xAA, 0xBB}};
     struct slice key = SLICE("a\0/", 3);
     key_object(&k, 0x01020304, BUCKET, key);
-    expect_bytes(&k, "01020304" "10" "8000000000000000" "6100ff2f" "0001" "0000000000000000");
+    expect_bytes(&k, "01020304"
+                     "10"
+                     "8000000000000000"
+                     "6100ff2f"
+                     "0001"
+                     "0000000000000000");
     key_object_body(&k, 1, 2, key, 3);
-    expect_bytes(&k, "00000001" "18" "0000000000000002" "6100ff2f" "0001" "fffffffffffffffc");
+    expect_bytes(&k, "00000001"
+                     "18"
+                     "0000000000000002"
+                     "6100ff2f"
+                     "0001"
+                     "fffffffffffffffc");
     key_upload(&k, 1, TABLE_UPLOAD, 2, key, id128_slice(&id));
-    expect_bytes(&k, "00000001" "11" "0000000000000002" "6100ff2f" "0001"
+    expect_bytes(&k, "00000001"
+                     "11"
+                     "0000000000000002"
+                     "6100ff2f"
+                     "0001"
                      "aabb0000000000000000000000000000");
     key_part(&k, 1, TABLE_PART, 2, key, id128_slice(&id), 10000);
-    expect_bytes(&k, "00000001" "13" "0000000000000002" "6100ff2f" "0001"
-                     "aabb0000000000000000000000000000" "2710");
+    expect_bytes(&k, "00000001"
+                     "13"
+                     "0000000000000002"
+                     "6100ff2f"
+                     "0001"
+                     "aabb0000000000000000000000000000"
+                     "2710");
     key_table_be64(&k, 1, TABLE_DELETION, 5);
-    expect_bytes(&k, "00000001" "20" "0000000000000005");
+    expect_bytes(&k, "00000001"
+                     "20"
+                     "0000000000000005");
     key_table(&k, 0, TABLE_BUCKET, SLICE_LIT("abc"));
-    expect_bytes(&k, "00000000" "64" "616263");
-    const uint8_t tables[] = {TABLE_HEADER,       TABLE_DESCRIPTOR, TABLE_OBJECT,  TABLE_UPLOAD,
-                              TABLE_MANIFEST,     TABLE_PART,       TABLE_DEAD,    TABLE_DELETION,
-                              TABLE_OUTCOME,      TABLE_OUTCOME_TIME, TABLE_FENCE, TABLE_CONDEMNED,
-                              TABLE_CLUSTER,      TABLE_NODE,       TABLE_PARTITION, TABLE_PG,
-                              TABLE_BUCKET,       TABLE_USER,       TABLE_ACCESS_KEY,
-                              TABLE_OBJECT_BODY,  TABLE_PART_BODY};
+    expect_bytes(&k, "00000000"
+                     "64"
+                     "616263");
+    const uint8_t tables[] = {
+        TABLE_HEADER,   TABLE_DESCRIPTOR, TABLE_OBJECT,   TABLE_UPLOAD,     TABLE_MANIFEST,
+        TABLE_PART,     TABLE_DEAD,       TABLE_DELETION, TABLE_OUTCOME,    TABLE_OUTCOME_TIME,
+        TABLE_FENCE,    TABLE_CONDEMNED,  TABLE_CLUSTER,  TABLE_NODE,       TABLE_PARTITION,
+        TABLE_PG,       TABLE_BUCKET,     TABLE_USER,     TABLE_ACCESS_KEY, TABLE_OBJECT_BODY,
+        TABLE_PART_BODY};
     const uint8_t want[] = {0x01, 0x02, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x30, 0x31, 0x40,
                             0x50, 0x60, 0x61, 0x62, 0x63, 0x64, 0x65, 0x66, 0x18, 0x19};
     assert_memory_equal(tables, want, sizeof(want));

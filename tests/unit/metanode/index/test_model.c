@@ -1,6 +1,6 @@
-/* The index against a simple model of what S3 promises, over random commands with retries among them;
- * lists with odd bytes, prefixes, delimiters and page sizes; a second replica that crashes and
- * replays and must end with the same bytes; and every blob let go exactly once. */
+/* The index against a simple model of what S3 promises, over random commands with retries among
+ * them; lists with odd bytes, prefixes, delimiters and page sizes; a second replica that crashes
+ * and replays and must end with the same bytes; and every blob let go exactly once. */
 #include "metanode/index/keys.h"
 #include "world.h"
 
@@ -128,8 +128,10 @@ static bool random_condition(struct model *m, const struct model_object *o, Cair
 static void set_object(struct model *m, int key, const struct cmd *c, const char *body)
 {
     struct model_object *o = &m->objects[key];
-    *o = (struct model_object){.present = true, .size = c->record.size,
-                               .version = index_applied(m->w.index), .mtime_ms = m->w.now_ms};
+    *o = (struct model_object){.present = true,
+                               .size = c->record.size,
+                               .version = index_applied(m->w.index),
+                               .mtime_ms = m->w.now_ms};
     memcpy(o->etag, c->etag, sizeof(o->etag));
     o->has_body = body != NULL;
     if (body)
@@ -208,8 +210,8 @@ static void step_create_upload(struct model *m)
     struct model_upload *u = &m->uploads[rng_below(&m->r, UPLOADS)];
     if (u->live)
         return;
-    *u = (struct model_upload){.live = true, .key = (int)rng_below(&m->r, KEYS),
-                               .id = fresh_id(&m->w)};
+    *u = (struct model_upload){
+        .live = true, .key = (int)rng_below(&m->r, KEYS), .id = fresh_id(&m->w)};
     cmd_create_upload(&m->w, &c, m->keys[u->key], &u->id);
     assert_int_equal(run(m, &c), OK);
 }
@@ -475,8 +477,7 @@ static void check_uploads(struct model *m)
             req.key_marker = (ProtobufCBinaryData){msg->next_key_marker.len, marker};
             if (msg->next_upload_id_marker.len)
                 memcpy(id_marker, msg->next_upload_id_marker.data, ID_BYTES);
-            req.upload_id_marker =
-                (ProtobufCBinaryData){msg->next_upload_id_marker.len, id_marker};
+            req.upload_id_marker = (ProtobufCBinaryData){msg->next_upload_id_marker.len, id_marker};
         }
         cairn__list_uploads_response__free_unpacked(msg, NULL);
         index_reply_fini(&reply);
@@ -492,12 +493,19 @@ static void model_step(struct model *m)
 {
     m->w.now_ms += rng_below(&m->r, 3) * 400;
     switch (rng_below(&m->r, 16)) {
-    case 0: case 1: case 2: case 3: step_put(m); break;
-    case 4: case 5: step_delete(m); break;
+    case 0:
+    case 1:
+    case 2:
+    case 3: step_put(m); break;
+    case 4:
+    case 5: step_delete(m); break;
     case 6: step_delete_many(m); break;
     case 7: step_create_upload(m); break;
-    case 8: case 9: case 10: step_put_part(m); break;
-    case 11: case 12: step_complete(m); break;
+    case 8:
+    case 9:
+    case 10: step_put_part(m); break;
+    case 11:
+    case 12: step_complete(m); break;
     case 13: step_abort(m); break;
     case 14: step_retry(m); break;
     default: check_list(m); check_uploads(m);

@@ -1,4 +1,4 @@
-/* Entries that no honest leader would write: random bytes, and real commands damaged a little.  Each
+/* Entries that no honest leader would write: random bytes, and real commands damaged a little. Each
  * is applied or refused, the same on two replicas, and the partition goes on working. */
 #include "world.h"
 

@@ -1,5 +1,5 @@
-/* Multipart uploads: their life, what a manifest consists of, and the queue through which dead parts
- * leave step by step. */
+/* Multipart uploads: their life, what a manifest consists of, and the queue through which dead
+ * parts leave step by step. */
 #include "metanode/index/keys.h"
 #include "world.h"
 
@@ -188,7 +188,8 @@ static void test_life(void **state)
     world_fini(&w);
 }
 
-/* The object is replaced before the parts it left out were expanded: each blob goes exactly once. */
+/* The object is replaced before the parts it left out were expanded: each blob goes exactly once.
+ */
 static void test_replaced_before_expansion(void **state)
 {
     (void)state;

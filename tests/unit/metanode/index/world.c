@@ -89,8 +89,8 @@ static int flaky_write(struct kv *kv, struct kv_batch **batch)
     }
     return f->inner->ops->write(f->inner, batch);
 }
-static struct kv_iter *flaky_iter(struct kv *kv, const struct kv_snapshot *s,
-                                  enum kv_family family, struct slice lower, struct slice upper)
+static struct kv_iter *flaky_iter(struct kv *kv, const struct kv_snapshot *s, enum kv_family family,
+                                  struct slice lower, struct slice upper)
 {
     struct flaky_kv *f = flaky_of(kv);
     return flaky_fails(f) ? NULL : f->inner->ops->iter_new(f->inner, s, family, lower, upper);
@@ -99,6 +99,8 @@ static const struct kv_ops flaky_ops = {
     .get = flaky_get, .write = flaky_write, .iter_new = flaky_iter};
 
 /* ---- world ---- */
+
+struct kv_mem_files *world_files;
 
 static void open_index(struct world *w)
 {
@@ -110,7 +112,8 @@ void world_init_range(struct world *w, uint32_t partition, struct slice start, s
 {
     *w = (struct world){.partition = partition, .now_ms = START_MS, .next_id = 1};
     list_init(&timers);
-    struct kv_mem_config config = {.mode = KV_STATE, .write_delay_ns = 1, .flush_delay_ns = 1};
+    struct kv_mem_config config = {
+        .mode = KV_STATE, .files = world_files, .write_delay_ns = 1, .flush_delay_ns = 1};
     w->store = kv_mem_new(&fake_env, &config);
     assert_non_null(w->store);
     w->flaky = (struct flaky_kv){.kv = {&flaky_ops}, .inner = w->store};

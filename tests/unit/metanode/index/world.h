@@ -6,10 +6,10 @@
 #include "common/env/kv_mem.h"
 #include "metanode/index/index.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 /* xorshift64*: the tests' only source of randomness. */
 struct rng {
@@ -39,7 +39,7 @@ struct world {
     struct index *index;
     uint32_t partition;
     uint64_t now_ms;
-    uint64_t next_id; /* of write ids, uploads, blobs */
+    uint64_t next_id;    /* of write ids, uploads, blobs */
     Cairn__Outcome *out; /* of the last apply */
     struct entry *log;
     size_t log_count;
@@ -49,6 +49,9 @@ struct world {
 #define BUCKET UINT64_C(0x8000000000000000)
 #define EPOCH UINT64_C(7)
 #define START_MS UINT64_C(1000000000)
+
+/* Files that stores made from now on export to and replace from; NULL: none. */
+extern struct kv_mem_files *world_files;
 
 void world_init(struct world *w, uint32_t partition);
 void world_init_range(struct world *w, uint32_t partition, struct slice start, struct slice end,
@@ -115,7 +118,8 @@ int del(struct world *w, const char *key);
 Cairn__ObjectRecord *get(struct world *w, struct slice key, struct buf *ret_body);
 bool present(struct world *w, const char *key);
 
-/* What the message would be on the other side of the wire; free with protobuf_c_message_free_unpacked. */
+/* What the message would be on the other side of the wire; free with
+ * protobuf_c_message_free_unpacked. */
 ProtobufCMessage *over_the_wire(const ProtobufCMessage *msg);
 
 /* All rows of all families of a partition, as bytes. */

@@ -58,7 +58,12 @@ static int setup(void **state)
 {
     (void)state;
     struct rpc_config names[] = {{.node_id = "gateway"}, {.node_id = "peer"}, {.node_id = "store"}};
-    struct store_config config = {.extent_bytes = 1 << 20, .capacity_bytes = 16 << 20};
+    /* The wall clock of this world counts nanoseconds. */
+    struct store_config config = {.extent_bytes = 1 << 20,
+                                  .capacity_bytes = 16 << 20,
+                                  .put_age_ms_max = 600 * NS_PER_SEC,
+                                  .clock_skew_ms_max = 60 * NS_PER_SEC,
+                                  .tombstone_retention_ms = 1800 * NS_PER_SEC};
     fake_world_init(&world);
     world.now_ns = 1000000 * NS_PER_SEC;
     fake_node_init(&gateway_node, &world, "gateway", NET_ROLE_GATEWAY);
@@ -250,7 +255,7 @@ static void only_a_peer_may_bring_old_shards(void **state)
     (void)state;
     Cairn__ShardOwner owner;
     Cairn__PutShardRequest m = put_message(&owner);
-    m.time_ms -= 3600 * 1000;
+    m.time_ms -= 3600 * NS_PER_SEC;
     assert_int_equal(put_send(from_gateway, &m, BYTES), ERR_TOO_OLD);
     assert_int_equal(put_send(from_peer, &m, BYTES), OK);
 }

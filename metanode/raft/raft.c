@@ -291,7 +291,8 @@ static void answer_stale(struct raft *r, const struct raft_message *m)
 static int on_message(struct raft *r)
 {
     const struct raft_message *m = &r->ev->message;
-    if (m->to != r->o.id || m->from == r->o.id || m->term == 0)
+    if (m->to != r->o.id || m->from == r->o.id || m->term == 0 || m->term > RAFT_NUMBER_MAX ||
+        m->index > RAFT_NUMBER_MAX)
         return ERR_PROTO;
     /* One that is not, or no longer, a member cannot disturb (thesis 4.2.3). */
     if (!raft_config_is_member(&r->config, m->from))

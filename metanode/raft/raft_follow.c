@@ -181,7 +181,8 @@ static bool log_has(const struct raft *r, uint64_t index, uint64_t log_term)
 int raft_on_snapshot_offered(struct raft *r)
 {
     uint64_t index = r->ev->snapshot.index;
-    if (r->ev->snapshot.term < r->term || !contact(r, r->ev->snapshot.peer, r->ev->snapshot.term))
+    if (index > RAFT_NUMBER_MAX || r->ev->snapshot.term > RAFT_NUMBER_MAX ||
+        r->ev->snapshot.term < r->term || !contact(r, r->ev->snapshot.peer, r->ev->snapshot.term))
         return ERR_CONFLICT;
     if (index > r->commit && !log_has(r, index, r->ev->snapshot.log_term))
         return OK;

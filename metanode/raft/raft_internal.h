@@ -10,6 +10,7 @@
 #include "metanode/raft/raft.h"
 #include "metanode/raft/raft_tail.h"
 
+#define RAFT_NUMBER_MAX (1ull << 62) /* terms and indexes above cannot be, and must not wrap */
 #define RAFT_HELD_MAX 48    /* messages that wait for a write; more are dropped, as a network may */
 #define RAFT_ROUNDS_KEPT 64 /* rounds whose send time is remembered */
 #define RAFT_READ_ROUNDS_MAX 4 /* rounds under way beyond which a read waits for the next one */

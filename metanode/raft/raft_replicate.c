@@ -239,11 +239,16 @@ void raft_leader_tick(struct raft *r)
 
 /* ---- proposals ---- */
 
-static bool overloaded(const struct raft *r, uint64_t bytes, uint32_t count)
+/* Control entries pass: while a witness is silent nothing becomes visible or applied, and what ends
+ * that (its death) is a control entry.  They are few and small; a leader without a quorum must bound
+ * them all the same. */
+static bool overloaded(const struct raft *r, uint64_t bytes, uint32_t count, bool control)
 {
     const struct raft_tail *t = &r->tail;
     uint64_t pending = raft_tail_bytes(t, r->commit, t->last_index);
     uint64_t entries = t->last_index - r->commit;
+    if (control)
+        return entries + count > 2ull * r->o.uncommitted_entries_max;
     if (entries && (pending + bytes > r->o.uncommitted_bytes_max ||
                     entries + count > r->o.uncommitted_entries_max))
         return true;
@@ -271,9 +276,7 @@ int raft_propose(struct raft *r)
         control = control && e[i].kind == RAFT_ENTRY_CONTROL;
         bytes += e[i].bytes + RAFT_ENTRY_OVERHEAD;
     }
-    /* Control entries pass: while a witness is silent nothing becomes visible or applied, and what
-     * ends that (its death) is a control entry. */
-    if (!control && overloaded(r, bytes, count))
+    if (overloaded(r, bytes, count, control))
         return ERR_OVERLOAD;
     int err = raft_tail_reserve(&r->tail, count, 1);
     if (err)

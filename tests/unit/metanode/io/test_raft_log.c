@@ -293,6 +293,8 @@ static void reads_agree(struct world *w, int g)
     const struct model *m = now_of(w, g);
     struct raft_log_entry got[16];
     uint32_t count = 0;
+    uint8_t header[8];
+    assert_true(slice_eq(raft_log_header(w->logs[g]), header_make(m->header_seed, header)));
     assert_int_equal(raft_log_read(w->logs[g], m->last + 1, 4, 100, got, &count), ERR_NOT_FOUND);
     assert_int_equal(raft_log_read(w->logs[g], m->compact_index, 4, 100, got, &count),
                      ERR_NOT_FOUND);

@@ -115,6 +115,27 @@ static void test_own_vote(void **state)
     assert_int_equal(raft_role(s.r), RAFT_LEADER);
 }
 
+/* Rule: the same while an earlier write is under way: its completion says nothing about the vote. */
+static void test_own_vote_behind_other_write(void **state)
+{
+    (void)state;
+    const uint64_t terms[] = {1};
+    open_voters(3, 1, terms, 1);
+    solo_receive(&s, append(1, 1, 1, &of_term[1], 1, 0));
+    struct raft_write entries = s.fx.write;
+    assert_false(entries.has_hard_state);
+    solo_tick(&s, 300 * MS);
+    solo_receive(&s, (struct raft_message){.type = RAFT_PRE_VOTE_REPLY, .term = 2});
+    struct raft_write vote = s.fx.write;
+    assert_int_equal(vote.vote, 1);
+    solo_receive(&s, (struct raft_message){.type = RAFT_VOTE_REPLY, .term = 2});
+    solo_synced(&s, entries.seq, entries.last_index, entries.last_term);
+    assert_int_equal(raft_role(s.r), RAFT_CANDIDATE);
+    assert_null(solo_sent(&s, RAFT_VOTE, 2));
+    solo_synced(&s, vote.seq, vote.last_index, vote.last_term);
+    assert_int_equal(raft_role(s.r), RAFT_LEADER);
+}
+
 /* Rule: an append is acknowledged once it is synced, and no further than it is.
  * REPLY_BEFORE_SYNC acknowledges at once. */
 static void test_append_acknowledged_when_synced(void **state)
@@ -545,6 +566,7 @@ int main(void)
         cmocka_unit_test_teardown(test_term_durable_before_reply, teardown),
         cmocka_unit_test_teardown(test_one_vote_a_term, teardown),
         cmocka_unit_test_teardown(test_own_vote, teardown),
+        cmocka_unit_test_teardown(test_own_vote_behind_other_write, teardown),
         cmocka_unit_test_teardown(test_append_acknowledged_when_synced, teardown),
         cmocka_unit_test_teardown(test_leader_counts_itself_when_synced, teardown),
         cmocka_unit_test_teardown(test_stale_completion, teardown),

@@ -6,10 +6,11 @@
 #include "common/env/kv_mem.h"
 #include "metanode/index/index.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 /* xorshift64*: the tests' only source of randomness. */
 struct rng {

@@ -240,8 +240,8 @@ void raft_leader_tick(struct raft *r)
 /* ---- proposals ---- */
 
 /* Control entries pass: while a witness is silent nothing becomes visible or applied, and what ends
- * that (its death) is a control entry.  They are few and small; a leader without a quorum must bound
- * them all the same. */
+ * that (its death) is a control entry.  They are few and small; a leader without a quorum must
+ * bound them all the same. */
 static bool overloaded(const struct raft *r, uint64_t bytes, uint32_t count, bool control)
 {
     const struct raft_tail *t = &r->tail;

@@ -115,7 +115,8 @@ static void test_own_vote(void **state)
     assert_int_equal(raft_role(s.r), RAFT_LEADER);
 }
 
-/* Rule: the same while an earlier write is under way: its completion says nothing about the vote. */
+/* Rule: the same while an earlier write is under way: its completion says nothing about the vote.
+ */
 static void test_own_vote_behind_other_write(void **state)
 {
     (void)state;

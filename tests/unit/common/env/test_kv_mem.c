@@ -245,6 +245,22 @@ static void damaged_file_is_refused(void **state)
         int err = w.s.kv->ops->replace_range(w.s.kv, SLICE_EMPTY, SLICE_EMPTY, paths, NULL);
         assert_int_equal(err, ERR_CORRUPT);
     }
+    for (size_t n = 0; n < whole.len; n++) { /* every flipped byte */
+        uint8_t copy[256];
+        assert_true(whole.len < sizeof(copy));
+        memcpy(copy, whole.ptr, whole.len);
+        copy[n] ^= 0x10;
+        kv_mem_file_remove(w.files, "cut");
+        kv_mem_file_append(w.files, "cut", SLICE(copy, whole.len));
+        int err = w.s.kv->ops->replace_range(w.s.kv, SLICE_EMPTY, SLICE_EMPTY, paths, NULL);
+        assert_int_equal(err, ERR_CORRUPT);
+    }
+    assert_int_equal(kv_mem_file_append(w.files, "f2", whole), OK); /* something behind the end */
+    assert_int_equal(kv_mem_file_append(w.files, "f2", SLICE_LIT("x")), OK);
+    assert_int_equal(kv_mem_file_rename(w.files, "f2", "cut"), OK);
+    assert_int_equal(w.s.kv->ops->replace_range(w.s.kv, SLICE_EMPTY, SLICE_EMPTY, paths, NULL),
+                     ERR_CORRUPT);
+    assert_string_equal(kv_suite_get(&w.s, KV_INDEX, "m"), "value");
     assert_int_equal(kv_mem_file_rename(w.files, "f", "cut"), OK);
     assert_int_equal(kv_mem_file_view(w.files, "f", &whole), ERR_NOT_FOUND);
     assert_int_equal(w.s.kv->ops->replace_range(w.s.kv, SLICE_EMPTY, SLICE_EMPTY, paths, NULL), OK);

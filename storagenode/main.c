@@ -57,8 +57,6 @@ struct node {
     struct disk *disk;
     struct store *store;
     struct service *service;
-    struct env_timer drain_poll;
-    bool failure_logged;
 };
 
 static bool ready(void *arg, struct buf *ret_reason)
@@ -103,32 +101,29 @@ static void on_store_closed(void *arg, int err)
     disk_close(n->disk, on_disk_closed, n);
 }
 
-/* What gateways have sent is answered first.  The frame bounds the wait. */
-static void on_drain_poll(struct env_timer *t)
-{
-    struct node *n = container_of(t, struct node, drain_poll);
-    if (n->service && service_calls_under_way(n->service) > 0)
-        env_timer_start(t, 5 * NS_PER_MS);
-    else
-        store_close_start(n->store, on_store_closed, n);
-}
-
+/* What has been taken is finished and answered; what comes now is refused, so that gateways go
+ * elsewhere. */
 static void drain(void *arg)
 {
     struct node *n = arg;
     log_info("storagenode.drain", 0);
     rpc_stop_listening(n->rpc.rpc);
-    env_timer_start(&n->drain_poll, 0);
+    store_close_start(n->store, on_store_closed, n);
 }
 
 /* ---- starting ---- */
 
 static void on_kv_failed(void *arg, int err, const char *text)
 {
-    struct node *n = arg;
-    if (!n->failure_logged)
-        log_error("storagenode.index_failed", 0, L_ERR(err), L_STR("what", text));
-    n->failure_logged = true;
+    (void)arg;
+    log_error("storagenode.index_failed", 0, L_ERR(err), L_STR("what", text));
+}
+
+static void on_store_failed(void *arg, int err)
+{
+    (void)arg;
+    log_error("storagenode.out_of_service", 0, L_ERR(err),
+              L_STR("what", "nothing is written any more; its shards must be rebuilt elsewhere"));
 }
 
 static void on_open(void *arg, int err)
@@ -217,6 +212,7 @@ static int start(struct node *n)
         return ERR_CONFIG;
     }
     struct store_config config = store_config_read(p->config);
+    config.on_failed = on_store_failed;
     int err = proc_rpc_open(p, NET_ROLE_STORAGENODE, &n->rpc);
     if (!err)
         err = open_index(n);
@@ -230,7 +226,6 @@ static int start(struct node *n)
                   L_STR("what", "tombstone_retention must exceed put_age_max + 2 clock_skew_max"));
         return err;
     }
-    env_timer_init(p->env, &n->drain_poll, on_drain_poll);
     store_open_start(n->store, on_open, n);
     return OK;
 }

@@ -2,6 +2,7 @@
 #include "storagenode/io/service.h"
 
 #include "common/base/check.h"
+#include "common/obs/log.h"
 #include "common/obs/metrics.h"
 #include "proto/methods.h"
 #include "proto/storage.pb-c.h"
@@ -133,6 +134,12 @@ static void get_answer(struct call *c, int err)
 {
     Cairn__GetShardResponse response = CAIRN__GET_SHARD_RESPONSE__INIT;
     struct store_get *g = &c->get;
+    if (err == ERR_CHECKSUM) {
+        char blob_id[ID_HEX_CHARS + 1];
+        id128_hex(g->blob_id, blob_id);
+        log_error("store.damaged", 0, L_STR("blob_id", blob_id), L_UINT("shard", g->shard_index),
+                  L_UINT("extent", g->extent_id), L_UINT("offset", g->frame_offset));
+    }
     response.first_byte = g->first_byte;
     response.shard_bytes = g->shard_bytes;
     response.n_block_crcs = g->block_count;

@@ -130,6 +130,7 @@ static enum room room_find(struct store *s, enum alloc_for purpose, uint64_t bat
         if (index_write(s, &kv) != OK)
             return STALL;
     }
+    s->reclaim.look = true;
     store_wake(s); /* another one is to be prepared, the sealed one may be worth reclaiming */
     return READY;
 }
@@ -310,6 +311,7 @@ static int batch_index(struct store *s)
         index_mark(s, kv, blob_id, c->mark_seq, c->mark_time_ms, true);
     }
     index_extent(s, kv, c->extent);
+    s->reclaim.look |= c->batch.marks > 0;
     return index_write(s, &kv);
 }
 

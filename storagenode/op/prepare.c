@@ -76,16 +76,22 @@ static struct extent *emptied_find(struct store *s)
     return NULL;
 }
 
+static void header_begin(struct store *s)
+{
+    struct extent_header *h = &s->prepare.header;
+    *h = (struct extent_header){.bytes = s->alloc.extent_bytes, .disk_id = s->disk_id};
+    env_random(s->env, &h->salt, sizeof(h->salt));
+}
+
 static enum op_next rest(struct store *s)
 {
     struct prepare *p = &s->prepare;
     struct extent *x = NULL;
     if (!store_writes(s))
         return OP_WAIT;
-    p->header = (struct extent_header){.bytes = s->alloc.extent_bytes, .disk_id = s->disk_id};
-    env_random(s->env, &p->header.salt, sizeof(p->header.salt));
     p->extent = x = emptied_find(s);
     if (x) {
+        header_begin(s);
         p->header.id = x->header.id;
         /* A header that cannot be read may have been the next generation's, half written. */
         p->header.generation = x->header.generation + 1 + x->header_bad;
@@ -96,6 +102,7 @@ static enum op_next rest(struct store *s)
     if (!needed || s->alloc.free_count + s->alloc.coming >= s->config.extents_ready ||
         !alloc_may_make(&s->alloc) || env_now_ns(s->env) < p->retry_ns)
         return OP_WAIT;
+    header_begin(s);
     p->header.id = alloc_next_id(&s->alloc);
     if (p->header.id == 0)
         return OP_WAIT;

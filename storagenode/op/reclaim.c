@@ -209,11 +209,11 @@ static enum op_next victim_done(struct store *s)
 static enum op_next rest(struct store *s)
 {
     struct reclaim *r = &s->reclaim;
-    if (s->state != STORE_UP || r->paused)
+    if (s->state != STORE_UP || r->paused || !(r->look || r->forced))
         return OP_WAIT;
     r->victim = alloc_victim(&s->alloc, r->forced);
     if (!r->victim) {
-        r->forced = false;
+        r->look = r->forced = false;
         return OP_WAIT;
     }
     extent_move(&s->alloc, r->victim, EXTENT_RECLAIMING);
@@ -227,11 +227,11 @@ static enum op_next read_step(struct store *s)
     struct reclaim *r = &s->reclaim;
     if (r->pending || (r->paused && s->state == STORE_UP))
         return OP_WAIT;
-    if (r->req.cb) {
+    bool out_of_memory = r->req.cb && r->req.err == ERR_NOMEM; /* says nothing about the frame */
+    if (r->req.cb && !out_of_memory)
         read_finish(s);
-        r->req.cb = NULL;
-    }
-    if (s->state != STORE_UP)
+    r->req.cb = NULL;
+    if (s->state != STORE_UP || out_of_memory)
         return victim_give_up(s);
     int err = round_full(r) ? ERR_NOT_FOUND : read_next(s);
     if (err == OK)

@@ -158,6 +158,7 @@ static void on_tick(struct env_timer *t)
         disk_start(s->disk, &s->space_req);
     }
     index_expire_tombstones(s);
+    s->reclaim.look = true;
     env_timer_start(&s->tick, TICK_NS);
     store_wake(s);
 }
@@ -173,6 +174,8 @@ void store_capacity_set(struct store *s, uint64_t fs_bytes_free)
         could = fs_bytes_free > spare ? (fs_bytes_free - spare) / s->alloc.extent_bytes : 0;
         max = s->alloc.count + could;
     }
+    if (env_now_ns(s->env) < s->prepare.retry_ns)
+        max = s->alloc.count; /* it was full a moment ago, whatever it says now */
     s->alloc.extents_max = (uint32_t)MIN(max, EXTENTS_MAX);
     s->alloc.reserve = s->config.extents_reserve ? s->config.extents_reserve
                                                  : MAX(2, s->alloc.extents_max / 50);
@@ -184,6 +187,8 @@ void store_fail(struct store *s, int err)
         return;
     s->failure = err;
     s->state = STORE_FAILED;
+    if (s->config.on_failed)
+        s->config.on_failed(s->config.arg, err);
     store_wake(s);
 }
 

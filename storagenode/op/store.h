@@ -42,6 +42,9 @@ struct store_config {
     uint64_t put_age_ms_max;        /* 0: 10 min */
     uint64_t clock_skew_ms_max;     /* 0: 1 min */
     uint64_t tombstone_retention_ms; /* 0: 30 min */
+    /* Once, when the disk or the index goes out of service; starts nothing of the store.  May be NULL. */
+    void (*on_failed)(void *arg, int err);
+    void *arg;
 };
 
 enum store_state { STORE_NEW, STORE_OPENING, STORE_UP, STORE_CLOSING, STORE_FAILED, STORE_CLOSED };

@@ -69,6 +69,7 @@ struct reclaim {
     struct disk_req req;
     struct env_timer pause;
     bool pending, paused, failed, forced;
+    bool look;             /* there may be a victim: something died, or an extent was sealed */
     struct extent *victim;
     uint64_t next_offset;
     struct live_record reading;

@@ -113,16 +113,33 @@ static int format(int dir_fd, const char *dir, const char *node_id, const char *
     return check_format(dir, text, node_id, cluster_id, ret_error);
 }
 
+/* A new directory's name must be as durable as what will be acknowledged inside it. */
+static int make_directory(const char *dir, struct buf *ret_error)
+{
+    if (mkdir(dir, 0700) != 0)
+        return errno == EEXIST ? OK : io_error(ret_error, dir, "cannot be created");
+    struct buf parent = {0};
+    buf_printf(&parent, "%s/..", dir);
+    buf_u8(&parent, 0);
+    int fd = parent.failed ? -1 : open((const char *)parent.ptr, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int err = fd >= 0 && fsync(fd) == 0 ? OK : io_error(ret_error, dir, "its parent cannot be synced");
+    if (fd >= 0)
+        close(fd);
+    buf_fini(&parent);
+    return err;
+}
+
 int data_dir_open(const char *dir, const char *node_id, const char *cluster_id, int *ret_fd,
                   struct buf *ret_error)
 {
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-        return io_error(ret_error, dir, "cannot be created");
+    int err = make_directory(dir, ret_error);
+    if (err != OK)
+        return err;
     int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir_fd < 0)
         return io_error(ret_error, dir, "cannot be opened");
     int lock_fd = -1;
-    int err = lock(dir_fd, dir, &lock_fd, ret_error);
+    err = lock(dir_fd, dir, &lock_fd, ret_error);
     if (err == OK)
         err = format(dir_fd, dir, node_id, cluster_id, ret_error);
     close(dir_fd);

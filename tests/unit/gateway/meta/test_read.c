@@ -1,0 +1,347 @@
+/* Reads through the cache: what is asked, whom, in which order, and that the answer is right. */
+#include "common/base/check.h"
+#include "common/base/mutant.h"
+#include "tests/unit/gateway/meta/cluster.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+static void assert_read(struct cluster *c, const char *key, const char *text)
+{
+    struct reading r;
+    reading_run(c, &r, "AK", "b", key);
+    assert_int_equal(r.read.err, OK);
+    if (text)
+        assert_string_equal(reading_text(&r), text);
+    else
+        assert_null(reading_text(&r));
+    meta_read_fini(&r.read);
+}
+
+static void second_read_costs_one_question(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, NULL, 1 << 20);
+    put_object(&c, 7, "a", "one");
+    assert_read(&c, "a", "one");
+    unsigned reads = c.reads, checks = c.checks;
+    assert_read(&c, "a", "one");
+    assert_int_equal(c.reads, reads);
+    assert_int_equal(c.checks, checks + 1);
+    assert_int_equal(c.metanode[0]->calls + c.metanode[1]->calls + c.metanode[2]->calls,
+                     reads + 1 + (unsigned)meta_client_stats(c.mc)->route_retries);
+    cluster_fini(&c);
+}
+
+static void what_changed_is_read_again(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, NULL, 1 << 20);
+    assert_read(&c, "a", NULL);
+    assert_read(&c, "a", NULL); /* absence is cached like presence */
+    unsigned reads = c.reads;
+    assert_read(&c, "a", NULL);
+    assert_int_equal(c.reads, reads);
+    put_object(&c, 7, "a", "one");
+    assert_read(&c, "a", "one");
+    put_object(&c, 7, "a", "two");
+    assert_read(&c, "a", "two");
+    delete_object(&c, 7, "a");
+    assert_read(&c, "a", NULL);
+    /* Other records of the partition change: as_of has been raised, so nothing is read again. */
+    for (int i = 0; i < 5; i++)
+        put_object(&c, 7, "other", "x");
+    reads = c.reads;
+    assert_read(&c, "a", NULL);
+    assert_int_equal(c.reads, reads);
+    cluster_fini(&c);
+}
+
+/* The moment between the answer of the witness and the read at the leader. */
+static void revoke_and_write(struct cluster *c, const Cairn__ReadRequest *r)
+{
+    if (r->partition == 0)
+        return;
+    put_key(c, "AK", false);
+    put_object(c, 7, "a", "secret");
+    c->before_read = NULL;
+}
+
+/* DESIGN section 2: a revoked key can never read what was written after it was revoked. */
+static void revoked_key_reads_nothing_new(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct reading r;
+    cluster_init(&c, NULL, 1 << 20);
+    put_object(&c, 7, "a", "one");
+    assert_read(&c, "a", "one");
+    put_object(&c, 7, "a", "two"); /* the object is stale, bucket and key are fresh */
+    c.before_read = revoke_and_write;
+    reading_run(&c, &r, "AK", "b", "a");
+    assert_int_equal(r.read.err, OK);
+    assert_string_equal(reading_text(&r), "secret");
+    assert_false(r.read.access_key_entry->record->access_key->enabled);
+    meta_read_fini(&r.read);
+    cluster_fini(&c);
+}
+
+/* The same with nothing cached: what was known of the key before the object was read does not count. */
+static void revoked_key_reads_nothing_new_when_cold(void **state)
+{
+    (void)state;
+    for (int off = 0; off < 2; off++) {
+        struct cluster c;
+        struct reading r;
+        struct meta_config config = {.witness_check_off = off == 1};
+        cluster_init(&c, &config, 1 << 20);
+        put_object(&c, 7, "a", "one");
+        c.before_read = revoke_and_write;
+        reading_run(&c, &r, "AK", "b", "a");
+        assert_string_equal(reading_text(&r), "secret");
+        assert_false(r.read.access_key_entry->record->access_key->enabled);
+        meta_read_fini(&r.read);
+        cluster_fini(&c);
+    }
+}
+
+static void recreate_bucket(struct cluster *c, const Cairn__ReadRequest *r)
+{
+    if (r->partition == 0)
+        return;
+    put_bucket(c, "b", 9);
+    put_object(c, 9, "a", "new bucket");
+    c->before_read = NULL;
+}
+
+static void bucket_made_anew_is_another_bucket(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, NULL, 1 << 20);
+    put_object(&c, 7, "a", "one");
+    assert_read(&c, "a", "one");
+    put_object(&c, 7, "a", "two");
+    c.before_read = recreate_bucket;
+    assert_read(&c, "a", "new bucket");
+    put_bucket(&c, "b", 0);
+    struct reading r;
+    reading_run(&c, &r, "AK", "b", "a");
+    assert_int_equal(r.read.err, OK);
+    assert_false(r.read.bucket_entry->record->present);
+    assert_null(r.read.object_entry);
+    meta_read_fini(&r.read);
+    put_bucket(&c, "b", 11);
+    assert_read(&c, "a", NULL);
+    cluster_fini(&c);
+}
+
+static void unknown_key_ends_the_read(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct reading r;
+    cluster_init(&c, NULL, 1 << 20);
+    put_object(&c, 7, "a", "one");
+    assert_read(&c, "a", "one");
+    unsigned reads = c.reads;
+    reading_run(&c, &r, "NOBODY", "b", "a");
+    assert_false(r.read.access_key_entry->record->present);
+    assert_int_equal(c.reads, reads + 1);
+    meta_read_fini(&r.read);
+    reads = c.reads;
+    reading_run(&c, &r, "NOBODY", "b", "a");
+    assert_false(r.read.access_key_entry->record->present);
+    assert_int_equal(c.reads, reads);
+    meta_read_fini(&r.read);
+    cluster_fini(&c);
+}
+
+static void one_turn_is_one_frame(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct reading r[10];
+    static const char *const keys[] = {"a", "b", "c", "x", "y"};
+    cluster_init(&c, NULL, 1 << 20);
+    for (int i = 0; i < 5; i++) {
+        put_object(&c, 7, keys[i], keys[i]);
+        assert_read(&c, keys[i], keys[i]);
+    }
+    unsigned checks = c.checks, questions = c.questions, reads = c.reads;
+    for (int i = 0; i < 10; i++)
+        reading_start(&c, &r[i], "AK", "b", keys[i % 5]);
+    fake_run(&c.f, 50 * NS_PER_MS);
+    for (int i = 0; i < 10; i++) {
+        assert_true(r[i].done);
+        assert_string_equal(reading_text(&r[i]), keys[i % 5]);
+        meta_read_fini(&r[i].read);
+    }
+    assert_int_equal(c.checks, checks + 1);
+    assert_int_equal(c.questions, questions + 7); /* five objects, one bucket, one key */
+    assert_int_equal(c.reads, reads);
+    cluster_fini(&c);
+}
+
+static void own_witness_first_then_another(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, NULL, 1 << 20);
+    put_object(&c, 7, "a", "one");
+    assert_read(&c, "a", "one");
+    unsigned own = c.witness[1]->calls;
+    assert_read(&c, "a", "one");
+    assert_int_equal(c.witness[1]->calls, own + 1);
+    assert_int_equal(c.witness[0]->calls + c.witness[2]->calls, 0);
+    /* Silent: hedged, then suspected. */
+    unsigned reads = c.reads;
+    c.witness[1]->silent = true;
+    uint64_t before = c.f.now_ns;
+    assert_read(&c, "a", "one");
+    assert_true(c.f.now_ns - before < 100 * NS_PER_MS);
+    assert_int_equal(c.reads, reads);
+    before = c.f.now_ns;
+    assert_read(&c, "a", "one");
+    assert_true(c.f.now_ns - before < 10 * NS_PER_MS); /* it is not waited for again */
+    assert_int_equal(c.reads, reads);
+    /* Down. */
+    c.witness[1]->down = true;
+    assert_read(&c, "a", "one");
+    assert_int_equal(c.reads, reads);
+    cluster_fini(&c);
+}
+
+static void without_a_witness_leaders_are_read(void **state)
+{
+    (void)state;
+    for (int silent = 0; silent < 2; silent++) {
+        struct cluster c;
+        cluster_init(&c, NULL, 1 << 20);
+        put_object(&c, 7, "a", "one");
+        assert_read(&c, "a", "one");
+        for (int i = 0; i < WITNESSES; i++) {
+            c.witness[i]->down = !silent;
+            c.witness[i]->silent = silent;
+        }
+        put_object(&c, 7, "a", "two");
+        assert_read(&c, "a", "two");
+        put_key(&c, "AK", false);
+        struct reading r;
+        reading_run(&c, &r, "AK", "b", "a");
+        assert_int_equal(r.read.err, OK);
+        assert_false(r.read.access_key_entry->record->access_key->enabled);
+        meta_read_fini(&r.read);
+        cluster_fini(&c);
+    }
+}
+
+static void follows_the_leader(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, NULL, 1 << 20);
+    put_object(&c, 7, "a", "one");
+    assert_read(&c, "a", "one");
+    c.partition[1].leader = 2;
+    put_object(&c, 7, "a", "two");
+    assert_read(&c, "a", "two");
+    /* The leader hangs; another is elected a second later. */
+    c.metanode[2]->silent = true;
+    put_object(&c, 7, "a", "three");
+    struct reading r;
+    reading_start(&c, &r, "AK", "b", "a");
+    fake_run(&c.f, NS_PER_SEC);
+    c.partition[1].leader = c.partition[2].leader = 0;
+    fake_run_until(&c.f, &r.done, 3 * NS_PER_SEC);
+    assert_true(r.done);
+    assert_string_equal(reading_text(&r), "three");
+    meta_read_fini(&r.read);
+    c.metanode[2]->silent = false;
+    cluster_fini(&c);
+}
+
+static void new_epoch_is_learnt(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, NULL, 1 << 20);
+    put_object(&c, 7, "a", "one");
+    c.epoch = 2;
+    assert_read(&c, "a", "one");
+    cluster_fini(&c);
+}
+
+/* Nobody leads: an error at the deadline, of the class that says nothing happened. */
+static void no_leader_is_an_error(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct reading r;
+    cluster_init(&c, NULL, 1 << 20);
+    c.partition[1].leader = -1;
+    reading_run(&c, &r, "AK", "b", "a");
+    assert_int_equal(r.read.err, ERR_NOT_LEADER);
+    meta_read_fini(&r.read);
+    cluster_fini(&c);
+}
+
+static void stop_ends_everything(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct reading r[3];
+    cluster_init(&c, NULL, 1 << 20);
+    put_object(&c, 7, "a", "one");
+    reading_start(&c, &r[0], "AK", "b", "a"); /* at the root */
+    fake_run(&c.f, NS_PER_MS);
+    reading_start(&c, &r[1], "AK", "b", "a");
+    meta_client_stop(c.mc);
+    reading_start(&c, &r[2], "AK", "b", "a");
+    fake_run(&c.f, 10 * NS_PER_MS);
+    for (int i = 0; i < 3; i++) {
+        assert_true(r[i].done);
+        assert_int_not_equal(r[i].read.err, OK);
+        meta_read_fini(&r[i].read);
+    }
+    cluster_fini(&c);
+}
+
+/* A cache too small for anything still serves right reads. */
+static void tiny_cache(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, NULL, 600);
+    put_object(&c, 7, "a", "one");
+    for (int i = 0; i < 3; i++)
+        assert_read(&c, "a", "one");
+    put_object(&c, 7, "a", "two");
+    assert_read(&c, "a", "two");
+    cluster_fini(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(second_read_costs_one_question),
+        cmocka_unit_test(what_changed_is_read_again),
+        cmocka_unit_test(revoked_key_reads_nothing_new),
+        cmocka_unit_test(revoked_key_reads_nothing_new_when_cold),
+        cmocka_unit_test(bucket_made_anew_is_another_bucket),
+        cmocka_unit_test(unknown_key_ends_the_read),
+        cmocka_unit_test(one_turn_is_one_frame),
+        cmocka_unit_test(own_witness_first_then_another),
+        cmocka_unit_test(without_a_witness_leaders_are_read),
+        cmocka_unit_test(follows_the_leader),
+        cmocka_unit_test(new_epoch_is_learnt),
+        cmocka_unit_test(no_leader_is_an_error),
+        cmocka_unit_test(stop_ends_everything),
+        cmocka_unit_test(tiny_cache),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

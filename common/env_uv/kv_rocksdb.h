@@ -7,7 +7,11 @@
  * together.  Completions come on the loop of the env (one made by env_uv_init).
  *
  * Any I/O error, a failed fsync above all, makes the store refuse every later change with ERR_IO:
- * the owner stops the process.  */
+ * the owner stops the process.
+ *
+ * Both families live in ONE column family, told apart by the first byte of the key.  The C API of 7.8
+ * can neither flush nor ingest several column families at once (rocksdb_flush_cf flushes one alone,
+ * atomic_flush or not), and a crash must never take the families back to different points. */
 #include "common/env/kv.h"
 
 struct kv_rocksdb_config {

@@ -3,8 +3,8 @@
  * the loop, never inside disk_start().  common/env_uv/disk_uv.c: threads over a real directory.
  * common/env/disk_mem.c: memory with the semantics of a crash, for tests and the simulator.
  *
- * Requests that change something (all but READ, LIST, SPACE) are carried out one after another in the
- * order of their start; reads run beside them and beside each other.  What is durable when: WRITE
+ * Requests that change something are carried out one after another in the order of their start; the
+ * others (READ, SEEK, LIST, SPACE) beside them and beside each other.  What is durable when: WRITE
  * after a SYNC of the file that was started after the write's callback (or at once with DISK_SYNCED);
  * OPEN with DISK_CREATE, ALLOCATE and UNLINK at their callback.
  *
@@ -26,6 +26,8 @@ enum disk_kind {
     DISK_ALLOCATE, /* file, offset = new size: the space is taken, so that writes need no metadata */
     DISK_UNLINK,   /* name; the file must not be open */
     DISK_LIST,     /* -> names, name_count: free with disk_list_free() */
+    DISK_SEEK,     /* file, offset -> offset: of the next byte, from there on, that may not be zero;
+                      ERR_END: all that follows is zeros */
     DISK_SPACE,    /* -> bytes_total, bytes_free of the file system */
     DISK_KIND_COUNT
 };
@@ -59,6 +61,11 @@ struct disk_req {
 };
 
 #define DISK_SLICES_MAX 4096u
+
+static inline bool disk_kind_changes(enum disk_kind kind)
+{
+    return kind != DISK_READ && kind != DISK_LIST && kind != DISK_SPACE && kind != DISK_SEEK;
+}
 
 struct disk_ops {
     void (*start)(struct disk *, struct disk_req *);

@@ -219,6 +219,23 @@ static int read_run(struct disk_mem *d, struct disk_req *r)
     return r->bytes < asked ? ERR_END : OK;
 }
 
+/* By pages, as file systems do. */
+static int seek_run(struct disk_req *r)
+{
+    static const uint8_t zeros[4096];
+    const struct disk_file *f = r->file;
+    uint64_t at = r->offset;
+    while (at < f->bytes) {
+        uint64_t next = MIN(f->bytes, at / sizeof(zeros) * sizeof(zeros) + sizeof(zeros));
+        if (memcmp(f->data + at, zeros, next - at) != 0) {
+            r->offset = at;
+            return OK;
+        }
+        at = next;
+    }
+    return ERR_END;
+}
+
 static int list_run(struct disk_mem *d, struct disk_req *r)
 {
     r->name_count = 0;
@@ -256,6 +273,7 @@ static int request_run(struct disk_mem *d, struct disk_req *r)
     case DISK_ALLOCATE: return file_resize(d, r->file, r->offset);
     case DISK_UNLINK: return unlink_run(d, r);
     case DISK_LIST: return list_run(d, r);
+    case DISK_SEEK: return seek_run(r);
     case DISK_SPACE:
         r->bytes_total = d->config.bytes_total;
         r->bytes_free = d->config.bytes_total - MIN(d->bytes_used, d->config.bytes_total);
@@ -342,7 +360,7 @@ static void on_timer(struct env_timer *t)
 static void mem_start(struct disk *disk, struct disk_req *r)
 {
     struct disk_mem *d = of(disk);
-    bool change = r->kind != DISK_READ && r->kind != DISK_LIST && r->kind != DISK_SPACE;
+    bool change = disk_kind_changes(r->kind);
     CHECK(r->cb && (r->kind != DISK_WRITE || r->slice_count <= DISK_SLICES_MAX));
     r->disk = disk;
     r->due_ns = env_now_ns(d->env);

@@ -72,11 +72,15 @@ static int do_open(struct disk_uv *d, struct disk_req *r)
         err = err_of(errno);
         close(f->fd);
     }
-    if (err)
+    if (err) {
         free(f);
-    else
-        r->file = f;
-    return err;
+        return err;
+    }
+    /* Readers ask for all they want at once.  Reading ahead would also turn space that was never
+     * written into pages that SEEK takes for data. */
+    (void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_RANDOM);
+    r->file = f;
+    return OK;
 }
 
 static int write_all(int fd, struct iovec *iov, int count, off_t offset)
@@ -139,6 +143,17 @@ static int do_read(struct disk_req *r)
     }
     r->bytes = got;
     return got < asked ? ERR_END : OK;
+}
+
+/* Space that was allocated and never written counts as a hole.  A file system without holes says that
+ * everything is data, which is as right. */
+static int do_seek(struct disk_req *r)
+{
+    off_t at = lseek(r->file->fd, (off_t)r->offset, SEEK_DATA);
+    if (at < 0)
+        return errno == ENXIO ? ERR_END : errno == EINVAL ? OK : err_of(errno);
+    r->offset = (uint64_t)at;
+    return OK;
 }
 
 static int do_sync(struct disk_req *r)
@@ -231,6 +246,7 @@ static int request_run(struct disk_uv *d, struct disk_req *r)
     case DISK_ALLOCATE: return do_allocate(r);
     case DISK_UNLINK: return do_unlink(d, r);
     case DISK_LIST: return do_list(d, r);
+    case DISK_SEEK: return do_seek(r);
     case DISK_SPACE: return do_space(d, r);
     case DISK_KIND_COUNT: break;
     }
@@ -308,8 +324,7 @@ static void on_post(struct env_uv_post *post)
 static void uv_start(struct disk *disk, struct disk_req *r)
 {
     struct disk_uv *d = of(disk);
-    bool change = r->kind != DISK_READ && r->kind != DISK_LIST && r->kind != DISK_SPACE;
-    struct lane *lane = change ? &d->changes : &d->reads;
+    struct lane *lane = disk_kind_changes(r->kind) ? &d->changes : &d->reads;
     CHECK(r->cb && (r->kind != DISK_WRITE || r->slice_count <= DISK_SLICES_MAX));
     r->disk = disk;
     pthread_mutex_lock(&d->mutex);

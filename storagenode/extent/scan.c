@@ -89,6 +89,15 @@ enum scan_event scan_step(struct scan *s, uint64_t window_offset, struct slice w
     return SCAN_END;
 }
 
+void scan_skip(struct scan *s, uint64_t to)
+{
+    CHECK(to >= s->pos && to % FRAME_ALIGN == 0 && to <= s->header.bytes);
+    if (to > s->pos && !s->in_hole)
+        bad_add(s, &(struct scan_bad){.offset = s->pos});
+    s->in_hole |= to > s->pos;
+    s->pos = to;
+}
+
 void scan_judge(struct scan *s, bool later)
 {
     for (size_t i = s->bad_open; later && i < s->bad_count; i++)

@@ -47,6 +47,8 @@ void scan_fini(struct scan *s);
 /* Window: bytes of the extent from window_offset.  A shorter file than the header says is passed as
  * zeros. */
 enum scan_event scan_step(struct scan *s, uint64_t window_offset, struct slice window);
+/* All is zeros from pos to `to` (a multiple of FRAME_ALIGN): there is no frame. */
+void scan_skip(struct scan *s, uint64_t to);
 /* After SCAN_END.  `later`: another extent was begun after this one, so that all of this one had been
  * synced; then every bad frame is damage, but a place without a head need not be more than the unused
  * end. */

@@ -51,7 +51,8 @@ struct recover {
     struct store *store;
     struct disk_req req;
     struct env_timer turn;
-    bool pending, waiting, scanning;
+    bool pending, waiting, scanning, seeking;
+    uint64_t sought;          /* there is data at this offset, as far as the disk can tell */
     struct found *found;
     size_t count, cap, at;
     struct scan scan;
@@ -319,7 +320,6 @@ static int window_read(struct recover *r, struct found *f)
         r->window = grown;
         r->window_cap = want;
     }
-    memset(r->window, 0, want); /* a file that is shorter ends in zeros */
     r->window_offset = offset;
     r->window_len = want;
     start(r, &(struct disk_req){.kind = DISK_READ,
@@ -350,9 +350,35 @@ static bool scan_wanted(const struct recover *r, const struct found *f)
     return f->from > EXTENT_HEADER_BYTES || f->first_head || r->empties < EMPTY_SCANS;
 }
 
+/* Before a head is looked for, the disk is asked where there is any data: most of an extent that was
+ * never full is not read at all. */
+static int bytes_get(struct recover *r, struct found *f)
+{
+    if (r->scan.need_bytes > FRAME_HEAD_BYTES || r->sought == r->scan.need_offset)
+        return window_read(r, f);
+    r->seeking = true;
+    start(r, &(struct disk_req){.kind = DISK_SEEK, .file = f->file, .offset = r->scan.need_offset});
+    return OK;
+}
+
+static void bytes_got(struct recover *r, const struct found *f)
+{
+    if (r->seeking) {
+        uint64_t at = r->req.err == ERR_END ? f->header.bytes : r->req.offset;
+        at = MIN(at, f->header.bytes) / FRAME_ALIGN * FRAME_ALIGN;
+        r->seeking = false;
+        scan_skip(&r->scan, MAX(at, r->scan.pos));
+        r->sought = r->scan.pos;
+    } else if (r->req.bytes < r->window_len) { /* a file that is shorter ends in zeros */
+        memset(r->window + r->req.bytes, 0, r->window_len - r->req.bytes);
+    }
+}
+
 /* OK: a read is under way; ERR_END: all tails are read; else an error. */
 static int scan_on(struct recover *r)
 {
+    if (r->scanning)
+        bytes_got(r, &r->found[r->at]);
     while (r->at < r->count) {
         struct found *f = &r->found[r->at];
         int err = OK;
@@ -364,9 +390,10 @@ static int scan_on(struct recover *r)
             scan_init(&r->scan, &f->header, f->from);
             r->scanning = true;
             r->window_len = 0;
+            r->sought = 0;
         }
         switch (scan_step(&r->scan, r->window_offset, SLICE(r->window, r->window_len))) {
-        case SCAN_NEED: return window_read(r, f);
+        case SCAN_NEED: return bytes_get(r, f);
         case SCAN_FRAME: err = replay(r); break;
         case SCAN_END:
             if (r->scan.nomem)

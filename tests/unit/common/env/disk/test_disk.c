@@ -147,6 +147,14 @@ static void contract(struct world *w)
     assert_int_equal(len, 2);
     assert_int_equal(read_at(w, f, 100000, buffer, 10, &len), ERR_END);
     assert_int_equal(len, 0);
+    struct disk_req seek = {.kind = DISK_SEEK, .file = f, .offset = 4091};
+    assert_int_equal(run(w, &seek), OK);
+    assert_int_equal(seek.offset, 4091);
+    alloc.offset = 1 << 18;
+    assert_int_equal(run(w, &alloc), OK);
+    seek.offset = 1 << 17;
+    int err = run(w, &seek);
+    assert_true(err == ERR_END || (err == OK && seek.offset == 1 << 17)); /* never past data */
     disk_file_close(w->disk, f);
     disk_file_close(w->disk, open_file(w, "two", DISK_CREATE, OK));
     struct disk_req list = {.kind = DISK_LIST};

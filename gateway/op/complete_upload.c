@@ -36,6 +36,7 @@ struct complete_op {
     Cairn__UploadRecord *upload;  /* of the first page */
     struct s3_combiner combiner;
     uint64_t size;
+    bool too_small;
     char etag[S3_ETAG_TEXT_MAX];
     struct s3_checksum checksum;
     Cairn__ObjectRecord record;
@@ -115,7 +116,7 @@ static enum s3_code part_take(struct complete_op *c, const struct s3_complete_pa
          memcmp(claim->bytes, checksum.bytes, checksum.len) != 0))
         return invalid_part(c, named);
     if (c->position < c->named.count && part->size < c->req->gw->config->part_bytes_min)
-        return s3_fault_set(&c->req->fault, S3_ENTITY_TOO_SMALL, NULL);
+        c->too_small = true; /* said only once it is clear that all parts are there */
     s3_combiner_add(&c->combiner, part->size, md5, has ? &checksum : NULL,
                     part->has_crc64nvme ? &part->crc64nvme : NULL);
     c->size += part->size;
@@ -250,7 +251,7 @@ static enum op_next complete_collect(struct complete_op *c)
             return OP_WAIT;
         return complete_fail(c, invalid_part(c, &c->named.parts[c->position]));
     }
-    code = complete_prepare(c);
+    code = c->too_small ? s3_fault_set(&req->fault, S3_ENTITY_TOO_SMALL, NULL) : complete_prepare(c);
     if (code != S3_OK)
         return complete_fail(c, code);
     cairn__command__init(&c->commit.propose.command);

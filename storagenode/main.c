@@ -31,7 +31,7 @@ static const struct config_param params[] = {
      "puts waiting or being written; beyond it they are refused", 0},
     {"read_bytes_max", CONFIG_BYTES, "128MiB", 32 << 20, TIB, NULL,
      "memory of reads under way; beyond it they are refused", 0},
-    {"batch_bytes_max", CONFIG_BYTES, "16MiB", 1 << 16, 1ll << 30, NULL,
+    {"batch_bytes_max", CONFIG_BYTES, "32MiB", 1 << 16, 1ll << 30, NULL,
      "of one group commit; a single shard may be larger", 0},
     {"batch_frames_max", CONFIG_INT, "256", 1, 1024, NULL, "shards in one group commit", 0},
     {"index_flush_bytes", CONFIG_BYTES, "256MiB", 1 << 20, TIB, NULL,

@@ -20,7 +20,7 @@ static void config_default(struct store_config *c)
     DEFAULT(queue_bytes_max, 64 * MIB);
     DEFAULT(queue_count_max, 8192);
     DEFAULT(read_bytes_max, 128 * MIB);
-    DEFAULT(batch_bytes_max, 16 * MIB);
+    DEFAULT(batch_bytes_max, 32 * MIB);
     DEFAULT(batch_frames_max, 256);
     DEFAULT(flush_bytes, 256 * MIB);
     DEFAULT(flush_interval_ms, 30000);

@@ -34,7 +34,7 @@ struct store_config {
     uint64_t queue_bytes_max;       /* 0: 64 MiB of puts waiting or being written */
     uint32_t queue_count_max;       /* 0: 8192 puts and deletes */
     uint64_t read_bytes_max;        /* 0: 128 MiB of gets under way */
-    uint64_t batch_bytes_max;       /* 0: 16 MiB */
+    uint64_t batch_bytes_max;       /* 0: 32 MiB */
     uint32_t batch_frames_max;      /* 0: 256 */
     uint64_t flush_bytes;           /* 0: 256 MiB appended since the last index flush start one */
     uint64_t flush_interval_ms;     /* 0: 30 s, if anything changed */

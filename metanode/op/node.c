@@ -14,8 +14,8 @@ void meta_config_defaults(struct meta_config *c)
     /* Why these hold together: docs/decisions/0003-timeouts.md. */
     c->timeouts = (struct meta_timeouts){
         .heartbeat = 100,
-        .election = 1500,
-        .raft_lease = 1200,
+        .election = 1200,
+        .raft_lease = 900,
         .witness_lease = 2000,
         .witness_call = 500,
         .witness_report = 500,

@@ -179,15 +179,16 @@ static int register_start(struct replica *r, const struct witness_ref *ref)
     return propose_control(r, &e, NULL);
 }
 
-static void release(struct replica *r, struct rpc_request *req, struct id128 incarnation)
+/* That very process says that it answers under this incarnation no more: there is nothing to wait out.
+ * The name is the certificate's. */
+static void give_up(struct replica *r, const char *name, struct id128 incarnation)
 {
     struct registration *g = registry_find(&r->control.registry, incarnation);
-    if (g) {
-        g->stopped = true;
-        g->released = true;
-        replica_wake(r);
-    }
-    reply_lease(r->node, req, OK, 0, false);
+    if (!g || strcmp(g->ref.name, name) != 0)
+        return;
+    g->stopped = true;
+    g->released = true;
+    replica_wake(r);
 }
 
 static void lease_request(struct replica *r, struct rpc_request *req, const struct witness_ref *ref)
@@ -230,8 +231,13 @@ void root_serve_lease(void *arg, struct rpc_request *req)
     } else if (!leads(r)) {
         reply_lease(n, req, ERR_NOT_LEADER, 0, false);
     } else if (m->release) {
-        release(r, req, ref.incarnation);
+        give_up(r, ref.name, ref.incarnation);
+        reply_lease(n, req, OK, 0, false);
     } else {
+        struct id128 former;
+        if (id128_from_slice(SLICE(m->gave_up.data, m->gave_up.len), &former) &&
+            !id128_eq(former, ref.incarnation))
+            give_up(r, ref.name, former);
         lease_request(r, req, &ref);
     }
 }

@@ -199,6 +199,17 @@ static int send_append(struct replica *r, struct visible_message *m, struct stre
     return call_start(r, m, &method_witness_append, &req.base);
 }
 
+/* Opening a stream makes writes wait for the witness; one that cannot be reached just now, and that
+ * nobody waits for yet, is left alone until it can. */
+static bool is_worth_opening(struct replica *r, unsigned slot)
+{
+    const struct visible_slot *s = &r->visible.slots[slot];
+    if (s->state != VISIBLE_CLOSED || visible_is_needed(&r->visible, slot))
+        return true;
+    struct rpc_peer *peer = witness_peer(r, s->incarnation);
+    return peer && rpc_peer_is_up(peer);
+}
+
 /* One message to the slot's incarnation, if there is one.  Returns: false when there is not. */
 static bool send_next(struct replica *r, unsigned slot, bool with_commit)
 {
@@ -231,7 +242,7 @@ void stream_turn(struct replica *r, bool with_commit)
         return;
     for (unsigned slot = 0; slot < r->visible.slot_count; slot++) {
         struct stream *s = stream_of(r, r->visible.slots[slot].incarnation);
-        if (now < s->retry_ns)
+        if (now < s->retry_ns || !is_worth_opening(r, slot))
             continue;
         for (unsigned i = 0; i < VISIBLE_WINDOW_MAX && send_next(r, slot, with_commit); i++) {
         }

@@ -33,6 +33,7 @@ struct witness_node {
     struct rpc_call call; /* the one request to the root under way */
     bool calling;
     struct id128 asked_for;
+    struct id128 gave_up; /* the life whose lease ran out, until the root has heard of it; zero: none */
     uint64_t asked_at_ns;
 
     bool releasing;
@@ -98,6 +99,7 @@ static void lease_answered(struct rpc_call *call)
         pause = 0;
     } else if (call->err == OK && r && r->lease_ms > 0) {
         witness_granted(&n->core, n->asked_for, n->asked_at_ns, r->lease_ms * NS_PER_MS);
+        n->gave_up = (struct id128){{0}}; /* the request that was granted carried it */
         n->stats.leases_granted++;
         pause = n->renew_ns;
     } else {
@@ -119,6 +121,8 @@ static void ask_root(struct witness_node *n)
     ref.zone = n->zone;
     req.witness = &ref;
     req.release = n->releasing;
+    if (!id128_is_zero(n->gave_up))
+        req.gave_up = (ProtobufCBinaryData){ID_BYTES, n->gave_up.bytes};
     n->call = (struct rpc_call){.method = &method_root_lease,
                                 .request = &req.base,
                                 .timeout_ns = n->call_timeout_ns,
@@ -141,8 +145,11 @@ static void lease_due(struct env_timer *timer)
         return;
     /* A lease that lapsed ends the life: leaders may have been told to go on without it. */
     bool had_one = n->core.lease_until_ns != 0;
-    if (had_one && !witness_holds_lease(&n->core, env_now_ns(n->env)))
+    if (had_one && !witness_holds_lease(&n->core, env_now_ns(n->env))) {
+        /* Only this process knows that the old life has ended: saying so spares the root the wait. */
+        n->gave_up = n->core.incarnation;
         begin_life(n);
+    }
     ask_root(n);
 }
 

@@ -4,6 +4,8 @@
 #include "common/base/err.h"
 #include "common/base/mutant.h"
 #include "tests/unit/metanode/op/fixture.h"
+#define SEED0 (getenv("S0") ? (uint64_t)atoi(getenv("S0")) : 100)
+#define SEED1 (getenv("S0") ? SEED0 + 1 : 130)
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,6 +108,28 @@ static void survives_a_leaders_crash(void **state)
     fx_info(&fx, (unsigned)old, 1, &b);
     assert_int_equal(a.applied, b.applied);
     fx_fini(&fx);
+}
+
+/* Writes go on within 5 s of a leader's death, whatever the dice say, with witnesses to wait for. */
+static void writes_go_on_soon(void **state)
+{
+    (void)state;
+    for (uint64_t seed = SEED0; seed < SEED1; seed++) {
+        struct fixture fx;
+        fx_init(&fx, seed);
+        fx_boot_all(&fx, 2);
+        assert_true(fx_wait_ready(&fx, 10000));
+        assert_int_equal(fx_put(&fx, "a", "1", 5000, NULL), OK);
+        fx_run_ms(&fx, seed % 7 * 30);
+        fx_crash_meta(&fx, (unsigned)fx_leader(&fx, 1));
+        uint64_t before = world_now(fx.world);
+        assert_int_equal(fx_put(&fx, "b", "2", 10000, NULL), OK);
+        uint64_t took = (world_now(fx.world) - before) / NS_PER_MS;
+        if (getenv("TIMES"))
+            print_message("seed %d: %d ms\n", (int)seed, (int)took);
+        assert_true(took < 5000);
+        fx_fini(&fx);
+    }
 }
 
 static void survives_a_crash_of_all(void **state)
@@ -325,6 +349,7 @@ int main(void)
         cmocka_unit_test(writes_and_reads),
         cmocka_unit_test(reads_without_leases),
         cmocka_unit_test(survives_a_leaders_crash),
+        cmocka_unit_test(writes_go_on_soon),
         cmocka_unit_test(survives_a_crash_of_all),
         cmocka_unit_test(snapshot_brings_it_back),
         cmocka_unit_test(witnesses_register_and_follow),

@@ -4,8 +4,6 @@
 #include "common/base/err.h"
 #include "common/base/mutant.h"
 #include "tests/unit/metanode/op/fixture.h"
-#define SEED0 (getenv("S0") ? (uint64_t)atoi(getenv("S0")) : 100)
-#define SEED1 (getenv("S0") ? SEED0 + 1 : 130)
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,7 +112,7 @@ static void survives_a_leaders_crash(void **state)
 static void writes_go_on_soon(void **state)
 {
     (void)state;
-    for (uint64_t seed = SEED0; seed < SEED1; seed++) {
+    for (uint64_t seed = 100; seed < 130; seed++) {
         struct fixture fx;
         fx_init(&fx, seed);
         fx_boot_all(&fx, 2);
@@ -125,8 +123,6 @@ static void writes_go_on_soon(void **state)
         uint64_t before = world_now(fx.world);
         assert_int_equal(fx_put(&fx, "b", "2", 10000, NULL), OK);
         uint64_t took = (world_now(fx.world) - before) / NS_PER_MS;
-        if (getenv("TIMES"))
-            print_message("seed %d: %d ms\n", (int)seed, (int)took);
         assert_true(took < 5000);
         fx_fini(&fx);
     }
@@ -220,7 +216,7 @@ static void witnesses_register_and_follow(void **state)
     (void)state;
     struct fixture fx;
     unsigned want = 3;
-    uint64_t index = 0, through;
+    uint64_t index = 0;
     fx_init(&fx, 7);
     fx_boot_all(&fx, want);
     assert_true(fx_wait_ready(&fx, 10000));
@@ -235,7 +231,6 @@ static void witnesses_register_and_follow(void **state)
     fx_run_ms(&fx, 300);
     const struct witness *w = witness_node_core(fx.witnesses[0].node);
     assert_true(witness_find(w, 1)->through >= index);
-    (void)through;
     struct meta_partition_info a;
     fx_info(&fx, (unsigned)fx_leader(&fx, 1), 1, &a);
     assert_int_equal(a.witnesses_needed, want);
@@ -342,6 +337,129 @@ static void root_leader_and_a_witness_die(void **state)
     fx_fini(&fx);
 }
 
+
+/* ---- planted bugs: each rule as a scenario whose answer a bug changes ---- */
+
+static struct host *meta_host(struct fixture *fx, unsigned i)
+{
+    return fx->metas[i].host;
+}
+
+static void isolate(struct fixture *fx, unsigned meta, bool blocked)
+{
+    for (unsigned i = 0; i < FX_METAS; i++) {
+        if (i == meta)
+            continue;
+        world_block(fx->world, meta_host(fx, meta), meta_host(fx, i), blocked);
+        world_block(fx->world, meta_host(fx, i), meta_host(fx, meta), blocked);
+    }
+}
+
+static void start_ready(struct fixture *fx, uint64_t seed, unsigned witnesses)
+{
+    fx_init(fx, seed);
+    fx_boot_all(fx, witnesses);
+    assert_true(fx_wait_ready(fx, 10000));
+    assert_true(fx_run_until(fx, 5000, witnesses_are_ready, &witnesses));
+}
+
+/* as_of claims no more than the state that was read holds. */
+static bool as_of_is_applied(void)
+{
+    struct fixture fx;
+    struct meta_partition_info info;
+    uint64_t version, as_of = 0;
+    start_ready(&fx, 40, 0);
+    unsigned leader = (unsigned)fx_leader(&fx, 1);
+    assert_int_equal(fx_put(&fx, "a", "1", 5000, NULL), OK);
+    isolate(&fx, leader, true);
+    /* In the log, and never committed while its reader still has a lease. */
+    (void)fx_put_once(&fx, leader, 1000, "a", "2", 100, NULL);
+    assert_int_equal(fx_get_once(&fx, leader, "a", 500, &version, &as_of), OK);
+    fx_info(&fx, leader, 1, &info);
+    bool right = as_of <= info.applied && info.last > info.applied;
+    fx_fini(&fx);
+    return right;
+}
+
+/* A quick restart of a witness: the old lease is waited out. */
+static bool old_lease_is_waited_out(void)
+{
+    struct fixture fx;
+    start_ready(&fx, 41, 1);
+    fx_kill_witness(&fx, 0);
+    fx_boot_witness(&fx, 0);
+    uint64_t before = world_now(fx.world);
+    assert_int_equal(fx_put(&fx, "a", "1", 10000, NULL), OK);
+    bool right = world_now(fx.world) - before > 1000 * NS_PER_MS;
+    fx_fini(&fx);
+    return right;
+}
+
+static bool death_was_declared(struct fixture *fx, void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < FX_METAS; i++)
+        if (meta_node_stats(fx->metas[i].node)->witness_deaths > 0)
+            return true;
+    return false;
+}
+
+/* A witness that cannot reach the root is declared dead only when its lease has run out. */
+static bool dead_holds_no_lease(void)
+{
+    struct fixture fx;
+    start_ready(&fx, 42, 1);
+    for (unsigned i = 0; i < FX_METAS; i++)
+        world_block(fx.world, fx.witnesses[0].host, meta_host(&fx, i), true);
+    bool right = true;
+    (void)fx_run_until(&fx, 5000, death_was_declared, NULL);
+    assert_true(death_was_declared(&fx, NULL));
+    right = !witness_node_holds_lease(fx.witnesses[0].node);
+    fx_fini(&fx);
+    return right;
+}
+
+/* A root leader cut off from its voters grants nothing once its Raft lease is over. */
+static bool deposed_root_is_silent(void)
+{
+    struct fixture fx;
+    start_ready(&fx, 43, 1);
+    unsigned old = (unsigned)fx_leader(&fx, 0);
+    isolate(&fx, old, true);
+    fx_run_ms(&fx, 950);
+    uint64_t granted = meta_node_stats(fx.metas[old].node)->leases_granted;
+    fx_run_ms(&fx, 3000);
+    bool right = meta_node_stats(fx.metas[old].node)->leases_granted == granted;
+    fx_fini(&fx);
+    return right;
+}
+
+static void planted_bugs_show(void **state)
+{
+    (void)state;
+    static const struct {
+        enum mutant mutant;
+        bool (*scenario)(void);
+    } cases[] = {
+        {MUTANT_AS_OF_ABOVE_APPLIED, as_of_is_applied},
+        {MUTANT_DEATH_WITHOUT_WAIT, old_lease_is_waited_out},
+        {MUTANT_DEAD_BEFORE_EXPIRY, dead_holds_no_lease},
+        {MUTANT_DEPOSED_ROOT_GRANTS, deposed_root_is_silent},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        if (!cases[i].scenario())
+            fail_msg("%s: fails without a bug", mutant_name(cases[i].mutant));
+#ifdef CAIRN_MUTANTS
+        mutant_active = cases[i].mutant;
+        bool right = cases[i].scenario();
+        mutant_active = MUTANT_NONE;
+        if (right)
+            fail_msg("%s is not found", mutant_name(cases[i].mutant));
+#endif
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +475,7 @@ int main(void)
         cmocka_unit_test(a_released_lease_is_not_waited_for),
         cmocka_unit_test(a_new_life_waits_for_the_old_lease),
         cmocka_unit_test(root_leader_and_a_witness_die),
+        cmocka_unit_test(planted_bugs_show),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

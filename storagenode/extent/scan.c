@@ -10,7 +10,7 @@ void scan_init(struct scan *s, const struct extent_header *header, uint64_t from
     CHECK(from >= EXTENT_HEADER_BYTES && from % FRAME_ALIGN == 0 && from <= header->bytes);
     memset(s, 0, sizeof(*s));
     s->header = *header;
-    s->pos = s->good_end = from;
+    s->pos = s->end = from;
 }
 
 void scan_fini(struct scan *s)
@@ -73,6 +73,7 @@ enum scan_event scan_step(struct scan *s, uint64_t window_offset, struct slice w
         bad_prove(s, h->batch_start);
         s->last_seq = MAX(s->last_seq, h->seq);
         s->pos += bytes;
+        s->end = s->pos;
         s->data = SLICE(at + FRAME_HEAD_BYTES, h->data_bytes);
         if (frame_data_verify(h, s->data) != OK) {
             bad_add(s, &(struct scan_bad){
@@ -82,7 +83,6 @@ enum scan_event scan_step(struct scan *s, uint64_t window_offset, struct slice w
                            .crcs_digest = shard_crcs_digest(h->block_crcs, h->block_count)});
             continue;
         }
-        s->good_end = s->pos;
         s->frames++;
         return SCAN_FRAME;
     }

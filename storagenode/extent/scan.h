@@ -22,7 +22,7 @@ struct scan_bad {
 struct scan {
     struct extent_header header;
     uint64_t pos;             /* next place to look at */
-    uint64_t good_end;        /* behind the last whole frame */
+    uint64_t end;             /* behind the last whole head's frame, whatever its data are */
     uint64_t last_seq;        /* highest in any head that was met; 0: none */
     uint64_t frames;          /* whole ones */
     bool in_hole;

@@ -9,6 +9,10 @@
  *   COUNTING          every record of the index against the extents: what refers to a life of an
  *                     extent that is over is damage
  *
+ *   FLUSHING          only if anything was found torn or damaged: the index is durable before the
+ *                     first new frame.  What was judged as torn now would look like damage behind
+ *                     later batches, if the index went back to before this recovery
+ *
  * Extent records are written only after all tails have been judged, so that a crash in between finds
  * the same tails again.  Frames of the last batch that were torn were acknowledged to nobody and are
  * dropped; anything else that is bad is reported, marked, and never written over. */
@@ -18,14 +22,17 @@
 
 #include <stdlib.h>
 
-enum { LOOKING, LISTING, OPENING, SYNCING, HEADING, SCANNING, COUNTING, RECOVER_STATES };
-static const char *const state_names[] = {"LOOKING", "LISTING",  "OPENING", "SYNCING",
-                                          "HEADING", "SCANNING", "COUNTING"};
+enum {
+    LOOKING, LISTING, OPENING, SYNCING, HEADING, SCANNING, COUNTING, FLUSHING, RECOVER_STATES
+};
+static const char *const state_names[] = {"LOOKING", "LISTING",  "OPENING",  "SYNCING",
+                                          "HEADING", "SCANNING", "COUNTING", "FLUSHING"};
 static const uint32_t transitions[] = {
     [LOOKING] = 1u << LISTING,   [LISTING] = 1u << OPENING,
     [OPENING] = 1u << SYNCING | 1u << SCANNING,
     [SYNCING] = 1u << HEADING,   [HEADING] = 1u << OPENING,
-    [SCANNING] = 1u << COUNTING, [COUNTING] = 0,
+    [SCANNING] = 1u << COUNTING, [COUNTING] = 1u << FLUSHING,
+    [FLUSHING] = 0,
 };
 
 #define WINDOW_BYTES (1u << 20)
@@ -52,6 +59,8 @@ struct recover {
     struct disk_req req;
     struct env_timer turn;
     bool pending, waiting, scanning, seeking;
+    bool judged;              /* something was found torn or damaged: not to be judged again */
+    struct kv_flush_req flush;
     uint64_t sought;          /* there is data at this offset, as far as the disk can tell */
     struct found *found;
     size_t count, cap, at;
@@ -332,8 +341,8 @@ static int window_read(struct recover *r, struct found *f)
 
 static void scan_end(struct recover *r, struct found *f)
 {
-    bool empty = r->scan.good_end == EXTENT_HEADER_BYTES && r->scan.last_seq == 0;
-    f->end = MAX(f->end, r->scan.good_end);
+    bool empty = r->scan.end == EXTENT_HEADER_BYTES;
+    f->end = MAX(f->end, r->scan.end);
     f->last_seq = MAX(f->last_seq, r->scan.last_seq);
     f->bad = r->scan.bad;
     f->bad_count = r->scan.bad_count;
@@ -418,6 +427,7 @@ static void bad_judge(struct recover *r, struct found *f, bool later)
     scan_judge(&scan, later);
     for (size_t i = 0; i < f->bad_count; i++) {
         const struct scan_bad *bad = &f->bad[i];
+        r->judged |= bad->offset < f->end; /* not just the unused end */
         if (!bad->damaged) {
             s->stats.torn_frames += bad->known;
             continue;
@@ -585,6 +595,25 @@ static int count_on(struct recover *r)
 
 /* ---- the operation ---- */
 
+static void on_flushed(struct kv_flush_req *req)
+{
+    struct recover *r = container_of(req, struct recover, flush);
+    r->waiting = false;
+    r->req.err = req->err;
+    op_wake(&r->op);
+}
+
+static enum op_next flush_step(struct recover *r)
+{
+    struct store *s = r->store;
+    r->flush = (struct kv_flush_req){.cb = on_flushed};
+    int err = s->kv->ops->flush_start(s->kv, &r->flush);
+    if (err)
+        return fail(r, err);
+    r->waiting = true;
+    return op_move(&r->op, FLUSHING);
+}
+
 static enum op_next extent_next(struct recover *r)
 {
     struct disk_req req = {.kind = DISK_OPEN};
@@ -655,10 +684,11 @@ static enum op_next recover_step(struct op *op)
         if (err == ERR_END)
             err = all_judge(r);
         return err ? fail(r, err) : op_move(op, COUNTING);
+    case FLUSHING: return OP_DONE;
     case COUNTING:
         err = count_on(r);
         if (err == ERR_END)
-            return OP_DONE;
+            return r->judged ? flush_step(r) : OP_DONE;
         if (err)
             return fail(r, err);
         r->waiting = true;

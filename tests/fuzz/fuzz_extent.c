@@ -67,7 +67,7 @@ static void fuzz_scan(struct slice s)
     }
     scan_init(&scan, &x, EXTENT_HEADER_BYTES);
     for (unsigned n = 0; scan_step(&scan, 0, SLICE(window, x.bytes)) != SCAN_END; n++) {
-        CHECK(n < 16 && scan.pos <= x.bytes && scan.good_end <= x.bytes);
+        CHECK(n < 16 && scan.pos <= x.bytes && scan.end <= x.bytes);
         CHECK(frame_data_verify(&scan.frame, scan.data) == OK);
     }
     scan_judge(&scan, s.len & 1);

@@ -73,6 +73,9 @@ struct meta_peer *transport_peer(struct meta_node *n, uint64_t raft_id);
 /* ---- propose.c ---- */
 
 #define PROPOSE_ENTRIES_MAX 512 /* in one step */
+#define TAIL_ENTRIES_MAX 32768u /* behind the applied index, beyond which clients are held back */
+#define TAIL_HEADROOM_ENTRIES 32768u
+#define TAIL_HEADROOM_BYTES (16u << 20)
 #define PROPOSE_BYTES_MAX (1u << 20)
 
 struct proposal {
@@ -295,6 +298,7 @@ struct replica {
     unsigned resets;     /* writes under way that reset the log: nothing is applied meanwhile */
     bool installing;     /* a worker replaces our rows: nothing is applied or read meanwhile */
     struct list writes;
+    uint64_t tail_bytes; /* data of the log's entries behind the applied index */
 
     /* A leader whose entries are of the future is not listened to. */
     uint64_t refused_from, refused_term, refused_until_ns;

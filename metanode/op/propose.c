@@ -91,7 +91,11 @@ static int enqueue(struct replica *r, const Cairn__Command *given, struct slice 
     const struct meta_limits *l = &r->node->config.limits;
     Cairn__Command command = *given;
     struct buf packed = {0};
-    if (r->propose.count >= l->proposals_max || r->propose.bytes >= l->proposal_bytes_max)
+    /* Also what an earlier leader left behind counts: it cannot be made visible while a witness is
+     * missing. */
+    if (r->propose.count >= l->proposals_max || r->propose.bytes >= l->proposal_bytes_max ||
+        r->tail_bytes >= l->proposal_bytes_max ||
+        raft_last_index(r->raft) - index_applied(r->index) >= TAIL_ENTRIES_MAX)
         return ERR_OVERLOAD;
     command.time_ms = propose_time_ms(r);
     int err = index_command_check(r->index, &command, body.len);
@@ -168,11 +172,9 @@ void propose_serve(void *arg, struct rpc_request *req)
     int err = OK;
     if (!r)
         err = ERR_NO_PARTITION;
-    else if (!replica_runs(r))
-        err = ERR_QUARANTINED;
     else if (n->stopped || n->failed)
         err = ERR_SHUTDOWN;
-    else if (!r->leading)
+    else if (!r->leading) /* a quarantined one never does */
         err = ERR_NOT_LEADER;
     else if (!m->command || m->command->write_id.len != ID_BYTES)
         err = ERR_INVAL;

@@ -147,7 +147,7 @@ static void work_done(struct env_work *work)
     if (n->stopped || n->failed)
         op_end(op, ERR_SHUTDOWN, NULL);
     else if (!replica_runs(op->replica))
-        op_end(op, ERR_QUARANTINED, NULL);
+        op_end(op, ERR_NOT_LEADER, NULL);
     else if (!must_retry(op))
         op_end(op, w->err, &w->reply);
     index_reply_fini(&w->reply);
@@ -327,11 +327,9 @@ void read_serve(void *arg, struct rpc_request *req)
     int err = OK;
     if (!r)
         err = ERR_NO_PARTITION;
-    else if (!replica_runs(r))
-        err = ERR_QUARANTINED;
     else if (n->stopped || n->failed)
         err = ERR_SHUTDOWN;
-    else if (!r->leading)
+    else if (!r->leading) /* a quarantined one never does */
         err = ERR_NOT_LEADER;
     else if (visible_serving(&r->visible) == 0)
         err = ERR_NOT_READY;

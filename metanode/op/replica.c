@@ -36,12 +36,13 @@ void replica_quarantine(struct replica *r, int err, const char *reason)
               L_ERR(err));
     r->state = REPLICA_QUARANTINED;
     r->quarantine_reason = reason;
-    propose_lost(r, ERR_QUARANTINED);
-    read_fail_all(r, ERR_QUARANTINED);
+    r->leading = false;
+    propose_lost(r, ERR_NOT_LEADER); /* another replica will */
+    read_fail_all(r, ERR_NOT_LEADER);
     stream_stop(r);
+    deletion_stop(r);
     if (r->partition == ROOT_PARTITION)
         root_deposed(r);
-    r->leading = false;
 }
 
 /* ---- the log ---- */
@@ -53,8 +54,31 @@ static uint64_t entry_time(const struct raft_log_entry *e)
 
 static int append_control(struct replica *r, const struct raft_log_entry *e)
 {
+    r->tail_bytes += e->data.bytes.len;
     return control_append(&r->control, &r->visible, e->index, e->kind == RAFT_ENTRY_CONTROL,
                           e->data.bytes, entry_time(e));
+}
+
+/* After a truncation: what is known of the entries behind the applied index, from those that are left. */
+static int tail_rescan(struct replica *r)
+{
+    struct meta_node *n = r->node;
+    uint64_t next = index_applied(r->index) + 1;
+    r->tail_bytes = 0;
+    r->control.time_ms = index_time_ms(r->index);
+    while (next <= r->visible.last) {
+        uint32_t count = (uint32_t)MIN(r->visible.last - next + 1, (uint64_t)BATCH_ENTRIES_MAX), got;
+        int err = raft_log_read(r->log, next, count, APPLY_BYTES_MAX, n->scratch, &got);
+        if (err != OK)
+            return err;
+        for (uint32_t i = 0; i < got; i++) {
+            r->tail_bytes += n->scratch[i].data.bytes.len;
+            r->control.time_ms = MAX(r->control.time_ms, entry_time(&n->scratch[i]));
+            raft_log_entry_fini(&n->scratch[i]);
+        }
+        next += got;
+    }
+    return OK;
 }
 
 static void written(struct raft_log_write *w)
@@ -136,8 +160,12 @@ static int effect_write(struct replica *r, const struct raft_event *ev, struct r
     int err = write_start(r, w, entries, header, false);
     if (err == OK && w->reset_index != 0)
         err = replica_restart_from_header(r, header, w->reset_index);
-    if (err == OK && w->truncate_from != 0)
+    if (err == OK && w->reset_index != 0)
+        r->tail_bytes = 0;
+    if (err == OK && w->truncate_from != 0) {
         control_truncate(&r->control, &r->visible, w->truncate_from);
+        err = tail_rescan(r);
+    }
     for (uint32_t i = 0; i < w->entry_count && err == OK; i++)
         err = append_control(r, &entries[i]);
     return err;
@@ -275,6 +303,7 @@ static int apply_entry(struct replica *r, const struct raft_log_entry *e)
     if (err != OK)
         return err;
     raft_set_applied(r->raft, e->index);
+    r->tail_bytes -= MIN(r->tail_bytes, e->data.bytes.len);
     r->node->stats.entries_applied++;
     r->node->stats.bytes_applied += e->data.bytes.len;
     if (waited)
@@ -402,6 +431,11 @@ static int options(struct replica *r, struct raft_options *o)
         .drift_ppm = c->timeouts.drift_ppm,
         .lease_enabled = c->lease_reads,
         .append_entries_max = BATCH_ENTRIES_MAX,
+        /* Clients are held back before (propose.c): control entries must always find room, or a
+         * witness that holds everything up could not be declared dead. */
+        .uncommitted_bytes_max = c->limits.proposal_bytes_max + TAIL_HEADROOM_BYTES,
+        .unapplied_bytes_max = c->limits.proposal_bytes_max + TAIL_HEADROOM_BYTES,
+        .uncommitted_entries_max = TAIL_ENTRIES_MAX + TAIL_HEADROOM_ENTRIES,
     };
     for (size_t i = 0; i < r->desc->n_replicas; i++) {
         if (i == RAFT_MEMBERS_MAX)
@@ -527,8 +561,10 @@ static int start(struct replica *r, struct found_log *f)
     }
     if (err == OK)
         err = start_core(r, &log, f);
-    if (err == OK)
+    if (err == OK) {
         r->flushed = index_applied(r->index);
+        err = tail_rescan(r);
+    }
     return err;
 }
 

@@ -70,6 +70,17 @@ static bool is_ours(const struct replica *r, const struct visible_message *m)
            visible_find(&r->visible, m->incarnation) >= 0;
 }
 
+/* The witness follows a newer leader: it is well, and we shall soon learn of that leader. */
+static bool is_superseded(const struct stream_call *c)
+{
+    const ProtobufCMessage *a = c->call.response;
+    if (!a || c->call.err == OK)
+        return false;
+    return (c->m.kind == VISIBLE_OPEN_STREAM
+                ? ((const Cairn__StreamOpenResponse *)(const void *)a)->term
+                : ((const Cairn__StreamAppendResponse *)(const void *)a)->term) > c->m.term;
+}
+
 static void answered(struct rpc_call *call)
 {
     struct stream_call *c = container_of(call, struct stream_call, call);
@@ -77,6 +88,8 @@ static void answered(struct rpc_call *call)
     const struct visible_message *m = &c->m;
     int err = call->err;
     if (is_ours(r, m)) {
+        if (is_superseded(c))
+            stream_of(r, m->incarnation)->blocked_ns = 0;
         if (err == OK && m->kind == VISIBLE_OPEN_STREAM) {
             const Cairn__StreamOpenResponse *a = (const Cairn__StreamOpenResponse *)call->response;
             err = visible_open_reply(&r->visible, m->term, m->incarnation, m->stream,

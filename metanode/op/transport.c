@@ -38,7 +38,6 @@ static void pack_message(const struct out_message *o, Cairn__RaftMessage *m)
 
 static void flush_peer(struct meta_peer *p)
 {
-    static const struct raft_message none;
     struct meta_node *n = p->node;
     Cairn__RaftMessage messages[OUTBOX_MESSAGES_MAX], *ptrs[OUTBOX_MESSAGES_MAX];
     Cairn__RaftBatch batch = CAIRN__RAFT_BATCH__INIT;
@@ -56,7 +55,6 @@ static void flush_peer(struct meta_peer *p)
     n->stats.messages_sent += p->out_count;
     for (unsigned i = 0; i < p->payload_count; i++)
         payload_unref(&p->payload[i]);
-    p->out[0].m = none;
     p->out_count = p->payload_count = 0;
     p->payload_bytes = 0;
 }

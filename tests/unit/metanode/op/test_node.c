@@ -338,6 +338,60 @@ static void root_leader_and_a_witness_die(void **state)
 }
 
 
+/* A leader whose clock jumps far ahead can commit nothing; another takes over, and it may lead again
+ * once its clock is right. */
+static void a_wrong_clock_expires_nothing(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct meta_partition_info info;
+    fx_init(&fx, 12);
+    fx_boot_all(&fx, 1);
+    assert_true(fx_wait_ready(&fx, 10000));
+    assert_int_equal(fx_put(&fx, "a", "1", 5000, NULL), OK);
+    unsigned wrong = (unsigned)fx_leader(&fx, 1);
+    host_jump_wall(fx.metas[wrong].host, 3600000);
+    /* Its entry is one of the future (the client's own clock is right, so the index refuses the command
+     * as old; a control entry is tried as well with the next witness). */
+    fx_boot_witness(&fx, 1);
+    fx_run_ms(&fx, 12000);
+    assert_true(fx_leader(&fx, 1) >= 0 && (unsigned)fx_leader(&fx, 1) != wrong);
+    assert_int_equal(fx_put(&fx, "b", "1", 5000, NULL), OK);
+    host_jump_wall(fx.metas[wrong].host, -3600000);
+    for (unsigned i = 0; i < FX_METAS; i++) {
+        if (i == wrong)
+            continue;
+        fx_crash_meta(&fx, i);
+        assert_int_equal(fx_put(&fx, "c", "1", 10000, NULL), OK);
+        fx_boot_meta(&fx, i);
+        assert_true(fx_wait_ready(&fx, 10000));
+    }
+    fx_info(&fx, wrong, 1, &info);
+    assert_true(info.running);
+    fx_fini(&fx);
+}
+
+/* Writes that pile up behind a dead witness are refused at a bound, and go on after its burial. */
+static void overload_does_not_block_burial(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    unsigned want = 1;
+    fx_init(&fx, 13);
+    fx.config.limits.proposal_bytes_max = 2000;
+    fx_boot_all(&fx, want);
+    assert_true(fx_wait_ready(&fx, 10000));
+    assert_true(fx_run_until(&fx, 5000, witnesses_are_ready, &want));
+    unsigned leader = (unsigned)fx_leader(&fx, 1);
+    fx_kill_witness(&fx, 0);
+    int err = OK;
+    for (unsigned i = 0; i < 40 && err != ERR_OVERLOAD; i++)
+        err = fx_put_once(&fx, leader, 2000 + i, "a", "some bytes to fill the bound with", 20, NULL);
+    assert_int_equal(err, ERR_OVERLOAD);
+    assert_int_equal(fx_put(&fx, "b", "1", 5000, NULL), OK);
+    fx_fini(&fx);
+}
+
 /* ---- planted bugs: each rule as a scenario whose answer a bug changes ---- */
 
 static struct host *meta_host(struct fixture *fx, unsigned i)
@@ -475,6 +529,8 @@ int main(void)
         cmocka_unit_test(a_released_lease_is_not_waited_for),
         cmocka_unit_test(a_new_life_waits_for_the_old_lease),
         cmocka_unit_test(root_leader_and_a_witness_die),
+        cmocka_unit_test(a_wrong_clock_expires_nothing),
+        cmocka_unit_test(overload_does_not_block_burial),
         cmocka_unit_test(planted_bugs_show),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -395,7 +395,7 @@ static const struct {
     {S3_CHECKSUM_CRC32C, "4waSgw=="},
     {S3_CHECKSUM_CRC64NVME, "rosUhgp5mIg="},
     {S3_CHECKSUM_SHA1, "98O8HYCOBHMq32eZZczDTKeuNEE="},
-    {S3_CHECKSUM_SHA256, "FeKw08M4kegXnBJebMnR+Os7EpN6cJSjUPnEh5CjoyU="},
+    {S3_CHECKSUM_SHA256, "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="},
 };
 
 static void hashed(void **state)

@@ -110,7 +110,10 @@ write_configs() {
             echo "tls_key: $VAR/pki/$id.key"
             echo "log_file: $VAR/log/$id.log"
             case $role in
-            gateway) echo "http_listen: 127.0.0.1:$(s3_port "$index")" ;;
+            gateway)
+                echo "http_listen: 127.0.0.1:$(s3_port "$index")"
+                echo "base_domains: localhost"
+                ;;
             metanode) echo "root_credentials_file: $VAR/root-credentials" ;;
             esac
             if [ -n "${CAIRN_EXTRA:-}" ]; then printf '%s\n' "$CAIRN_EXTRA"; fi

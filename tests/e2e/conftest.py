@@ -27,8 +27,8 @@ class Cluster:
         self.port_base = port_base
         self.env = dict(os.environ, CAIRN_VAR=str(var), S3_PORT=str(s3_port),
                         PORT_BASE=str(port_base), **extra)
-        self.env.pop("AWS_ACCESS_KEY_ID", None)
-        self.env.pop("AWS_SECRET_ACCESS_KEY", None)
+        for name in [n for n in self.env if n.startswith("AWS_")]:
+            del self.env[name]
 
     def control(self, *args, timeout=90):
         done = subprocess.run([CLUSTER, *args], env=self.env, cwd=ROOT, text=True,
@@ -77,7 +77,7 @@ class Cluster:
         return dict(self.env, AWS_ACCESS_KEY_ID=access, AWS_SECRET_ACCESS_KEY=secret,
                     AWS_DEFAULT_REGION="us-east-1", AWS_EC2_METADATA_DISABLED="true",
                     AWS_CONFIG_FILE="/dev/null", AWS_SHARED_CREDENTIALS_FILE="/dev/null",
-                    PATH=f"{ROOT}/.venv/bin:{os.environ['PATH']}")
+                    PATH=f"/usr/bin:{os.environ['PATH']}")
 
 
 @pytest.fixture(scope="session")

@@ -366,7 +366,8 @@ def test_errors_of_signatures(cluster, bucket):
     assert r.headers["x-amz-request-id"]
 
 
-def test_presigned(cluster, s3, bucket):
+def test_presigned(cluster, bucket):
+    s3 = cluster.client(signature_version="s3v4")
     s3.put_object(Bucket=bucket, Key="k", Body=b"signed")
 
     def fetch(url, method="GET", body=None):

@@ -1,0 +1,231 @@
+/* The server behind TLS: small requests, large bodies both ways, a body that is cut off, the end. */
+#include "common/base/check.h"
+#include "common/base/err.h"
+#include "tests/unit/gateway/http/loopback.h"
+
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+static struct loopback l;
+static char directory[] = "/tmp/http_tls_XXXXXX", certificate[64], key[64];
+static SSL_CTX *client_ctx;
+
+static int make_certificate(void **state)
+{
+    (void)state;
+    if (!mkdtemp(directory))
+        return -1;
+    snprintf(certificate, sizeof(certificate), "%s/cert.pem", directory);
+    snprintf(key, sizeof(key), "%s/key.pem", directory);
+    EVP_PKEY *pkey = EVP_EC_gen("P-256");
+    X509 *x = X509_new();
+    ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
+    X509_gmtime_adj(X509_getm_notBefore(x), 0);
+    X509_gmtime_adj(X509_getm_notAfter(x), 3600);
+    X509_set_pubkey(x, pkey);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,
+                               (const unsigned char *)"localhost", -1, -1, 0);
+    X509_set_issuer_name(x, X509_get_subject_name(x));
+    int ok = X509_sign(x, pkey, EVP_sha256()) > 0;
+    FILE *f = fopen(certificate, "w");
+    ok = ok && f && PEM_write_X509(f, x) == 1;
+    fclose(f);
+    f = fopen(key, "w");
+    ok = ok && f && PEM_write_PrivateKey(f, pkey, NULL, NULL, 0, NULL, NULL) == 1;
+    fclose(f);
+    X509_free(x);
+    EVP_PKEY_free(pkey);
+    client_ctx = SSL_CTX_new(TLS_client_method());
+    return ok && client_ctx ? 0 : -1;
+}
+
+static int remove_certificate(void **state)
+{
+    (void)state;
+    unlink(certificate);
+    unlink(key);
+    SSL_CTX_free(client_ctx);
+    return rmdir(directory);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    l = (struct loopback){0};
+    http_limits_init(&l.limits);
+    if (http_tls_context_new(certificate, key, &l.tls) != OK)
+        return -1;
+    loopback_start(&l);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    loopback_stop(&l);
+    http_tls_context_free(l.tls);
+    return 0;
+}
+
+/* Turn the loop until SSL is content; false: it never will be. */
+static bool again(SSL *ssl, int result)
+{
+    int err = SSL_get_error(ssl, result);
+    loopback_turn(&l);
+    if (err != SSL_ERROR_WANT_READ && err != SSL_ERROR_WANT_WRITE)
+        return false;
+    poll(NULL, 0, 0);
+    return true;
+}
+
+static SSL *tls_connect(int *ret_fd)
+{
+    int n;
+    *ret_fd = client_connect(&l);
+    SSL *ssl = SSL_new(client_ctx);
+    SSL_set_fd(ssl, *ret_fd);
+    while ((n = SSL_connect(ssl)) != 1)
+        assert_true(again(ssl, n));
+    return ssl;
+}
+
+static void tls_send(SSL *ssl, struct slice s)
+{
+    while (s.len) {
+        int n = SSL_write(ssl, s.ptr, (int)MIN(s.len, (size_t)65536));
+        if (n > 0)
+            s = SLICE(s.ptr + n, s.len - (size_t)n);
+        else if (!again(ssl, n))
+            return;
+        loopback_turn(&l);
+    }
+}
+
+/* Everything until `text` or the end; a string. */
+static size_t tls_until(SSL *ssl, struct buf *b, const char *text)
+{
+    buf_clear(b);
+    for (;;) {
+        assert_int_equal(buf_reserve(b, 65537), OK);
+        int n = SSL_read(ssl, b->ptr + b->len, 65536);
+        if (n > 0)
+            b->len += (size_t)n;
+        else if (!again(ssl, n))
+            break;
+        b->ptr[b->len] = 0;
+        if (text && memmem(b->ptr, b->len, text, strlen(text)))
+            break;
+    }
+    return b->len;
+}
+
+static void tls_close(SSL *ssl, int fd)
+{
+    SSL_free(ssl);
+    close(fd);
+}
+
+static void small_requests(void **state)
+{
+    (void)state;
+    struct buf b = {0};
+    int fd;
+    SSL *ssl = tls_connect(&fd);
+    for (int i = 0; i < 3; i++) {
+        tls_send(ssl, SLICE_LIT("GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"));
+        tls_until(ssl, &b, "hello");
+        assert_non_null(strstr((char *)b.ptr, "200 OK"));
+    }
+    tls_send(ssl, SLICE_LIT("GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /hello HTTP/1.1\r\nHost: x\r\n"
+                            "Connection: close\r\n\r\n"));
+    tls_until(ssl, &b, NULL);
+    assert_non_null(strstr((char *)b.ptr, "later"));
+    assert_non_null(strstr((char *)b.ptr, "hello"));
+    /* The end was announced: nobody cut the connection. */
+    assert_true(SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN);
+    assert_int_equal(l.requests, 5);
+    tls_close(ssl, fd);
+    buf_fini(&b);
+}
+
+static void large_bodies(void **state)
+{
+    (void)state;
+    enum { BYTES = 3 << 20 };
+    struct buf b = {0};
+    char text[96];
+    int fd;
+    SSL *ssl = tls_connect(&fd);
+    assert_int_equal(buf_reserve(&b, BYTES), OK);
+    memset(b.ptr, 'y', BYTES);
+    snprintf(text, sizeof(text), "PUT /count HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", BYTES);
+    tls_send(ssl, slice_cstr(text));
+    tls_send(ssl, SLICE(b.ptr, BYTES));
+    tls_until(ssl, &b, "3145728");
+    assert_non_null(strstr((char *)b.ptr, "200 OK"));
+    snprintf(text, sizeof(text), "GET /big/%d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+             4 * BYTES);
+    tls_send(ssl, slice_cstr(text));
+    for (int i = 0; i < 20; i++)
+        loopback_turn(&l);
+    size_t got = tls_until(ssl, &b, NULL);
+    assert_true(got > 4 * BYTES && got < 4 * BYTES + 300);
+    assert_true(SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN);
+    assert_true(l.queued_max <= l.limits.write_high_bytes + 65536 + 300);
+    tls_close(ssl, fd);
+    buf_fini(&b);
+}
+
+static void cut_off(void **state)
+{
+    (void)state;
+    struct buf b = {0};
+    int fd;
+    SSL *ssl = tls_connect(&fd);
+    tls_send(ssl, SLICE_LIT("GET /abort HTTP/1.1\r\nHost: x\r\n\r\n"));
+    tls_until(ssl, &b, NULL);
+    assert_false(SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN);
+    tls_close(ssl, fd);
+    /* The client goes in the middle of its body. */
+    ssl = tls_connect(&fd);
+    tls_send(ssl, SLICE_LIT("PUT /count HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n12345"));
+    assert_true(loopback_wait(&l, &l.requests, 2));
+    tls_close(ssl, fd);
+    for (int i = 0; i < 2000 && l.body_err == OK; i++)
+        loopback_turn(&l);
+    assert_int_equal(l.body_err, ERR_CONN_LOST);
+    buf_fini(&b);
+}
+
+static void not_tls(void **state)
+{
+    (void)state;
+    int fd = client_connect(&l);
+    client_text(&l, fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    client_until(&l, fd, NULL);
+    assert_true(client_closed());
+    assert_int_equal(l.requests, 0);
+    close(fd);
+    struct ssl_ctx_st *ctx = NULL;
+    assert_int_equal(http_tls_context_new("/nonexistent", key, &ctx), ERR_CONFIG);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {TEST(small_requests), TEST(large_bodies), TEST(cut_off),
+                                       TEST(not_tls)};
+    return cmocka_run_group_tests(tests, make_certificate, remove_certificate);
+}

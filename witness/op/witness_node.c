@@ -53,7 +53,6 @@ static void begin_life(struct witness_node *n)
     do {
         env_random(n->env, id.bytes, sizeof(id.bytes));
     } while (id128_is_zero(id) || id128_eq(id, n->core.incarnation));
-    n->former = n->core.incarnation;
     witness_begin(&n->core, id);
     n->stats.lives++;
 }
@@ -122,8 +121,6 @@ static void ask_root(struct witness_node *n)
     ref.zone = n->zone;
     req.witness = &ref;
     req.release = n->releasing;
-    if (!id128_is_zero(n->former)) /* so that nobody has to wait its lease out */
-        req.gave_up = (ProtobufCBinaryData){ID_BYTES, n->former.bytes};
     if (!id128_is_zero(n->gave_up))
         req.gave_up = (ProtobufCBinaryData){ID_BYTES, n->gave_up.bytes};
     n->call = (struct rpc_call){.method = &method_root_lease,

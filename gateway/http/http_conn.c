@@ -68,9 +68,9 @@ static void close_now(struct http_conn *c, bool reset)
     if (c->state == HTTP_CONN_CLOSED)
         return;
     c->state = HTTP_CONN_CLOSED;
-    c->broken = true;
     payload_unref(&c->input);
     c->transport->close(c, reset);
+    c->broken = true; /* only now: an orderly close still has something to say (TLS) */
 }
 
 size_t http_conn_read_hint(const struct http_conn *c)

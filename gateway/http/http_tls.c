@@ -8,7 +8,7 @@
 #include <openssl/ssl.h>
 #include <stdlib.h>
 
-#define CIPHER_BYTES_MAX (256 << 10) /* encrypted at once, before the socket has taken it */
+#define CIPHER_BYTES_MAX (64 << 10) /* encrypted at once, before the socket has taken it */
 
 struct http_tls {
     SSL *ssl;

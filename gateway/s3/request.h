@@ -98,6 +98,8 @@ enum s3_code s3_request_number(const struct s3_request *r, const char *name, uin
 
 bool s3_bucket_name_valid(struct slice name);
 bool utf8_valid(struct slice s);
+/* Length of the sequence at p (left >= 1 bytes); 0 when it is not UTF-8. */
+size_t utf8_sequence(const uint8_t *p, size_t left);
 
 /* %XX decoding into the arena.  plus_is_space: query semantics.  false: a bad escape, or no memory.
  * Returns a borrowed slice when there is nothing to decode. */

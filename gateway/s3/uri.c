@@ -57,24 +57,31 @@ void s3_percent_encode(struct buf *b, struct slice s, bool keep_slash)
 }
 
 /* Shortest forms only, no surrogates, nothing above U+10FFFF (RFC 3629). */
+size_t utf8_sequence(const uint8_t *p, size_t left)
+{
+    uint8_t c = p[0];
+    if (c < 0x80)
+        return 1;
+    size_t len = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+    if (c < 0xc2 || c > 0xf4 || left < len)
+        return 0;
+    uint8_t low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
+    uint8_t high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+    if (p[1] < low || p[1] > high)
+        return 0;
+    for (size_t k = 2; k < len; k++)
+        if ((p[k] & 0xc0) != 0x80)
+            return 0;
+    return len;
+}
+
 bool utf8_valid(struct slice s)
 {
     for (size_t i = 0; i < s.len;) {
-        uint8_t c = s.ptr[i++];
-        if (c < 0x80)
-            continue;
-        unsigned more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
-        if (c < 0xc2 || c > 0xf4 || s.len - i < more)
+        size_t len = utf8_sequence(s.ptr + i, s.len - i);
+        if (len == 0)
             return false;
-        uint8_t next = s.ptr[i];
-        uint8_t low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
-        uint8_t high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-        if (next < low || next > high)
-            return false;
-        for (unsigned k = 1; k < more; k++)
-            if ((s.ptr[i + k] & 0xc0) != 0x80)
-                return false;
-        i += more;
+        i += len;
     }
     return true;
 }

@@ -8,11 +8,7 @@ void xml_declaration(struct buf *b)
     buf_cstr(b, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
 }
 
-/* U+FFFE and U+FFFF are no XML characters either. */
-static bool is_noncharacter(const uint8_t *p, size_t left)
-{
-    return left >= 3 && p[0] == 0xef && p[1] == 0xbf && (p[2] == 0xbe || p[2] == 0xbf);
-}
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
 static const char *escape_of(uint8_t c)
 {
@@ -25,26 +21,36 @@ static const char *escape_of(uint8_t c)
     case '\r': return "&#13;"; /* a parser would make it a line feed */
     case '\n': return "&#10;"; /* in an attribute it would become a space */
     case '\t': return "&#9;";
-    default: return c < 0x20 ? "\xef\xbf\xbd" : NULL;
+    default: return c < 0x20 ? REPLACEMENT : NULL;
     }
+}
+
+/* What to write instead of the sequence at p; NULL: itself.  *ret_len: of the sequence.  U+FFFE and
+ * U+FFFF are UTF-8 but no XML characters; in an error document there may be bytes that are not even
+ * UTF-8. */
+static const char *instead_of(const uint8_t *p, size_t left, size_t *ret_len)
+{
+    *ret_len = 1;
+    if (p[0] < 0x80)
+        return escape_of(p[0]);
+    size_t len = utf8_sequence(p, left);
+    if (len == 0)
+        return REPLACEMENT;
+    *ret_len = len;
+    bool noncharacter = len == 3 && p[0] == 0xef && p[1] == 0xbf && p[2] >= 0xbe;
+    return noncharacter ? REPLACEMENT : NULL;
 }
 
 void xml_escape(struct buf *b, struct slice text)
 {
-    size_t from = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        size_t skip = 1;
-        const char *instead = escape_of(text.ptr[i]);
-        if (!instead && is_noncharacter(text.ptr + i, text.len - i)) {
-            instead = "\xef\xbf\xbd";
-            skip = 3;
-        }
+    size_t from = 0, len = 0;
+    for (size_t i = 0; i < text.len; i += len) {
+        const char *instead = instead_of(text.ptr + i, text.len - i, &len);
         if (!instead)
             continue;
         buf_append(b, text.ptr + from, i - from);
         buf_cstr(b, instead);
-        i += skip - 1;
-        from = i + 1;
+        from = i + len;
     }
     if (from < text.len)
         buf_append(b, text.ptr + from, text.len - from);

@@ -51,7 +51,7 @@ $(error unknown VARIANT '$(VARIANT)': rel, test, sim, clang, fuzz, tsan)
 endif
 
 # ---- what there is to build ----
-SOURCE_DIRS := common gateway metanode storagenode witness cli
+SOURCE_DIRS := $(wildcard common gateway metanode storagenode witness cli)
 SOURCES := $(sort $(shell find $(SOURCE_DIRS) -name '*.c'))
 MAINS := $(filter %/main.c,$(SOURCES))
 LIB_SOURCES := $(filter-out %/main.c,$(SOURCES))

@@ -1,6 +1,12 @@
-# The test layers.  The C layers run in VARIANT=test by recursion, so that plain `make unit` works.
-.PHONY: test-deps unit unit-run spec test
+# The test layers.  `make test` builds all that they need and runs them in order with tests/run.py,
+# which also has their time budgets; `make unit`, `make sim` and so on run one layer.
+# The C layers are built in VARIANT=test, the simulator in VARIANT=sim, by recursion, so that plain
+# `make unit` works.
 
+## make test       every test layer, with its time budget; ends with the counts (LAYERS="unit sim": these only)
+## make lint       what needs no run: purity, layering, headers, clang, scripts
+## make unit|fuzz-corpora|spec|sim|e2e|chaos    one layer
+.PHONY: test-deps test test-programs
 VENV := .venv
 $(VENV)/.ready: tests/requirements.txt
 	@echo "installing the tests' Python packages into $(VENV)"
@@ -10,30 +16,39 @@ test-deps: deps
 	@deploy/deps.sh tests/packages.txt
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 
-unit: deps
-	@$(MAKE) --no-print-directory VARIANT=test unit-run
-unit-run: $(call tests_in,unit) $(call tests_in,golden)
-	@for t in $(call tests_in,unit) $(call tests_in,golden); do echo "== $$t"; $$t || exit 1; done
+test: test-deps
+	@tests/run.py $(LAYERS)
 
+# ---- unit, golden, model ----
+.PHONY: unit unit-programs
+unit-programs: $(call tests_in,unit) $(call tests_in,golden)
+unit: test-deps
+	@$(MAKE) --no-print-directory VARIANT=test unit-programs
+	@tests/run.py unit
+
+# ---- the model of the witness ----
+.PHONY: spec
 spec: test-deps
 	@spec/check.sh
 
-test: unit
-
-# The simulator is one program of the sim variant.
+# ---- the simulator: one program of the sim variant ----
 SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
 SIM_LIBS := $(foreach d,common/base common/env common/op common/rpc common/config common/obs common/crypto \
             metanode/raft metanode/index metanode/visible metanode/op metanode/io \
             witness/core witness/op gateway/cache gateway/meta,$(if $(filter $(d),$(LIB_DIRS)),$(call lib,$(d))))
 $(B)/bin/cairn-sim: $(SIM_OBJS) $(SIM_LIBS) $(PROTO_LIB)
 	$(link)
-.PHONY: sim
+.PHONY: sim sim-program sim-run
 SEEDS ?= 1000
-sim: deps
-	@$(MAKE) --no-print-directory VARIANT=sim build/sim/bin/cairn-sim
+sim: deps sim-program
 	@build/sim/bin/cairn-sim --seeds=$(SEEDS)
+sim-program:
+	@$(MAKE) --no-print-directory VARIANT=sim build/sim/bin/cairn-sim
+sim-run:
+	@build/sim/bin/cairn-sim --seeds=$(SEEDS)
+	@build/sim/bin/cairn-sim --repeat --seeds=5
 
-# Real processes: end to end with real clients, and chaos.
+# ---- real processes: end to end with real clients, and chaos ----
 $(B)/bin/cairn-check-history: $(B)/tests/chaos/check_history.o $(B)/tests/sim/history.o $(call lib,common/base)
 	$(link)
 .PHONY: e2e chaos real-deps
@@ -44,6 +59,12 @@ e2e: real-deps
 chaos: real-deps
 	@$(VENV)/bin/pytest -q -p no:cacheprovider --tb=short tests/chaos
 
-# The load generator.
+# ---- the load generator ----
 $(B)/bin/cairn-bench: $(B)/tests/bench/bench.o $(call lib,common/base) $(call lib,common/crypto)
 	$(link)
+
+# All that the layers run, each in its variant.
+test-programs:
+	@$(MAKE) --no-print-directory VARIANT=rel bins build/rel/bin/cairn-check-history build/rel/bin/cairn-bench
+	@$(MAKE) --no-print-directory VARIANT=sim build/sim/bin/cairn-sim
+	@$(MAKE) --no-print-directory VARIANT=test unit-programs

@@ -94,22 +94,6 @@ static struct rpc_peer *replica_peer(struct meta_client *mc, const struct meta_r
     return rpc_peer_get(mc->rpc, r->addr, r->node_id[0] ? r->node_id : NULL);
 }
 
-struct rpc_peer *route_target(struct meta_client *mc, struct meta_route *route)
-{
-    size_t count = replica_count(mc, route);
-    if (route->leader && rpc_peer_is_up(route->leader))
-        return route->leader;
-    struct rpc_peer *any = route->leader;
-    for (size_t i = 0; i < count; i++) {
-        struct rpc_peer *peer = replica_peer(mc, route, (route->next + i) % count);
-        if (peer && rpc_peer_is_up(peer) && peer != route->leader)
-            return peer;
-        if (!any)
-            any = peer;
-    }
-    return any;
-}
-
 void route_failed(struct meta_route *route, const struct rpc_peer *failed)
 {
     if (route->leader == failed)
@@ -130,6 +114,25 @@ static bool route_shuns(struct meta_client *mc, const struct meta_route *route,
                         const struct rpc_peer *peer)
 {
     return route->shunned == peer && env_now_ns(mc->env) < route->shunned_until_ns;
+}
+
+struct rpc_peer *route_target(struct meta_client *mc, struct meta_route *route)
+{
+    size_t count = replica_count(mc, route);
+    if (route->leader && rpc_peer_is_up(route->leader))
+        return route->leader;
+    struct rpc_peer *any = route->leader, *shunned = NULL;
+    for (size_t i = 0; i < count; i++) {
+        struct rpc_peer *peer = replica_peer(mc, route, (route->next + i) % count);
+        if (peer && rpc_peer_is_up(peer) && peer != route->leader) {
+            if (!route_shuns(mc, route, peer))
+                return peer;
+            shunned = peer;
+        }
+        if (!any)
+            any = peer;
+    }
+    return shunned ? shunned : any;
 }
 
 bool route_hint(struct meta_client *mc, struct meta_route *route, const char *node_id,

@@ -342,6 +342,23 @@ static void two_copies_of_one_zone_are_not(void **state)
     world_fini(&w);
 }
 
+/* A cluster of one zone has no zone to lose, but still a node. */
+static void one_zone_needs_two_copies(void **state)
+{
+    (void)state;
+    struct world w;
+    struct writing x;
+    world_init(&w);
+    w.map.n_pgs = 1;
+    w.record[1].zone = w.record[2].zone = w.record[0].zone;
+    w.node[2].put_err = ERR_NOSPACE;
+    assert_int_equal(write_run(&w, &x, 1000), OK);
+    fake_run(&w.f, 5 * NS_PER_SEC);
+    w.node[1].put_err = ERR_NOSPACE;
+    assert_int_equal(err_class(write_run(&w, &x, 1000)), ERR_CLASS_RETRY);
+    world_fini(&w);
+}
+
 static void another_group_takes_over(void **state)
 {
     (void)state;
@@ -514,6 +531,7 @@ int main(void)
         cmocka_unit_test(written_and_read),
         cmocka_unit_test(two_zones_are_enough),
         cmocka_unit_test(two_copies_of_one_zone_are_not),
+        cmocka_unit_test(one_zone_needs_two_copies),
         cmocka_unit_test(another_group_takes_over),
         cmocka_unit_test(no_quorum_anywhere_is_an_error),
         cmocka_unit_test(silence_ends_at_the_deadline),

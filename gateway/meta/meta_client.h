@@ -112,9 +112,9 @@ struct meta_read {
     uint64_t deadline_ns;    /* on the env's monotonic clock */
     void (*cb)(struct meta_read *);
     /* Results, until fini.  With err OK each record asked for has an entry, but: an absent access
-     * key ends the read at once (look at it first), and an absent bucket has no object entry.  Each
-     * was current at some moment between the start and the callback; bucket and access key at or
-     * after the moment of the object. */
+     * key ends the read at once, alone (look at it first), and an absent bucket has no object entry.
+     * No entry is given that is not known to be current: each was at some moment between the start
+     * and the callback; bucket and access key at or after the moment of the object. */
     int err;
     struct cache_entry *access_key_entry, *bucket_entry, *object_entry;
     struct payload body;           /* the object's inline data, when wanted and kept inline */

@@ -334,6 +334,12 @@ static void read_done(struct op *op)
 {
     struct meta_read *r = container_of(op, struct meta_read, op);
     struct meta_stats *stats = &r->mc->stats;
+    /* What was looked up but never found to be current is nobody's answer. */
+    for (unsigned i = META_OBJECT; i <= META_ACCESS_KEY; i++)
+        if (!(r->ok & META_BIT(i)))
+            set_entry(r, (enum meta_record)i, NULL);
+    if (!r->entry[META_OBJECT])
+        payload_unref(&r->body);
     r->access_key_entry = r->entry[META_ACCESS_KEY];
     r->bucket_entry = r->entry[META_BUCKET];
     r->object_entry = r->entry[META_OBJECT];

@@ -6,7 +6,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
+#include <stdlib.h>
 
 static void assert_read(struct cluster *c, const char *key, const char *text)
 {
@@ -157,6 +159,41 @@ static void unknown_key_ends_the_read(void **state)
     reading_run(&c, &r, "NOBODY", "b", "a");
     assert_false(r.read.access_key_entry->record->present);
     assert_int_equal(c.reads, reads);
+    meta_read_fini(&r.read);
+    cluster_fini(&c);
+}
+
+/* Another read of the same gateway learns that the key is absent, while the witness is asked. */
+static void learn_absent_key(struct cluster *c)
+{
+    struct cache_key key = {CAIRN__RECORD_KIND__RECORD_ACCESS_KEY, 0, slice_cstr("NOBODY")};
+    Cairn__Record *record = calloc(1, sizeof(*record));
+    struct cache_entry *e;
+    assert_non_null(record);
+    cairn__record__init(record);
+    c->before_check = NULL;
+    assert_int_equal(cache_fill(c->cache, &key, 0, c->partition[0].index, &record,
+                                (struct payload){0}, false, &e), OK);
+    cache_entry_unref(e);
+}
+
+/* An absent key ends the read before the object is known to be current: what the cache held of it is
+ * old, and is not given. */
+static void absent_key_gives_nothing_old(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct reading r;
+    cluster_init(&c, NULL, 1 << 20);
+    put_object(&c, 7, "a", "one");
+    assert_read(&c, "a", "one");
+    put_object(&c, 7, "a", "two");
+    c.before_check = learn_absent_key;
+    reading_run(&c, &r, "NOBODY", "b", "a");
+    assert_int_equal(r.read.err, OK);
+    assert_false(r.read.access_key_entry->record->present);
+    assert_null(r.read.object_entry);
+    assert_int_equal(r.read.body.bytes.len, 0);
     meta_read_fini(&r.read);
     cluster_fini(&c);
 }
@@ -334,6 +371,7 @@ int main(void)
         cmocka_unit_test(revoked_key_reads_nothing_new_when_cold),
         cmocka_unit_test(bucket_made_anew_is_another_bucket),
         cmocka_unit_test(unknown_key_ends_the_read),
+        cmocka_unit_test(absent_key_gives_nothing_old),
         cmocka_unit_test(one_turn_is_one_frame),
         cmocka_unit_test(own_witness_first_then_another),
         cmocka_unit_test(without_a_witness_leaders_are_read),

@@ -68,3 +68,10 @@ test-programs:
 	@$(MAKE) --no-print-directory VARIANT=rel bins build/rel/bin/cairn-check-history build/rel/bin/cairn-bench
 	@$(MAKE) --no-print-directory VARIANT=sim build/sim/bin/cairn-sim
 	@$(MAKE) --no-print-directory VARIANT=test unit-programs
+
+# Not part of `make test`: it needs a quiet machine, and measures rather than judges.
+.PHONY: bench
+bench: all
+	@deploy/deps.sh tests/bench/packages.txt
+	@$(MAKE) --no-print-directory VARIANT=rel build/rel/bin/cairn-bench
+	@python3 tests/bench/run.py $(BENCH_FLAGS)

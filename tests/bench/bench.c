@@ -1,16 +1,19 @@
-/* cairn-bench: a load generator for S3 over HTTP/1.1, one thread, epoll, signed requests, every body
- * verified.  Also measures the disk and speaks to plain web servers, so that one run gives ratios.
+/* cairn-bench: a load generator for S3 over HTTP/1.1, one thread, epoll, signed requests, every
+ * body verified.  Also measures the disk and speaks to plain web servers, so that one run gives
+ * ratios.
  *
  *   cairn-bench get    4 KiB-like objects, GET in a loop         cairn-bench put    PUT in a loop
  *   cairn-bench list   pages of 1000 keys                        cairn-bench fill   PUT each once
- *   cairn-bench fsync  time of one 4 KiB write + fdatasync       cairn-bench disk   sequential synced rate
- * Prints one line of JSON. */
+ *   cairn-bench fsync  time of one 4 KiB write + fdatasync       cairn-bench disk   sequential
+ * synced rate cairn-bench files  the same bodies as plain files under --dir, for a web server
+ * beside Prints one line of JSON. */
 #include "common/base/check.h"
 #include "common/base/slice.h"
 #include "common/crypto/codec.h"
 #include "common/crypto/digest.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -28,7 +31,7 @@
 #define LATENCIES_MAX (1u << 22)
 #define IN_BYTES (256u << 10)
 
-enum mode { MODE_GET, MODE_PUT, MODE_FILL, MODE_LIST, MODE_FSYNC, MODE_DISK };
+enum mode { MODE_GET, MODE_PUT, MODE_FILL, MODE_LIST, MODE_FSYNC, MODE_DISK, MODE_FILES };
 
 struct options {
     enum mode mode;
@@ -57,8 +60,15 @@ struct conn {
     char after[128]; /* where a list goes on */
 };
 
-static struct options o = {.port_count = 0, .conns = 1, .seconds = 5, .objects = 1000, .size = 4096,
-                           .bucket = "bench", .prefix = "o", .sign = true, .dir = "."};
+static struct options o = {.port_count = 0,
+                           .conns = 1,
+                           .seconds = 5,
+                           .objects = 1000,
+                           .size = 4096,
+                           .bucket = "bench",
+                           .prefix = "o",
+                           .sign = true,
+                           .dir = "."};
 static struct conn conns[CONNS_MAX];
 static uint32_t *latencies_us;
 static uint64_t latency_count, done, errors, bytes, keys_listed, started_count, deadline_ns;
@@ -91,7 +101,8 @@ static void sign(struct buf *out, const char *method, const char *path, const ch
     uint8_t hash[SHA256_BYTES];
     time_t t = time(NULL);
     snprintf(host, sizeof(host), "127.0.0.1:%u", port);
-    buf_printf(out, "%s %s%s%s HTTP/1.1\r\nHost: %s\r\n", method, path, *query ? "?" : "", query, host);
+    buf_printf(out, "%s %s%s%s HTTP/1.1\r\nHost: %s\r\n", method, path, *query ? "?" : "", query,
+               host);
     if (strcmp(method, "PUT") == 0)
         buf_printf(out, "Content-Length: %llu\r\n", (unsigned long long)length);
     if (!o.sign) {
@@ -113,15 +124,18 @@ static void sign(struct buf *out, const char *method, const char *path, const ch
     }
     snprintf(canonical, sizeof(canonical),
              "%s\n%s\n%s\nhost:%s\nx-amz-content-sha256:UNSIGNED-PAYLOAD\nx-amz-date:%s\n\n"
-             "host;x-amz-content-sha256;x-amz-date\nUNSIGNED-PAYLOAD", method, path, query, host, stamp);
+             "host;x-amz-content-sha256;x-amz-date\nUNSIGNED-PAYLOAD",
+             method, path, query, host, stamp);
     sha256(slice_cstr(canonical), hash);
     hex_encode(SLICE(hash, SHA256_BYTES), hex);
     hex[2 * SHA256_BYTES] = 0;
-    snprintf(to_sign, sizeof(to_sign), "AWS4-HMAC-SHA256\n%s\n%s/us-east-1/s3/aws4_request\n%s", stamp, day, hex);
+    snprintf(to_sign, sizeof(to_sign), "AWS4-HMAC-SHA256\n%s\n%s/us-east-1/s3/aws4_request\n%s",
+             stamp, day, hex);
     hmac_sha256(SLICE(key, SHA256_BYTES), slice_cstr(to_sign), hash);
     hex_encode(SLICE(hash, SHA256_BYTES), hex);
     hex[2 * SHA256_BYTES] = 0;
-    buf_printf(out, "x-amz-content-sha256: UNSIGNED-PAYLOAD\r\nx-amz-date: %s\r\n"
+    buf_printf(out,
+               "x-amz-content-sha256: UNSIGNED-PAYLOAD\r\nx-amz-date: %s\r\n"
                "Authorization: AWS4-HMAC-SHA256 Credential=%s/%s/us-east-1/s3/aws4_request,"
                "SignedHeaders=host;x-amz-content-sha256;x-amz-date,Signature=%s\r\n\r\n",
                stamp, o.access, day, hex);
@@ -172,16 +186,28 @@ static void flush(struct conn *c)
     }
 }
 
+/* As a query's values are signed: everything but unreserved characters as %XX. */
+static void encode(const char *text, char *ret)
+{
+    for (; *text; text++) {
+        if (isalnum((unsigned char)*text) || strchr("-_.~", *text))
+            *ret++ = *text;
+        else
+            ret += sprintf(ret, "%%%02X", (unsigned)(unsigned char)*text);
+    }
+    *ret = 0;
+}
+
 static void next_request(struct conn *c)
 {
-    char path[512], query[256] = "";
+    char path[512], query[512] = "";
     c->busy = false;
     if (!more_to_start())
         return;
     uint64_t serial = started_count++;
     c->busy = true;
     c->object = o.mode == MODE_FILL || o.mode == MODE_PUT ? serial % o.objects
-                                                         : (serial * 2654435761u) % o.objects;
+                                                          : (serial * 2654435761u) % o.objects;
     buf_clear(&c->out);
     c->out_done = c->in_len = 0;
     c->in_body = false;
@@ -193,9 +219,14 @@ static void next_request(struct conn *c)
     else if (o.mode == MODE_LIST)
         snprintf(path, sizeof(path), "/%s", o.bucket);
     else
-        snprintf(path, sizeof(path), "/%s/%s%08llu", o.bucket, o.prefix, (unsigned long long)c->object);
-    if (o.mode == MODE_LIST)
-        snprintf(query, sizeof(query), "list-type=2&max-keys=1000%s%s", *c->after ? "&start-after=" : "", c->after);
+        snprintf(path, sizeof(path), "/%s/%s%08llu", o.bucket, o.prefix,
+                 (unsigned long long)c->object);
+    if (o.mode == MODE_LIST) {
+        char after[3 * sizeof(c->after)];
+        encode(c->after, after);
+        snprintf(query, sizeof(query), "list-type=2&max-keys=1000%s%s",
+                 *after ? "&start-after=" : "", after);
+    }
     c->keys = 0;
     c->body_left_out = put ? o.size : 0;
     c->body_at = c->object * 97; /* bodies of different objects differ */
@@ -378,7 +409,8 @@ static void run_http(void)
     double s = (double)(now_ns() - began) / 1e9;
     qsort(latencies_us, latency_count, sizeof(*latencies_us), by_value);
 #define Q(q) (latency_count ? latencies_us[(uint64_t)((double)(latency_count - 1) * (q))] : 0)
-    printf("{\"ops\": %llu, \"errors\": %llu, \"seconds\": %.3f, \"ops_per_s\": %.1f, \"mb_per_s\": %.1f, "
+    printf("{\"ops\": %llu, \"errors\": %llu, \"seconds\": %.3f, \"ops_per_s\": %.1f, "
+           "\"mb_per_s\": %.1f, "
            "\"keys_per_s\": %.0f, \"p50_us\": %u, \"p99_us\": %u, \"max_us\": %u}\n",
            (unsigned long long)done, (unsigned long long)errors, s, (double)done / s,
            (double)bytes / s / 1e6, (double)keys_listed / s, Q(0.5), Q(0.99), Q(1.0));
@@ -414,16 +446,39 @@ static void run_disk(void)
     }
     double s = (double)(now_ns() - began) / 1e9;
     printf("{\"ops\": %llu, \"ops_per_s\": %.1f, \"mb_per_s\": %.1f, \"us_per_op\": %.1f}\n",
-           (unsigned long long)n, (double)n / s, (double)(n * piece) / s / 1e6, s * 1e6 / (double)n);
+           (unsigned long long)n, (double)n / s, (double)(n * piece) / s / 1e6,
+           s * 1e6 / (double)n);
     close(fd);
     unlink(path);
     free(block);
 }
 
+static void run_files(void)
+{
+    char path[512];
+    for (uint64_t i = 0; i < o.objects; i++) {
+        snprintf(path, sizeof(path), "%s/%s%08llu", o.dir, o.prefix, (unsigned long long)i);
+        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        if (fd < 0)
+            die(path);
+        for (uint64_t done_bytes = 0; done_bytes < o.size;) {
+            size_t off = (i * 97 + done_bytes) % PATTERN, want = PATTERN - off;
+            ssize_t n = write(fd, pattern + off, MIN(want, o.size - done_bytes));
+            if (n <= 0)
+                die(path);
+            done_bytes += (uint64_t)n;
+        }
+        close(fd);
+    }
+    printf("{\"ops\": %llu}\n", (unsigned long long)o.objects);
+}
+
 static void usage(void)
 {
-    puts("usage: cairn-bench get|put|fill|list|fsync|disk [--port=N[,N...]] [--conns=N] [--seconds=S]\n"
-         "  [--count=N] [--objects=N] [--size=BYTES] [--bucket=B] [--prefix=P] [--access=A] [--secret=S]\n"
+    puts("usage: cairn-bench get|put|fill|list|fsync|disk|files [--port=N[,N...]] [--conns=N] "
+         "[--seconds=S]\n"
+         "  [--count=N] [--objects=N] [--size=BYTES] [--bucket=B] [--prefix=P] [--access=A] "
+         "[--secret=S]\n"
          "  [--path=/plain/path (unsigned)] [--dir=D]");
 }
 
@@ -435,15 +490,15 @@ static void parse_ports(char *text)
 
 int main(int argc, char **argv)
 {
-    static const char *const modes[] = {"get", "put", "fill", "list", "fsync", "disk"};
+    static const char *const modes[] = {"get", "put", "fill", "list", "fsync", "disk", "files"};
     static const struct option flags[] = {
-        {"port", required_argument, NULL, 'p'},   {"conns", required_argument, NULL, 'c'},
+        {"port", required_argument, NULL, 'p'},    {"conns", required_argument, NULL, 'c'},
         {"seconds", required_argument, NULL, 's'}, {"count", required_argument, NULL, 'n'},
         {"objects", required_argument, NULL, 'o'}, {"size", required_argument, NULL, 'z'},
-        {"bucket", required_argument, NULL, 'b'}, {"prefix", required_argument, NULL, 'x'},
-        {"access", required_argument, NULL, 'a'}, {"secret", required_argument, NULL, 'k'},
-        {"path", required_argument, NULL, 'u'},   {"dir", required_argument, NULL, 'd'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
+        {"bucket", required_argument, NULL, 'b'},  {"prefix", required_argument, NULL, 'x'},
+        {"access", required_argument, NULL, 'a'},  {"secret", required_argument, NULL, 'k'},
+        {"path", required_argument, NULL, 'u'},    {"dir", required_argument, NULL, 'd'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     o.access = getenv("AWS_ACCESS_KEY_ID");
     o.secret = getenv("AWS_SECRET_ACCESS_KEY");
     size_t mode = 0;
@@ -459,7 +514,10 @@ int main(int argc, char **argv)
         case 'x': o.prefix = optarg; break;
         case 'a': o.access = optarg; break;
         case 'k': o.secret = optarg; break;
-        case 'u': o.path = optarg; o.sign = false; break;
+        case 'u':
+            o.path = optarg;
+            o.sign = false;
+            break;
         case 'd': o.dir = optarg; break;
         default: usage(); return c == 'h' ? 0 : 2;
         }
@@ -481,11 +539,12 @@ int main(int argc, char **argv)
         pattern[i] = (uint8_t)x;
     }
     if (o.mode >= MODE_FSYNC) {
-        run_disk();
+        (o.mode == MODE_FILES ? run_files : run_disk)();
         return 0;
     }
     if (o.port_count == 0 || (o.sign && (!o.access || !o.secret))) {
-        fputs("cairn-bench: --port, and --access/--secret or AWS_ACCESS_KEY_ID/AWS_SECRET_ACCESS_KEY, are needed\n",
+        fputs("cairn-bench: --port, and --access/--secret or "
+              "AWS_ACCESS_KEY_ID/AWS_SECRET_ACCESS_KEY, are needed\n",
               stderr);
         return 2;
     }

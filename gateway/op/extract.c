@@ -115,7 +115,7 @@ static void piece_of_segment(struct extract *x, const Cairn__Segment *s, uint64_
     struct extract_piece *p = piece_new(x);
     uint64_t offset = x->at - segment_at;
     /* Pieces end at multiples of their size, so that no block is read twice. */
-    uint64_t to = MIN((offset / EXTRACT_PIECE_BYTES + 1) * EXTRACT_PIECE_BYTES, s->bytes);
+    uint64_t to = MIN((offset / x->piece_bytes + 1) * x->piece_bytes, s->bytes);
     p->blob = (struct blob_read){
         .pg = s->pg,
         .blob_bytes = s->bytes,
@@ -215,7 +215,7 @@ static bool plan_part(struct extract *x)
 
 static void extract_plan(struct extract *x)
 {
-    while (x->count < EXTRACT_PIECES && x->at < x->end && x->err == OK) {
+    while (x->count < x->window && x->at < x->end && x->err == OK) {
         if (plan_segment(x))
             continue;
         if (!x->parts) {
@@ -225,6 +225,27 @@ static void extract_plan(struct extract *x)
         if (!plan_part(x))
             return;
     }
+}
+
+/* As much read-ahead as the loop's memory allows: a slow client keeps it for long. */
+static int take_budget(struct extract *x)
+{
+    static const struct {
+        unsigned window;
+        uint64_t piece_bytes;
+    } sizes[] = {{EXTRACT_PIECES, EXTRACT_PIECE_BYTES},
+                 {1, EXTRACT_PIECE_BYTES},
+                 {1, EXTRACT_PIECE_BYTES_MIN}};
+    for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
+        uint64_t bytes = MIN(sizes[i].window * sizes[i].piece_bytes, x->length);
+        if (!budget_take(x->req->gw->budget, bytes))
+            continue;
+        x->window = sizes[i].window;
+        x->piece_bytes = sizes[i].piece_bytes;
+        x->budgeted = bytes;
+        return OK;
+    }
+    return ERR_OVERLOAD;
 }
 
 int extract_start(struct extract *x)
@@ -246,6 +267,9 @@ int extract_start(struct extract *x)
         x->at = x->end;
         return OK;
     }
+    int err = take_budget(x);
+    if (err != OK)
+        return err;
     if (r->kind == CAIRN__DATA_KIND__DATA_MANIFEST) {
         x->parts = request_alloc(x->req, sizeof(*x->parts));
         if (!x->parts)
@@ -313,4 +337,7 @@ void extract_fini(struct extract *x)
         payload_unref(&x->piece[i].data);
     if (x->parts)
         parts_walk_fini(x->parts);
+    if (x->budgeted)
+        budget_give(x->req->gw->budget, x->budgeted);
+    x->budgeted = 0;
 }

@@ -6,6 +6,8 @@
 
 #define EXTRACT_PIECE_BYTES (1u << 20)
 #define EXTRACT_PIECES 4
+/* With the loop's budget nearly used up: one small piece at a time. */
+#define EXTRACT_PIECE_BYTES_MIN (128u << 10)
 
 struct extract_piece {
     struct extract *extract;
@@ -31,13 +33,17 @@ struct extract {
     uint64_t at, end;          /* what is next to be read; where to stop */
     struct extract_piece piece[EXTRACT_PIECES];
     unsigned head, count;      /* a ring: pieces in order */
+    unsigned window;           /* pieces at once, */
+    uint64_t piece_bytes;      /* each at most this large, */
+    uint64_t budgeted;         /* are accounted for in the loop's budget */
     Cairn__Segment **segments; /* that `at` lies in, or before */
     size_t segment_count, segment;
     uint64_t segment_at;       /* where segments[segment] begins */
     struct parts_walk *parts;  /* of a manifest */
     int err;
 };
-int extract_start(struct extract *x); /* OK; ERR_NOMEM */
+/* Returns: OK; ERR_OVERLOAD (the loop's budget is full); ERR_CORRUPT; ERR_NOMEM. */
+int extract_start(struct extract *x);
 /* The next piece, the caller's to unref.  Returns: OK; ERR_LIMIT (wait to be woken); ERR_END; or why
  * the data cannot be had. */
 int extract_next(struct extract *x, struct payload *ret);

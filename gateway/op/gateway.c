@@ -14,6 +14,7 @@ int gateway_init(struct gateway *gw, const struct gateway_config *config,
     gw->budget = budget_new(NULL, config->body_bytes_max);
     if (!gw->budget)
         return ERR_NOMEM;
+    gw->budget->eager_max = config->body_bytes_eager;
     env_random(env, &gw->request_id_salt, sizeof(gw->request_id_salt));
     env_random(env, gw->signing.salt, sizeof(gw->signing.salt));
     return OK;

@@ -19,6 +19,7 @@ struct gateway_config {
     uint64_t segment_bytes;      /* of larger ones, one blob each */
     uint64_t part_bytes_min;     /* of a multipart upload, but for its last part */
     uint64_t body_bytes_max;     /* all bodies under way on one loop */
+    uint64_t body_bytes_eager;   /* beyond it a body keeps but one segment in memory; 0: no bound */
     uint64_t timeout_ms;         /* of each step of a request on the index or on storage nodes */
     uint64_t bucket_resume_ms;   /* a deletion that stands still for so long is taken over */
     bool access_log;

@@ -232,6 +232,30 @@ static void memory_of_an_upload_is_bounded(void **state)
     stand_fini(&s);
 }
 
+/* Downloads count as well: with little left they go on in small pieces, with nothing left they wait. */
+static void memory_of_downloads_is_bounded(void **state)
+{
+    (void)state;
+    struct stand s;
+    struct exchange x;
+    struct slice body = make_body(3000000);
+    stand_init(&s);
+    run(&s, 200, "PUT", "/bucket", SLICE_EMPTY);
+    run(&s, 200, "PUT", "/bucket/key", body);
+    fake_run(&s.f, 10 * NS_PER_SEC);
+    uint64_t max = s.config.body_bytes_max, left[] = {2 << 20, 200 << 10, 1000};
+    for (size_t i = 0; i < ARRAY_COUNT(left); i++) {
+        assert_true(budget_take(s.gw.budget, max - left[i]));
+        assert_int_equal(exchange_run(&s, &x, "GET", "/bucket/key", SLICE_EMPTY), i < 2 ? 200 : 503);
+        if (i < 2)
+            assert_memory_equal(x.out.ptr, body.ptr, body.len);
+        exchange_fini(&x);
+        budget_give(s.gw.budget, max - left[i]);
+    }
+    free_body(body);
+    stand_fini(&s);
+}
+
 /* ---- conditions ---- */
 
 static void one_of_many_creators_wins(void **state)
@@ -492,6 +516,7 @@ int main(void)
         cmocka_unit_test(a_lost_zone_is_survived),
         cmocka_unit_test(without_a_quorum_nothing_is_acknowledged),
         cmocka_unit_test(memory_of_an_upload_is_bounded),
+        cmocka_unit_test(memory_of_downloads_is_bounded),
         cmocka_unit_test(one_of_many_creators_wins),
         cmocka_unit_test(if_match),
         cmocka_unit_test(dead_deletion_is_taken_over),

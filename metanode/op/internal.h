@@ -90,6 +90,7 @@ struct proposal {
 struct propose_state {
     struct list queued;  /* not in the log yet */
     struct list waiting; /* in the log, by index */
+    uint32_t stepping;   /* of the first queued: just being handed to the core */
     uint32_t count;
     uint64_t bytes;
     uint64_t time_ms;    /* of the newest command queued */

@@ -1,7 +1,8 @@
 /* Commands into the log, outcomes out of it.
  *
  *   queued ──turn──→ in the log, waiting ──applied──→ answered
- *      │ refused by the core        │ leadership lost: ERR_DROPPED, the outcome is unknown
+ *      │ refused by the core        │ leadership lost (also within the very step that puts it
+ *      │                            │ there): ERR_DROPPED, the outcome is unknown
  *      ↓                            ↓
  *   answered: nothing happened    answered
  *
@@ -62,6 +63,11 @@ void propose_lost(struct replica *r, int queued_err)
     while ((p = front(&r->propose.waiting)) != NULL) {
         r->node->stats.proposals_dropped++;
         end(r, p, ERR_DROPPED, NULL);
+    }
+    /* Those in the core's hands may be in the log and on their way to others. */
+    for (; r->propose.stepping > 0; r->propose.stepping--) {
+        r->node->stats.proposals_dropped++;
+        end(r, front(&r->propose.queued), ERR_DROPPED, NULL);
     }
     while ((p = front(&r->propose.queued)) != NULL)
         end(r, p, queued_err, NULL);
@@ -235,7 +241,9 @@ void propose_turn(struct replica *r)
     struct raft_log_entry *own = r->node->own;
     while (r->leading && replica_runs(r) && !r->node->failed && !list_empty(&r->propose.queued)) {
         uint32_t count = gather(r);
+        r->propose.stepping = count;
         int err = step(r, own, count);
+        r->propose.stepping = 0;
         for (uint32_t i = 0; i < count; i++) {
             struct proposal *p = front(&r->propose.queued);
             if (!p)

@@ -284,7 +284,8 @@ int replica_step(struct replica *r, struct raft_event *ev, struct raft_log_entry
 
 static uint64_t apply_limit(const struct replica *r)
 {
-    uint64_t limit = visible_apply_limit(&r->visible);
+    /* A leader deposed before it told the core what had become visible lets the next one tell it. */
+    uint64_t limit = MIN(visible_apply_limit(&r->visible), raft_visible(r->raft));
     uint64_t synced = raft_synced_index(r->raft);
     if (r->control.last_index > synced)
         limit = MIN(limit, synced);

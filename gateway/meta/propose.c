@@ -89,6 +89,25 @@ static void choose_write_id(struct meta_propose *p)
     p->command.issued_ms = env_wall_ms(p->mc->env);
 }
 
+/* Does this answer also say what has become of an earlier attempt that nobody answered?  What the
+ * state machine decided of the operation it remembers under the write id, so it holds for all
+ * attempts; an epoch or settings version that is too old now was, or will be, too old for them.  The
+ * refusals below are not remembered: that one attempt found the outcome table full, a clock off, its
+ * time or age wrong, says nothing about another that may be in the log before or behind it
+ * (metanode/index/apply.c). */
+static bool settles_earlier(int err)
+{
+    switch (err) {
+    case ERR_TOO_OLD:
+    case ERR_TIME:
+    case ERR_OVERLOAD:
+    case ERR_REFUSED:
+    case ERR_NOMEM:
+    case ERR_PROTO: return false;
+    default: return true;
+    }
+}
+
 static void propose_cb(struct meta_call *call)
 {
     struct meta_propose *p = container_of(call, struct meta_propose, call);
@@ -101,10 +120,9 @@ static void propose_cb(struct meta_call *call)
         Cairn__ProposeResponse *r = (Cairn__ProposeResponse *)(void *)call->response;
         p->outcome = r->outcome;
         r->outcome = NULL;
-        p->err = p->outcome ? p->outcome->err : ERR_PROTO;
-        /* Refused because the outcome table no longer reaches back to it: that settles nothing about
-         * an earlier attempt. */
-        if (unsettled && (p->err == ERR_TOO_OLD || p->err == ERR_PROTO))
+        /* An answer without an outcome decides nothing: it may have happened. */
+        p->err = p->outcome ? p->outcome->err : ERR_TIMEOUT;
+        if (unsettled && !settles_earlier(p->err))
             p->err = ERR_TIMEOUT;
     }
     meta_call_fini(call);

@@ -3,7 +3,8 @@
  *
  * It keeps its first block across arena_reset(), so that a connection that serves small requests
  * allocates nothing per request.  `bytes_max` bounds what bytes from outside can make it take: past
- * it arena_alloc() answers NULL.  Zero-initialised is empty and valid, without a bound.  One loop. */
+ * it arena_alloc() answers NULL.  Zero-initialised is empty and valid, without a bound.  One loop.
+ */
 #include "common/base/slice.h"
 
 #define ARENA_BLOCK_BYTES 8192

@@ -6,7 +6,7 @@
 #include <sys/types.h>
 
 #define BASE64_CHARS(bytes) (((bytes) + 2) / 3 * 4)
-#define HEX_CHARS(bytes) ((bytes) * 2)
+#define HEX_CHARS(bytes) ((bytes)*2)
 
 /* Writes BASE64_CHARS(s.len) characters, no NUL.  Returns that number. */
 size_t base64_encode(struct slice s, char *ret);

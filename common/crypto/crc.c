@@ -1,9 +1,10 @@
 /* CRC-32 by ISA-L; CRC-64/NVME here, since ISA-L 2.30 lacks its polynomial.
  *
- * A reflected CRC sees the message as a polynomial over GF(2) whose first bit has the highest power.
- * Folding: the first 16 bytes of a block times x^D are congruent, mod P, to something 16 bytes long
- * that can be added to the 16 bytes that lie D bits further on.  Eight lanes of 16 bytes fold 128
- * bytes a step, then the lanes fold into one, and the CRC of the last 16 bytes is the CRC of all. */
+ * A reflected CRC sees the message as a polynomial over GF(2) whose first bit has the highest
+ * power. Folding: the first 16 bytes of a block times x^D are congruent, mod P, to something 16
+ * bytes long that can be added to the 16 bytes that lie D bits further on.  Eight lanes of 16 bytes
+ * fold 128 bytes a step, then the lanes fold into one, and the CRC of the last 16 bytes is the CRC
+ * of all. */
 #include "common/crypto/crc.h"
 
 #include "common/base/check.h"
@@ -154,7 +155,8 @@ update_clmul(uint64_t state, const uint8_t *p, size_t len, size_t *ret_used)
     lane[0] = _mm_xor_si128(lane[0], _mm_set_epi64x(0, (long long)state));
     for (p += 128, len -= 128; len >= 128; p += 128, len -= 128)
         for (int i = 0; i < 8; i++)
-            lane[i] = fold(lane[i], k, _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * i)));
+            lane[i] =
+                fold(lane[i], k, _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * i)));
     k = _mm_set_epi64x((long long)fold_128[1], (long long)fold_128[0]);
     __m128i sum = lane[0];
     for (int i = 1; i < 8; i++)

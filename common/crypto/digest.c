@@ -113,7 +113,8 @@ void hmac_sha256(struct slice key, struct slice data, uint8_t ret[SHA256_BYTES])
         memcpy(block, key.ptr, key.len);
     for (size_t i = 0; i < sizeof(block); i++)
         block[i] ^= 0x36;
-    CHECK(EVP_DigestInit_ex(ctx, md, NULL) == 1 && EVP_DigestUpdate(ctx, block, sizeof(block)) == 1);
+    CHECK(EVP_DigestInit_ex(ctx, md, NULL) == 1 &&
+          EVP_DigestUpdate(ctx, block, sizeof(block)) == 1);
     if (data.len)
         CHECK(EVP_DigestUpdate(ctx, data.ptr, data.len) == 1);
     CHECK(EVP_DigestFinal_ex(ctx, inner, NULL) == 1);

@@ -5,8 +5,19 @@
 #include "common/base/err.h"
 #include "gateway/http/http_server.h"
 
-enum { SIZE, EXTENSION, SIZE_LF, DATA, DATA_CR, DATA_LF, TRAILER, TRAILER_LINE, TRAILER_LINE_LF,
-       TRAILER_LF, DONE };
+enum {
+    SIZE,
+    EXTENSION,
+    SIZE_LF,
+    DATA,
+    DATA_CR,
+    DATA_LF,
+    TRAILER,
+    TRAILER_LINE,
+    TRAILER_LINE_LF,
+    TRAILER_LF,
+    DONE
+};
 
 #define SIZE_DIGITS_MAX 15
 
@@ -55,8 +66,7 @@ static int take_size(struct http_body *b, uint8_t c)
 static int take_byte(struct http_body *b, uint8_t c)
 {
     switch (b->state) {
-    case SIZE:
-        return take_size(b, c);
+    case SIZE: return take_size(b, c);
     case EXTENSION:
         if (c == '\n' || ++b->line_bytes > HTTP_CHUNK_LINE_BYTES_MAX)
             return ERR_PROTO;
@@ -68,12 +78,8 @@ static int take_byte(struct http_body *b, uint8_t c)
         b->digits = 0;
         b->line_bytes = 0;
         return c == '\n' ? OK : ERR_PROTO;
-    case DATA_CR:
-        b->state = DATA_LF;
-        return c == '\r' ? OK : ERR_PROTO;
-    case DATA_LF:
-        b->state = SIZE;
-        return c == '\n' ? OK : ERR_PROTO;
+    case DATA_CR: b->state = DATA_LF; return c == '\r' ? OK : ERR_PROTO;
+    case DATA_LF: b->state = SIZE; return c == '\n' ? OK : ERR_PROTO;
     case TRAILER:
         b->state = c == '\r' ? TRAILER_LF : TRAILER_LINE;
         return c == '\n' ? ERR_PROTO : OK;
@@ -83,14 +89,9 @@ static int take_byte(struct http_body *b, uint8_t c)
         if (c == '\r')
             b->state = TRAILER_LINE_LF;
         return OK;
-    case TRAILER_LINE_LF:
-        b->state = TRAILER;
-        return c == '\n' ? OK : ERR_PROTO;
-    case TRAILER_LF:
-        b->state = DONE;
-        return c == '\n' ? OK : ERR_PROTO;
-    default:
-        return ERR_PROTO;
+    case TRAILER_LINE_LF: b->state = TRAILER; return c == '\n' ? OK : ERR_PROTO;
+    case TRAILER_LF: b->state = DONE; return c == '\n' ? OK : ERR_PROTO;
+    default: return ERR_PROTO;
     }
 }
 

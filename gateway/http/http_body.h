@@ -1,6 +1,6 @@
 #pragma once
 /* Where a request's body ends: Content-Length or chunked transfer coding (RFC 9112, section 7).
- * Strict: CR LF everywhere, bounded lines; chunk extensions and trailing fields are skipped.  Yields
+ * Strict: CR LF everywhere, bounded lines; chunk extensions and trailing fields are skipped. Yields
  * slices of its input.  Pure. */
 #include "common/base/slice.h"
 
@@ -9,8 +9,8 @@
 
 struct http_body {
     int state;
-    uint64_t left;    /* of the body, or of the chunk */
-    unsigned digits;  /* of the chunk's size */
+    uint64_t left;   /* of the body, or of the chunk */
+    unsigned digits; /* of the chunk's size */
     size_t line_bytes, trailer_bytes;
     bool chunked;
 };
@@ -21,6 +21,6 @@ bool http_body_done(const struct http_body *b);
 /* Bytes still to come; UINT64_MAX when chunked and not done. */
 uint64_t http_body_left(const struct http_body *b);
 
-/* Take *ret_used bytes, of which *ret_data (perhaps empty) are the body's.  Takes nothing once done.
- * Returns: 0; ERR_PROTO. */
+/* Take *ret_used bytes, of which *ret_data (perhaps empty) are the body's.  Takes nothing once
+ * done. Returns: 0; ERR_PROTO. */
 int http_body_step(struct http_body *b, struct slice in, size_t *ret_used, struct slice *ret_data);

@@ -1,5 +1,5 @@
-/* The connection's state machine: input, requests, ends, timeouts.  The response side of the API is in
- * http_response.c. */
+/* The connection's state machine: input, requests, ends, timeouts.  The response side of the API is
+ * in http_response.c. */
 #include "gateway/http/http_conn.h"
 
 #include "common/base/check.h"
@@ -420,14 +420,11 @@ static void update_reading(struct http_conn *c)
 static bool run_once(struct http_conn *c)
 {
     switch (c->state) {
-    case HTTP_CONN_HEAD:
-        return run_head(c);
-    case HTTP_CONN_REQUEST:
-        return run_body(c) || run_gone(c) || run_drain(c) || run_end(c);
+    case HTTP_CONN_HEAD: return run_head(c);
+    case HTTP_CONN_REQUEST: return run_body(c) || run_gone(c) || run_drain(c) || run_end(c);
     case HTTP_CONN_CLOSED: /* the handler may not have ended its request yet */
         return run_body(c) || run_gone(c) || run_drain(c);
-    default:
-        return false;
+    default: return false;
     }
 }
 
@@ -535,8 +532,8 @@ static void tick_head(struct http_conn *c)
 
 static void tick_request(struct http_conn *c)
 {
-    bool wanted = !c->body_ended && ((c->live && c->body_started && !c->body_paused) ||
-                                     (!c->live && c->body_drain));
+    bool wanted = !c->body_ended &&
+                  ((c->live && c->body_started && !c->body_paused) || (!c->live && c->body_drain));
     if (!wanted || c->input.bytes.len > 0 ||
         !past(c->now_ms, c->input_ms, c->env->limits->body_timeout_ms))
         return;

@@ -1,12 +1,13 @@
 #pragma once
-/* One connection: from bytes to requests and back, without sockets.  http_server.c and http_tls.c move
- * the bytes; the fuzz target and tests stand in for them.
+/* One connection: from bytes to requests and back, without sockets.  http_server.c and http_tls.c
+ * move the bytes; the fuzz target and tests stand in for them.
  *
  *   HEAD → REQUEST → HEAD ...            the next request is parsed when the one before has ended
  *   HEAD, REQUEST → LINGER → CLOSED      the answer is out, what the client still sends is dropped
  *   any → CLOSED
  *
- * All callbacks to the handler come out of http_conn_run(), which is never called inside the API. */
+ * All callbacks to the handler come out of http_conn_run(), which is never called inside the API.
+ */
 #include "gateway/http/http_body.h"
 #include "gateway/http/http_out.h"
 #include "gateway/http/http_parse.h"
@@ -22,8 +23,9 @@ struct http_transport {
     void (*flush)(struct http_conn *);            /* send from conn->out what can be sent now */
     void (*reading)(struct http_conn *, bool on); /* deliver input, or stop to */
     void (*shutdown)(struct http_conn *);         /* no more to send: tell the peer */
-    void (*close)(struct http_conn *, bool reset); /* tear down; reset: the peer must see an error */
-    void (*kick)(struct http_conn *);             /* call http_conn_run() soon, not now */
+    void (*close)(struct http_conn *,
+                  bool reset);        /* tear down; reset: the peer must see an error */
+    void (*kick)(struct http_conn *); /* call http_conn_run() soon, not now */
 };
 
 struct http_conn_env {
@@ -39,13 +41,13 @@ struct http_conn {
     const struct http_conn_env *env;
     enum http_conn_state state;
     bool running, kicked;
-    bool reading;      /* as the transport was last told */
+    bool reading; /* as the transport was last told */
     bool transport_busy;
-    bool linger_wait;  /* the client may still be sending: let it see the answer before a reset */
+    bool linger_wait; /* the client may still be sending: let it see the answer before a reset */
     bool shutdown_sent;
-    bool eof, broken;  /* the peer sends no more; the connection is lost */
-    bool draining;     /* of the server: no further request on this connection */
-    uint64_t now_ms;   /* of the last event */
+    bool eof, broken; /* the peer sends no more; the connection is lost */
+    bool draining;    /* of the server: no further request on this connection */
+    uint64_t now_ms;  /* of the last event */
     uint64_t head_since_ms, input_ms, output_ms, linger_since_ms;
 
     struct payload input; /* received, not yet taken */
@@ -53,9 +55,9 @@ struct http_conn {
     struct arena arena;
     struct http_body body;
 
-    bool live;         /* the handler has the request */
-    bool first;        /* no request has been read yet */
-    bool close_after;  /* no further request after this one */
+    bool live;        /* the handler has the request */
+    bool first;       /* no request has been read yet */
+    bool close_after; /* no further request after this one */
     bool gone_told;
     bool is_head;
     bool continue_sent, body_seen; /* 100 Continue went out; a byte of the body came */
@@ -88,8 +90,8 @@ bool http_conn_may_free(const struct http_conn *c);
 void http_conn_input(struct http_conn *c, struct payload bytes, uint64_t now_ms);
 void http_conn_eof(struct http_conn *c, uint64_t now_ms);
 void http_conn_lost(struct http_conn *c, uint64_t now_ms);
-void http_conn_sent(struct http_conn *c, uint64_t now_ms); /* conn->out has shrunk */
-void http_conn_tick(struct http_conn *c, uint64_t now_ms); /* timeouts */
+void http_conn_sent(struct http_conn *c, uint64_t now_ms);  /* conn->out has shrunk */
+void http_conn_tick(struct http_conn *c, uint64_t now_ms);  /* timeouts */
 void http_conn_drain(struct http_conn *c, uint64_t now_ms); /* close when the request has ended */
 void http_conn_run(struct http_conn *c);
 

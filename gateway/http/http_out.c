@@ -59,8 +59,8 @@ int http_out_ref(struct http_out *o, struct payload p)
     struct http_out_item *item = add(o);
     if (!item)
         return ERR_NOMEM;
-    *item = (struct http_out_item){
-        .owner = rcbuf_ref(p.owner), .ptr = p.bytes.ptr, .len = p.bytes.len};
+    *item =
+        (struct http_out_item){.owner = rcbuf_ref(p.owner), .ptr = p.bytes.ptr, .len = p.bytes.len};
     o->bytes += p.bytes.len;
     return OK;
 }

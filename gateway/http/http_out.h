@@ -1,7 +1,7 @@
 #pragma once
 /* What a connection has yet to send: a queue of pieces, each either a shared buffer or bytes copied
- * into the queue's own buffer, so that the head and a small body leave in one system call and cost no
- * allocation.  Pure. */
+ * into the queue's own buffer, so that the head and a small body leave in one system call and cost
+ * no allocation.  Pure. */
 #include "common/base/slice.h"
 
 #define HTTP_OUT_IOV_MAX 64

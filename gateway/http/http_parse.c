@@ -1,5 +1,5 @@
-/* http-parser behind a small interface.  It is paused when the fields are complete, so that it never
- * sees a body; then it starts anew. */
+/* http-parser behind a small interface.  It is paused when the fields are complete, so that it
+ * never sees a body; then it starts anew. */
 #include "gateway/http/http_parse.h"
 
 #include "common/base/check.h"
@@ -180,8 +180,8 @@ static struct slice trimmed(const struct http_parse *p, struct http_span span)
     return s;
 }
 
-/* Debian builds http-parser in its lenient form, which lets spaces into names and tabs into targets:
- * so both are checked here (RFC 9110, 5.6.2: token). */
+/* Debian builds http-parser in its lenient form, which lets spaces into names and tabs into
+ * targets: so both are checked here (RFC 9110, 5.6.2: token). */
 static bool token_valid(struct slice s)
 {
     static const char others[] = "!#$%&'*+-.^_`|~";
@@ -252,9 +252,7 @@ static enum http_parse_status note_field(const struct http_field *f, struct fram
                                          struct http_head *h)
 {
     switch (f->name.len) {
-    case 4:
-        fr->hosts += slice_eq_nocase(f->name, SLICE_LIT("host"));
-        break;
+    case 4: fr->hosts += slice_eq_nocase(f->name, SLICE_LIT("host")); break;
     case 6:
         if (!slice_eq_nocase(f->name, SLICE_LIT("expect")))
             break;
@@ -280,8 +278,7 @@ static enum http_parse_status note_field(const struct http_field *f, struct fram
         if (fr->encodings++ || !slice_eq_nocase(f->value, SLICE_LIT("chunked")))
             return HTTP_PARSE_BAD_ENCODING;
         break;
-    default:
-        break;
+    default: break;
     }
     return HTTP_PARSE_DONE;
 }

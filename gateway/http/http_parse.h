@@ -1,6 +1,6 @@
 #pragma once
-/* Reads the head of an HTTP/1 request: request line and fields.  Incremental, without I/O.  The only
- * file that knows http-parser; bodies are framed in http_body.c.
+/* Reads the head of an HTTP/1 request: request line and fields.  Incremental, without I/O.  The
+ * only file that knows http-parser; bodies are framed in http_body.c.
  *
  * Stricter than http-parser: no folded lines, bounded size and number of fields, one Host. */
 #include "gateway/http/http_server.h"
@@ -22,8 +22,8 @@ struct http_span {
 };
 
 struct http_parse {
-    uint64_t impl[8];          /* http-parser's own */
-    struct buf text;           /* target, names and values, one behind the other */
+    uint64_t impl[8];                /* http-parser's own */
+    struct buf text;                 /* target, names and values, one behind the other */
     struct http_span target, *spans; /* name, value, name, value, ... */
     size_t span_count, span_cap;
     size_t bytes, bytes_max, fields_max;
@@ -35,17 +35,17 @@ struct http_parse {
 struct http_head {
     enum http_verb method;
     const char *method_name;
-    unsigned minor;            /* HTTP/1.x */
+    unsigned minor; /* HTTP/1.x */
     struct slice target;
     struct http_fields fields;
-    int64_t content_length;    /* HTTP_BODY_CHUNKED, 0 or the number */
+    int64_t content_length; /* HTTP_BODY_CHUNKED, 0 or the number */
     bool keep_alive, expect_continue;
 };
 
 void http_parse_init(struct http_parse *p, size_t bytes_max, size_t fields_max);
 void http_parse_fini(struct http_parse *p);
-void http_parse_reset(struct http_parse *p);   /* for the next request; keeps its memory */
-void http_parse_release(struct http_parse *p); /* reset, and give the memory back */
+void http_parse_reset(struct http_parse *p);       /* for the next request; keeps its memory */
+void http_parse_release(struct http_parse *p);     /* reset, and give the memory back */
 bool http_parse_begun(const struct http_parse *p); /* has anything of a request come? */
 
 /* Take input.  Returns MORE, DONE, or why the request cannot be understood. */

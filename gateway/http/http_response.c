@@ -144,7 +144,8 @@ void http_response_body(struct http_request *req, int64_t length)
     buf_append(&c->resp_head, "\r\n", 2);
     if (c->out.bytes == 0)
         c->output_ms = c->now_ms;
-    if (!c->broken && (c->resp_head.failed || http_out_copy(&c->out, buf_view(&c->resp_head)) != OK))
+    if (!c->broken &&
+        (c->resp_head.failed || http_out_copy(&c->out, buf_view(&c->resp_head)) != OK))
         c->broken = true; /* no memory for the head: nothing may follow */
     c->resp_head.failed = false;
     http_conn_kick(c);
@@ -209,7 +210,8 @@ void http_response_on_drain(struct http_request *req, void (*cb)(struct http_req
         http_conn_kick(c);
 }
 
-/* Outside of the connection's own run the answer is sent at once: the rest can wait for the kick. */
+/* Outside of the connection's own run the answer is sent at once: the rest can wait for the kick.
+ */
 static void send_now(struct http_conn *c)
 {
     if (!c->running && !c->broken && c->out.bytes > 0)

@@ -1,9 +1,10 @@
 /* Listening, sockets and timers under libuv.
  *
  * A small request costs one read() and one write(): reading stays on between requests (turning it
- * off and on would cost an epoll_ctl each), responses are sent from inside the read callback or from
- * finish(), and head and body leave together.  Small reads of all connections share one buffer; the
- * body of a large upload is read into buffers of its own, which the handler may keep without a copy. */
+ * off and on would cost an epoll_ctl each), responses are sent from inside the read callback or
+ * from finish(), and head and body leave together.  Small reads of all connections share one
+ * buffer; the body of a large upload is read into buffers of its own, which the handler may keep
+ * without a copy. */
 #include "gateway/http/http_uv.h"
 
 #include "common/base/check.h"
@@ -370,7 +371,8 @@ static void on_prepare(uv_prepare_t *prepare)
     while (!list_empty(&s->kicked))
         list_push_back(&now, list_pop_front(&s->kicked));
     while (!list_empty(&now)) {
-        struct http_uv_conn *uc = container_of(list_pop_front(&now), struct http_uv_conn, kick_node);
+        struct http_uv_conn *uc =
+            container_of(list_pop_front(&now), struct http_uv_conn, kick_node);
         uc->c.now_ms = uv_now(s->loop);
         http_conn_run(&uc->c);
         if (uc->pump && uc->c.state != HTTP_CONN_CLOSED)
@@ -419,7 +421,7 @@ static void on_refused_closed(uv_handle_t *h)
 }
 
 #define REFUSAL                                                                                    \
-    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code>"                       \
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code>"                     \
     "<Message>Please reduce your request rate.</Message></Error>"
 
 /* Too many: say so and go, without a connection's memory. */
@@ -525,8 +527,8 @@ int http_server_new(uv_loop_t *loop, const struct http_server_config *config,
     s->limits = config->limits;
     s->handler = *config->handler;
     s->tls = config->tls;
-    s->env = (struct http_conn_env){.limits = &s->limits, .handler = &s->handler,
-                                    .arg = config->arg, .stats = &s->stats};
+    s->env = (struct http_conn_env){
+        .limits = &s->limits, .handler = &s->handler, .arg = config->arg, .stats = &s->stats};
     list_init(&s->conns);
     list_init(&s->kicked);
     uv_timer_init(loop, &s->timer);

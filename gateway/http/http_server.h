@@ -7,9 +7,10 @@
  *   http_response_*   status and fields, then the body, at the client's pace
  *   finish or abort   exactly one of them, always, even when the client has gone: it ends the
  *                     request, no callback comes after it, and its memory (arena included) is gone.
- * Callbacks are never called inside a call to this interface.  When the client goes away, on_gone is
- * called once (body reads fail, writes are swallowed with ERR_CONN_LOST) and the handler still ends
- * the request.  The next request of a connection is parsed only after the one before it ended. */
+ * Callbacks are never called inside a call to this interface.  When the client goes away, on_gone
+ * is called once (body reads fail, writes are swallowed with ERR_CONN_LOST) and the handler still
+ * ends the request.  The next request of a connection is parsed only after the one before it ended.
+ */
 #include "common/base/arena.h"
 #include "gateway/http/field.h"
 
@@ -22,18 +23,18 @@ struct ssl_ctx_st; /* OpenSSL's SSL_CTX */
 #define HTTP_BODY_CHUNKED (-1)
 
 struct http_limits {
-    unsigned connections_max;      /* further ones get 503 and are closed; default 4096 */
-    size_t head_bytes_max;         /* request line and fields; default 32 KiB */
-    unsigned fields_max;           /* default 200 */
-    size_t arena_bytes_max;        /* a request's arena; default 8 MiB */
-    size_t read_bytes;             /* size of a body read buffer; default 256 KiB */
-    size_t drain_bytes_max;        /* unread body that is read and dropped rather than closing; 256 KiB */
-    size_t write_high_bytes;       /* http_response_write() asks to wait above this; default 1 MiB */
-    size_t write_low_bytes;        /* on_drain comes below this; default 256 KiB */
-    unsigned head_timeout_ms;      /* first byte (or accept) to the end of the fields; default 10 s */
-    unsigned body_timeout_ms;      /* no body byte while the handler wants some; default 60 s */
-    unsigned idle_timeout_ms;      /* between requests; default 75 s */
-    unsigned write_timeout_ms;     /* the client takes no byte of the response; default 60 s */
+    unsigned connections_max; /* further ones get 503 and are closed; default 4096 */
+    size_t head_bytes_max;    /* request line and fields; default 32 KiB */
+    unsigned fields_max;      /* default 200 */
+    size_t arena_bytes_max;   /* a request's arena; default 8 MiB */
+    size_t read_bytes;        /* size of a body read buffer; default 256 KiB */
+    size_t drain_bytes_max;  /* unread body that is read and dropped rather than closing; 256 KiB */
+    size_t write_high_bytes; /* http_response_write() asks to wait above this; default 1 MiB */
+    size_t write_low_bytes;  /* on_drain comes below this; default 256 KiB */
+    unsigned head_timeout_ms;  /* first byte (or accept) to the end of the fields; default 10 s */
+    unsigned body_timeout_ms;  /* no body byte while the handler wants some; default 60 s */
+    unsigned idle_timeout_ms;  /* between requests; default 75 s */
+    unsigned write_timeout_ms; /* the client takes no byte of the response; default 60 s */
 };
 
 /* All defaults. */
@@ -45,10 +46,10 @@ struct http_handler {
 };
 
 struct http_server_config {
-    const char *host;              /* numeric address, IPv4 or IPv6 */
-    uint16_t port;                 /* 0: any */
-    bool reuse_port;               /* several servers listen on the same port */
-    struct ssl_ctx_st *tls;        /* NULL: plain text.  Borrowed until the server has closed. */
+    const char *host;       /* numeric address, IPv4 or IPv6 */
+    uint16_t port;          /* 0: any */
+    bool reuse_port;        /* several servers listen on the same port */
+    struct ssl_ctx_st *tls; /* NULL: plain text.  Borrowed until the server has closed. */
     struct http_limits limits;
     const struct http_handler *handler;
     void *arg;
@@ -74,32 +75,40 @@ void http_server_close(struct http_server *s, unsigned grace_ms, void (*on_close
 struct http_stats {
     uint64_t accepted, refused, requests, responses, aborted, rejected, timeouts;
     uint64_t bytes_in, bytes_out;
-    uint64_t reads, writes;        /* system calls (with data) */
+    uint64_t reads, writes; /* system calls (with data) */
     unsigned connections;
 };
 const struct http_stats *http_server_stats(const struct http_server *s);
 
 /* ---- the request ---- */
 
-enum http_verb { HTTP_METHOD_OTHER, HTTP_METHOD_GET, HTTP_METHOD_HEAD, HTTP_METHOD_PUT,
-                 HTTP_METHOD_POST, HTTP_METHOD_DELETE, HTTP_METHOD_OPTIONS };
+enum http_verb {
+    HTTP_METHOD_OTHER,
+    HTTP_METHOD_GET,
+    HTTP_METHOD_HEAD,
+    HTTP_METHOD_PUT,
+    HTTP_METHOD_POST,
+    HTTP_METHOD_DELETE,
+    HTTP_METHOD_OPTIONS
+};
 
 /* Embedded at the start of the server's own request; read-only for the handler except `user`.
  * Slices are valid until the request ends. */
 struct http_request {
     enum http_verb method;
     struct slice method_name;
-    struct slice target;           /* exactly as sent: path and query, still encoded */
+    struct slice target; /* exactly as sent: path and query, still encoded */
     struct http_fields fields;
-    int64_t content_length;        /* HTTP_BODY_CHUNKED, 0 (no body), or the number */
+    int64_t content_length; /* HTTP_BODY_CHUNKED, 0 (no body), or the number */
     bool http_1_0;
     bool expect_continue;
     bool tls;
-    struct arena *arena;           /* for whatever lives as long as the request */
-    const char *peer;              /* numeric address of the client */
-    uint64_t started_ns;           /* uv_hrtime() when the fields were complete */
-    void *user;                    /* the handler's */
-    void (*on_gone)(struct http_request *req); /* the handler's, may be NULL: the client went away */
+    struct arena *arena; /* for whatever lives as long as the request */
+    const char *peer;    /* numeric address of the client */
+    uint64_t started_ns; /* uv_hrtime() when the fields were complete */
+    void *user;          /* the handler's */
+    void (*on_gone)(
+        struct http_request *req); /* the handler's, may be NULL: the client went away */
 };
 
 /* ---- its body ---- */
@@ -118,8 +127,8 @@ void http_body_resume(struct http_request *req);
 
 /* ---- its response ---- */
 
-/* Begin; then fields, then _body().  Content-Length, Transfer-Encoding and Connection are set by the
- * server, everything else (Date, Server, ...) by the handler. */
+/* Begin; then fields, then _body().  Content-Length, Transfer-Encoding and Connection are set by
+ * the server, everything else (Date, Server, ...) by the handler. */
 void http_response_begin(struct http_request *req, int status);
 /* Returns: 0; ERR_INVAL (a byte that may not stand in a field: nothing added); ERR_NOMEM. */
 int http_response_field(struct http_request *req, struct slice name, struct slice value);
@@ -127,8 +136,8 @@ int http_response_field_cstr(struct http_request *req, const char *name, const c
 int http_response_field_u64(struct http_request *req, const char *name, uint64_t value);
 bool http_response_begun(const struct http_request *req);
 
-/* The fields are complete; length bytes follow, or HTTP_BODY_CHUNKED.  For HEAD give the length that
- * GET would have: nothing that is written is sent.  For 204 and 304 the length is ignored.
+/* The fields are complete; length bytes follow, or HTTP_BODY_CHUNKED.  For HEAD give the length
+ * that GET would have: nothing that is written is sent.  For 204 and 304 the length is ignored.
  * Nothing goes out before the end of this turn of the loop or finish, so that it is one write. */
 void http_response_body(struct http_request *req, int64_t length);
 
@@ -137,8 +146,8 @@ void http_response_body(struct http_request *req, int64_t length);
  * (dropped; abort).  More than the stated length is a CHECK: the handler's own fault. */
 int http_response_write(struct http_request *req, struct payload p);
 size_t http_response_queued(const struct http_request *req);
-/* Called once after an ERR_LIMIT, when the queue has fallen below write_low_bytes, or when the client
- * is gone. */
+/* Called once after an ERR_LIMIT, when the queue has fallen below write_low_bytes, or when the
+ * client is gone. */
 void http_response_on_drain(struct http_request *req, void (*cb)(struct http_request *, void *arg),
                             void *arg);
 

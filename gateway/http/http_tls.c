@@ -1,4 +1,5 @@
-/* TLS between the socket and the connection, over memory BIOs: no system call happens in OpenSSL. */
+/* TLS between the socket and the connection, over memory BIOs: no system call happens in OpenSSL.
+ */
 #include "gateway/http/http_uv.h"
 
 #include "common/base/check.h"

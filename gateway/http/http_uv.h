@@ -15,10 +15,10 @@ struct http_uv_conn {
     size_t write_bytes;         /* plain text: of conn->out, under way */
     struct rcbuf *write_cipher; /* TLS: under way */
     bool uv_closed, read_on;
-    struct rcbuf *large;        /* read buffer of its own, for a large body */
+    struct rcbuf *large; /* read buffer of its own, for a large body */
     size_t large_used;
     struct http_tls *tls;
-    bool pump;                  /* TLS: there may be more to decrypt */
+    bool pump; /* TLS: there may be more to decrypt */
 };
 
 static inline struct http_uv_conn *http_uv_of(struct http_conn *c)
@@ -32,8 +32,8 @@ void http_uv_read_used(struct http_uv_conn *uc, struct rcbuf *owner, size_t byte
 struct http_stats *http_uv_stats(struct http_uv_conn *uc);
 uint64_t http_uv_now(struct http_uv_conn *uc);
 void http_uv_kick(struct http_uv_conn *uc);
-/* Send these bytes, which stay valid; what the socket does not take at once is copied and sent later
- * (transport_busy).  Returns: 0; ERR_CONN_LOST; ERR_NOMEM. */
+/* Send these bytes, which stay valid; what the socket does not take at once is copied and sent
+ * later (transport_busy).  Returns: 0; ERR_CONN_LOST; ERR_NOMEM. */
 int http_uv_send_copy(struct http_uv_conn *uc, struct slice bytes);
 
 int http_tls_conn_new(struct http_uv_conn *uc, struct ssl_ctx_st *ctx);

@@ -74,8 +74,8 @@ size_t s3_checksum_text(const struct s3_checksum *c, unsigned part_count,
     return n;
 }
 
-bool s3_checksum_from_text(enum s3_checksum_algorithm a, struct slice text,
-                           struct s3_checksum *ret, unsigned *ret_parts)
+bool s3_checksum_from_text(enum s3_checksum_algorithm a, struct slice text, struct s3_checksum *ret,
+                           unsigned *ret_parts)
 {
     struct s3_checksum c = {.algorithm = a, .len = algorithms[a].bytes};
     const uint8_t *dash = text.len && ret_parts ? memchr(text.ptr, '-', text.len) : NULL;

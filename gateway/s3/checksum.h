@@ -1,6 +1,6 @@
 #pragma once
-/* S3's object checksums: what a client asks for and claims, computing several at once, and deriving a
- * multipart object's checksum from its parts.  Numbers equal those of proto/common.proto. */
+/* S3's object checksums: what a client asks for and claims, computing several at once, and deriving
+ * a multipart object's checksum from its parts.  Numbers equal those of proto/common.proto. */
 #include "common/crypto/digest.h"
 #include "gateway/s3/request.h"
 
@@ -25,10 +25,10 @@ struct s3_checksum {
     uint8_t bytes[S3_CHECKSUM_BYTES_MAX]; /* big-endian */
 };
 
-const char *s3_checksum_name(enum s3_checksum_algorithm a);  /* "CRC32" */
-const char *s3_checksum_field(enum s3_checksum_algorithm a); /* "x-amz-checksum-crc32" */
+const char *s3_checksum_name(enum s3_checksum_algorithm a);    /* "CRC32" */
+const char *s3_checksum_field(enum s3_checksum_algorithm a);   /* "x-amz-checksum-crc32" */
 const char *s3_checksum_element(enum s3_checksum_algorithm a); /* "ChecksumCRC32" */
-const char *s3_checksum_type_name(enum s3_checksum_type t);  /* "FULL_OBJECT" */
+const char *s3_checksum_type_name(enum s3_checksum_type t);    /* "FULL_OBJECT" */
 size_t s3_checksum_bytes(enum s3_checksum_algorithm a);
 /* NONE: no such name.  Any case. */
 enum s3_checksum_algorithm s3_checksum_by_name(struct slice name);
@@ -37,7 +37,8 @@ enum s3_checksum_algorithm s3_checksum_by_field(struct slice field);
 /* Base64 of it (composite: with "-N" when part_count > 0); NUL-terminated; returns the length. */
 size_t s3_checksum_text(const struct s3_checksum *c, unsigned part_count,
                         char ret[S3_CHECKSUM_TEXT_MAX]);
-/* Base64 of exactly the algorithm's length; "-N" behind it is accepted when ret_parts is not NULL. */
+/* Base64 of exactly the algorithm's length; "-N" behind it is accepted when ret_parts is not NULL.
+ */
 bool s3_checksum_from_text(enum s3_checksum_algorithm a, struct slice text, struct s3_checksum *ret,
                            unsigned *ret_parts);
 
@@ -48,21 +49,21 @@ struct s3_checksum_claim {
     bool has_value;
     struct s3_checksum value;
     bool has_md5;
-    uint8_t md5[MD5_BYTES];               /* Content-MD5 */
+    uint8_t md5[MD5_BYTES]; /* Content-MD5 */
 };
 
-/* For requests with a body.  Returns: S3_OK; INVALID_REQUEST (more than one, unknown, or the value is
- * no base64 of the right length), INVALID_DIGEST (Content-MD5). */
+/* For requests with a body.  Returns: S3_OK; INVALID_REQUEST (more than one, unknown, or the value
+ * is no base64 of the right length), INVALID_DIGEST (Content-MD5). */
 enum s3_code s3_checksum_claim_parse(const struct s3_request *r, struct s3_checksum_claim *ret,
                                      struct s3_fault *fault);
-/* Take the value out of the trailing fields.  Returns: S3_OK; MALFORMED_TRAILER (the announced one is
- * missing, or another came), INVALID_REQUEST. */
+/* Take the value out of the trailing fields.  Returns: S3_OK; MALFORMED_TRAILER (the announced one
+ * is missing, or another came), INVALID_REQUEST. */
 enum s3_code s3_checksum_claim_trailer(struct s3_checksum_claim *claim, struct http_fields trailers,
                                        struct s3_fault *fault);
 
-/* CreateMultipartUpload: x-amz-checksum-algorithm and -type with S3's defaults (algorithm absent: none
- * chosen; CRC64NVME: full object only; SHA-1, SHA-256: composite only; CRC32, CRC32C: composite unless
- * said).  Returns: S3_OK; INVALID_REQUEST. */
+/* CreateMultipartUpload: x-amz-checksum-algorithm and -type with S3's defaults (algorithm absent:
+ * none chosen; CRC64NVME: full object only; SHA-1, SHA-256: composite only; CRC32, CRC32C:
+ * composite unless said).  Returns: S3_OK; INVALID_REQUEST. */
 enum s3_code s3_checksum_upload_parse(const struct s3_request *r,
                                       enum s3_checksum_algorithm *ret_algorithm,
                                       enum s3_checksum_type *ret_type, struct s3_fault *fault);
@@ -76,7 +77,8 @@ struct s3_hasher {
     uint64_t bytes;
     struct digest md5, sha256, sha1;
 };
-/* with_sha256: for x-amz-content-sha256 (shared with the algorithm SHA256).  Returns: 0; ERR_NOMEM. */
+/* with_sha256: for x-amz-content-sha256 (shared with the algorithm SHA256).  Returns: 0; ERR_NOMEM.
+ */
 int s3_hasher_init(struct s3_hasher *h, enum s3_checksum_algorithm algorithm, bool with_md5,
                    bool with_sha256);
 void s3_hasher_update(struct s3_hasher *h, struct slice s);
@@ -101,7 +103,7 @@ struct s3_combiner {
     enum s3_checksum_algorithm algorithm;
     enum s3_checksum_type type;
     unsigned parts;
-    bool failed;             /* a part lacked a checksum of the algorithm */
+    bool failed; /* a part lacked a checksum of the algorithm */
     uint32_t crc32;
     uint64_t crc64nvme;
     bool crc64_known;
@@ -115,8 +117,8 @@ void s3_combiner_add(struct s3_combiner *c, uint64_t part_bytes, const uint8_t m
                      const struct s3_checksum *checksum, const uint64_t *crc64);
 /* etag: hex MD5 of the parts' MD5s, "-N"; checksum.algorithm NONE when it cannot be known. */
 #define S3_ETAG_TEXT_MAX 48
-void s3_combiner_final(struct s3_combiner *c, char etag[S3_ETAG_TEXT_MAX],
-                       struct s3_checksum *ret, uint64_t *ret_crc64, bool *ret_crc64_known);
+void s3_combiner_final(struct s3_combiner *c, char etag[S3_ETAG_TEXT_MAX], struct s3_checksum *ret,
+                       uint64_t *ret_crc64, bool *ret_crc64_known);
 void s3_combiner_fini(struct s3_combiner *c);
 
 void s3_checksum_of_crc64(uint64_t crc, struct s3_checksum *ret);

@@ -306,10 +306,8 @@ enum s3_code aws_chunked_push(struct aws_chunked *c, struct slice in, size_t *re
         return c->state == FAILED ? s3_fault_set(fault, c->error, NULL) : S3_OK;
     switch (c->state) {
     case HEADER:
-    case TRAILER:
-        return push_line(c, in, ret_used, fault);
-    case DATA:
-        return push_data(c, in, ret_used, ret_data, fault);
+    case TRAILER: return push_line(c, in, ret_used, fault);
+    case DATA: return push_data(c, in, ret_used, ret_data, fault);
     case DATA_CR:
     case DATA_LF:
         *ret_used = 1;
@@ -319,8 +317,7 @@ enum s3_code aws_chunked_push(struct aws_chunked *c, struct slice in, size_t *re
         return S3_OK;
     case DONE:
         return failed(c, fault, S3_INVALID_REQUEST, "The body goes on behind its last chunk.");
-    default:
-        return s3_fault_set(fault, c->error, NULL);
+    default: return s3_fault_set(fault, c->error, NULL);
     }
 }
 

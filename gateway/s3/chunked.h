@@ -15,11 +15,12 @@
 #define AWS_TRAILER_FIELDS_MAX 16
 
 struct aws_chunked_config {
-    enum s3_payload_mode mode;     /* one of the STREAMING ones */
-    uint64_t decoded_length;       /* x-amz-decoded-content-length */
-    const struct sigv4_auth *auth; /* signed modes: seed signature, timestamp, scope; borrowed for ever */
+    enum s3_payload_mode mode; /* one of the STREAMING ones */
+    uint64_t decoded_length;   /* x-amz-decoded-content-length */
+    const struct sigv4_auth
+        *auth; /* signed modes: seed signature, timestamp, scope; borrowed for ever */
     uint8_t signing_key[SHA256_BYTES];
-    struct slice trailer_names;    /* x-amz-trailer: what the client announced; borrowed for ever */
+    struct slice trailer_names; /* x-amz-trailer: what the client announced; borrowed for ever */
 };
 
 /* Not to be moved once initialised: its fields point into it. */
@@ -38,7 +39,7 @@ struct aws_chunked {
     char trailer[AWS_TRAILER_BYTES_MAX];
     struct http_field fields[AWS_TRAILER_FIELDS_MAX];
     size_t field_count;
-    bool trailer_signed;            /* x-amz-trailer-signature has come: nothing may follow it */
+    bool trailer_signed; /* x-amz-trailer-signature has come: nothing may follow it */
 };
 
 /* Returns: 0; ERR_NOMEM. */

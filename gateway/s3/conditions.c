@@ -69,8 +69,7 @@ static enum s3_code etags_of(const struct s3_request *r, const char *name, struc
 {
     struct slice want = slice_cstr(name);
     for (size_t i = 0; i < r->fields.count; i++)
-        if (slice_eq_nocase(r->fields.ptr[i].name, want) &&
-            !parse_etags(r->fields.ptr[i].value, l))
+        if (slice_eq_nocase(r->fields.ptr[i].name, want) && !parse_etags(r->fields.ptr[i].value, l))
             return s3_fault_argument(fault, "The list of entity tags is not valid.", name,
                                      r->fields.ptr[i].value);
     return S3_OK;

@@ -8,10 +8,9 @@
 static const struct {
     const char *name, *message;
     int status;
-} table[S3_CODE_COUNT] = {
-    [S3_OK] = {"OK", "OK", 200},
+} table[S3_CODE_COUNT] = {[S3_OK] = {"OK", "OK", 200},
 #define X(NAME, code, status, message) [S3_##NAME] = {code, message, status},
-    S3_ERROR_TABLE(X)
+                          S3_ERROR_TABLE(X)
 #undef X
 };
 
@@ -35,8 +34,8 @@ const char *s3_code_message(enum s3_code code)
 
 enum s3_code s3_fault_set(struct s3_fault *fault, enum s3_code code, const char *message)
 {
-    *fault = (struct s3_fault){.code = code,
-                               .message = message ? slice_cstr(message) : SLICE_EMPTY};
+    *fault =
+        (struct s3_fault){.code = code, .message = message ? slice_cstr(message) : SLICE_EMPTY};
     return code;
 }
 

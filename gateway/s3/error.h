@@ -2,8 +2,8 @@
 /* S3's errors: code, HTTP status, default message in one table; the mapping from the system's own
  * error codes; the error document.
  *
- * Functions of gateway/s3 return enum s3_code: S3_OK (0) or what to tell the client, with details in
- * a struct s3_fault whose slices live in the request's arena.  Pure. */
+ * Functions of gateway/s3 return enum s3_code: S3_OK (0) or what to tell the client, with details
+ * in a struct s3_fault whose slices live in the request's arena.  Pure. */
 #include "common/base/slice.h"
 
 /* X(NAME, "Code", HTTP status, "default message") */
@@ -33,8 +33,7 @@
       "The specified location constraint is incompatible with the region of this endpoint.")       \
     X(INCOMPLETE_BODY, "IncompleteBody", 400,                                                      \
       "You did not provide the number of bytes specified by the Content-Length HTTP header")       \
-    X(INTERNAL_ERROR, "InternalError", 500,                                                        \
-      "We encountered an internal error. Please try again.")                                       \
+    X(INTERNAL_ERROR, "InternalError", 500, "We encountered an internal error. Please try again.") \
     X(INVALID_ACCESS_KEY_ID, "InvalidAccessKeyId", 403,                                            \
       "The AWS Access Key Id you provided does not exist in our records.")                         \
     X(INVALID_ARGUMENT, "InvalidArgument", 400, "Invalid Argument")                                \
@@ -49,7 +48,8 @@
     X(INVALID_PART, "InvalidPart", 400,                                                            \
       "One or more of the specified parts could not be found.  The part may not have been "        \
       "uploaded, or the specified entity tag may not match the part's entity tag.")                \
-    X(INVALID_PART_NUMBER, "InvalidPartNumber", 416, "The requested partnumber is not satisfiable") \
+    X(INVALID_PART_NUMBER, "InvalidPartNumber", 416,                                               \
+      "The requested partnumber is not satisfiable")                                               \
     X(INVALID_PART_ORDER, "InvalidPartOrder", 400,                                                 \
       "The list of parts was not in ascending order. Parts must be ordered by part number.")       \
     X(INVALID_RANGE, "InvalidRange", 416, "The requested range is not satisfiable")                \
@@ -101,8 +101,7 @@
       "period.")                                                                                   \
     X(REQUEST_TIME_TOO_SKEWED, "RequestTimeTooSkewed", 403,                                        \
       "The difference between the request time and the current time is too large.")                \
-    X(SERVICE_UNAVAILABLE, "ServiceUnavailable", 503,                                              \
-      "Service is unable to handle request.")                                                      \
+    X(SERVICE_UNAVAILABLE, "ServiceUnavailable", 503, "Service is unable to handle request.")      \
     X(SIGNATURE_DOES_NOT_MATCH, "SignatureDoesNotMatch", 403,                                      \
       "The request signature we calculated does not match the signature you provided. Check your " \
       "key and signing method.")                                                                   \
@@ -119,7 +118,7 @@ enum s3_code {
 #define X(NAME, code, status, message) S3_##NAME,
     S3_ERROR_TABLE(X)
 #undef X
-    S3_CODE_COUNT
+        S3_CODE_COUNT
 };
 
 #define S3_FAULT_EXTRA_MAX 10
@@ -135,12 +134,12 @@ struct s3_fault {
     unsigned extra_count;
 };
 
-const char *s3_code_name(enum s3_code code);    /* "NoSuchKey" */
-int s3_code_status(enum s3_code code);          /* HTTP status */
+const char *s3_code_name(enum s3_code code); /* "NoSuchKey" */
+int s3_code_status(enum s3_code code);       /* HTTP status */
 const char *s3_code_message(enum s3_code code);
 
-/* Fill *fault and return code, so that callers write `return s3_fault_set(...)`.  message: NULL (the
- * default) or text that outlives the fault (a literal or of the arena). */
+/* Fill *fault and return code, so that callers write `return s3_fault_set(...)`.  message: NULL
+ * (the default) or text that outlives the fault (a literal or of the arena). */
 enum s3_code s3_fault_set(struct s3_fault *fault, enum s3_code code, const char *message);
 /* Adds an element to the document; silently drops what does not fit. */
 void s3_fault_extra(struct s3_fault *fault, const char *name, struct slice value);

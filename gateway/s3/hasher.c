@@ -92,12 +92,8 @@ void s3_hasher_final(struct s3_hasher *h, struct s3_hashes *ret)
     }
     struct s3_checksum *c = &ret->checksum;
     switch (h->algorithm) {
-    case S3_CHECKSUM_CRC32:
-        checksum_of_crc32(h->algorithm, h->crc32, c);
-        break;
-    case S3_CHECKSUM_CRC32C:
-        checksum_of_crc32(h->algorithm, h->crc32c, c);
-        break;
+    case S3_CHECKSUM_CRC32: checksum_of_crc32(h->algorithm, h->crc32, c); break;
+    case S3_CHECKSUM_CRC32C: checksum_of_crc32(h->algorithm, h->crc32c, c); break;
     case S3_CHECKSUM_SHA1:
         *c = (struct s3_checksum){.algorithm = h->algorithm, .len = SHA1_BYTES};
         digest_final(&h->sha1, c->bytes);
@@ -106,8 +102,7 @@ void s3_hasher_final(struct s3_hasher *h, struct s3_hashes *ret)
         *c = (struct s3_checksum){.algorithm = h->algorithm, .len = SHA256_BYTES};
         memcpy(c->bytes, ret->sha256, SHA256_BYTES);
         break;
-    default:
-        s3_checksum_of_crc64(h->crc64nvme, c);
+    default: s3_checksum_of_crc64(h->crc64nvme, c);
     }
     s3_hasher_fini(h);
 }

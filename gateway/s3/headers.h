@@ -9,9 +9,9 @@
 #define S3_CONDITION_ETAGS_MAX 32
 
 struct s3_etag_list {
-    bool given, any;                             /* any: "*" */
+    bool given, any; /* any: "*" */
     unsigned count;
-    struct slice etag[S3_CONDITION_ETAGS_MAX];   /* without quotes and W/ */
+    struct slice etag[S3_CONDITION_ETAGS_MAX]; /* without quotes and W/ */
     bool weak[S3_CONDITION_ETAGS_MAX];
 };
 
@@ -24,8 +24,9 @@ struct s3_conditions {
     uint64_t mtime_ms, size;
 };
 
-/* If-Match, If-None-Match, If-(Un)Modified-Since and x-amz-if-match-*.  A date that cannot be parsed
- * is ignored, as RFC 9110 says.  Returns: S3_OK; INVALID_ARGUMENT (list too long or malformed). */
+/* If-Match, If-None-Match, If-(Un)Modified-Since and x-amz-if-match-*.  A date that cannot be
+ * parsed is ignored, as RFC 9110 says.  Returns: S3_OK; INVALID_ARGUMENT (list too long or
+ * malformed). */
 enum s3_code s3_conditions_parse(const struct s3_request *r, uint64_t now_ms,
                                  struct s3_conditions *ret, struct s3_fault *fault);
 /* x-amz-copy-source-if-*. */
@@ -40,7 +41,8 @@ enum s3_code s3_conditions_read(const struct s3_conditions *c, struct slice etag
 /* A copy's source: the same order, but never 304.  Returns: S3_OK; PRECONDITION_FAILED. */
 enum s3_code s3_conditions_copy(const struct s3_conditions *c, struct slice etag, uint64_t mtime_ms,
                                 struct s3_fault *fault);
-/* Writes (PutObject, CompleteMultipartUpload, CopyObject: If-Match with ETags or "*", If-None-Match with
+/* Writes (PutObject, CompleteMultipartUpload, CopyObject: If-Match with ETags or "*", If-None-Match
+ * with
  * "*" only) as S3 limits them; evaluation is the index's.  Returns: S3_OK; NOT_IMPLEMENTED. */
 enum s3_code s3_conditions_for_write(const struct s3_conditions *c, struct s3_fault *fault);
 bool s3_etag_list_has(const struct s3_etag_list *l, struct slice etag, bool strong);
@@ -56,7 +58,8 @@ struct s3_range {
 /* One range; several, another unit or a malformed one → NONE (the whole object), as S3 does. */
 void s3_range_parse(struct slice value, struct s3_range *ret);
 /* Against an object's size.  Returns: S3_OK; INVALID_RANGE (with ActualObjectSize and
- * RangeRequested: `requested` is the field's value).  NONE gives the whole; *ret_partial says whether to answer 206. */
+ * RangeRequested: `requested` is the field's value).  NONE gives the whole; *ret_partial says
+ * whether to answer 206. */
 enum s3_code s3_range_resolve(const struct s3_range *r, uint64_t size, struct slice requested,
                               struct arena *arena, uint64_t *ret_offset, uint64_t *ret_length,
                               bool *ret_partial, struct s3_fault *fault);
@@ -77,9 +80,9 @@ struct s3_metadata {
     size_t user_count;
 };
 /* aws-chunked is taken out of Content-Encoding; duplicates of a user field are joined with ','.
- * Returns: S3_OK; METADATA_TOO_LARGE; INVALID_STORAGE_CLASS; INVALID_ARGUMENT; NOT_IMPLEMENTED (fields
- * that ask for what is not offered: SSE-KMS and SSE-C, object lock, tagging, ACLs other than
- * private and bucket-owner-full-control, see headers.c). */
+ * Returns: S3_OK; METADATA_TOO_LARGE; INVALID_STORAGE_CLASS; INVALID_ARGUMENT; NOT_IMPLEMENTED
+ * (fields that ask for what is not offered: SSE-KMS and SSE-C, object lock, tagging, ACLs other
+ * than private and bucket-owner-full-control, see headers.c). */
 enum s3_code s3_metadata_parse(const struct s3_request *r, struct s3_metadata *ret,
                                struct s3_fault *fault);
 
@@ -108,8 +111,11 @@ bool s3_checksum_mode_enabled(const struct s3_request *r);
 
 /* GetObjectAttributes: x-amz-object-attributes. */
 enum {
-    S3_ATTRIBUTE_ETAG = 1, S3_ATTRIBUTE_CHECKSUM = 2, S3_ATTRIBUTE_PARTS = 4,
-    S3_ATTRIBUTE_STORAGE_CLASS = 8, S3_ATTRIBUTE_SIZE = 16
+    S3_ATTRIBUTE_ETAG = 1,
+    S3_ATTRIBUTE_CHECKSUM = 2,
+    S3_ATTRIBUTE_PARTS = 4,
+    S3_ATTRIBUTE_STORAGE_CLASS = 8,
+    S3_ATTRIBUTE_SIZE = 16
 };
 struct s3_attributes {
     unsigned mask;
@@ -119,8 +125,8 @@ struct s3_attributes {
 enum s3_code s3_attributes_parse(const struct s3_request *r, struct s3_attributes *ret,
                                  struct s3_fault *fault);
 
-/* partNumber and uploadId of multipart calls.  Returns: S3_OK; INVALID_ARGUMENT; NO_SUCH_UPLOAD (an id
- * that we cannot have given). */
+/* partNumber and uploadId of multipart calls.  Returns: S3_OK; INVALID_ARGUMENT; NO_SUCH_UPLOAD (an
+ * id that we cannot have given). */
 enum s3_code s3_part_number_parse(const struct s3_request *r, bool *ret_given, uint32_t *ret,
                                   struct s3_fault *fault);
 enum s3_code s3_upload_id_parse(const struct s3_request *r, uint8_t ret[16],

@@ -40,8 +40,8 @@ bool s3_token_decode(struct arena *arena, struct slice scope, struct slice token
     ssize_t n = plain ? base64url_decode(token, plain, token.len) : -1;
     if (n < TOKEN_HEADER_BYTES || plain[0] != TOKEN_VERSION || plain[1] > 1)
         return false;
-    uint32_t check = (uint32_t)plain[2] << 24 | (uint32_t)plain[3] << 16 |
-                     (uint32_t)plain[4] << 8 | plain[5];
+    uint32_t check =
+        (uint32_t)plain[2] << 24 | (uint32_t)plain[3] << 16 | (uint32_t)plain[4] << 8 | plain[5];
     struct slice position = SLICE(plain + TOKEN_HEADER_BYTES, (size_t)n - TOKEN_HEADER_BYTES);
     if (check != token_check(scope, position, plain[1]))
         return false;
@@ -129,8 +129,8 @@ static bool contains(struct slice s, struct slice needle, size_t *ret_at)
     return p != NULL;
 }
 
-/* Is this v1 marker a common prefix of this very listing, as NextMarker can be?  Then all keys below
- * it have been accounted for. */
+/* Is this v1 marker a common prefix of this very listing, as NextMarker can be?  Then all keys
+ * below it have been accounted for. */
 static bool is_common_prefix(const struct s3_list_params *p)
 {
     if (!slice_has_prefix(p->marker, p->prefix))
@@ -243,8 +243,8 @@ enum s3_code s3_list_buckets_params_parse(const struct s3_request *r,
     bool is_prefix = false;
     ret->continuation_token = p->value;
     buckets_scope(&scope, ret);
-    bool ok = !scope.failed && s3_token_decode(r->arena, buf_view(&scope), p->value,
-                                               &ret->start_after, &is_prefix);
+    bool ok = !scope.failed &&
+              s3_token_decode(r->arena, buf_view(&scope), p->value, &ret->start_after, &is_prefix);
     buf_fini(&scope);
     return ok ? S3_OK : bad_token(fault, p->value);
 }

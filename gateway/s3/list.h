@@ -7,15 +7,15 @@
 
 struct s3_list_params {
     struct slice prefix, delimiter;
-    struct slice marker;          /* v1 marker; v2: what the token or start-after means (exclusive) */
-    struct slice start_after;     /* v2, as given */
+    struct slice marker;      /* v1 marker; v2: what the token or start-after means (exclusive) */
+    struct slice start_after; /* v2, as given */
     struct slice continuation_token; /* v2 and ListBuckets, as given */
     bool has_token, has_delimiter, has_start_after, has_marker;
-    uint32_t max_keys;            /* 0..1000 */
-    bool encode_url;              /* encoding-type=url */
+    uint32_t max_keys; /* 0..1000 */
+    bool encode_url;   /* encoding-type=url */
     bool fetch_owner;
     bool v2;
-    bool skip_prefix;             /* marker is a common prefix already given: skip all below it */
+    bool skip_prefix; /* marker is a common prefix already given: skip all below it */
 };
 /* ListObjects v1 and v2.  Returns: S3_OK; INVALID_ARGUMENT. */
 enum s3_code s3_list_params_parse(const struct s3_request *r, struct s3_list_params *ret,
@@ -24,7 +24,7 @@ enum s3_code s3_list_params_parse(const struct s3_request *r, struct s3_list_par
 struct s3_list_uploads_params {
     struct slice prefix, delimiter, key_marker, upload_id_marker;
     bool has_upload_id_marker;
-    uint8_t upload_id[16];        /* of the marker */
+    uint8_t upload_id[16]; /* of the marker */
     uint32_t max_uploads;
     bool encode_url;
 };
@@ -36,21 +36,21 @@ struct s3_list_parts_params {
     uint32_t marker, max_parts;
     bool encode_url;
 };
-enum s3_code s3_list_parts_params_parse(const struct s3_request *r, struct s3_list_parts_params *ret,
-                                        struct s3_fault *fault);
+enum s3_code s3_list_parts_params_parse(const struct s3_request *r,
+                                        struct s3_list_parts_params *ret, struct s3_fault *fault);
 
 struct s3_list_buckets_params {
     struct slice prefix, region, continuation_token, start_after;
-    uint32_t max_buckets;         /* 10000 when not given */
+    uint32_t max_buckets; /* 10000 when not given */
     bool has_max, has_token;
 };
 enum s3_code s3_list_buckets_params_parse(const struct s3_request *r,
                                           struct s3_list_buckets_params *ret,
                                           struct s3_fault *fault);
 
-/* A token says where to go on: a position, and whether it is a common prefix.  It carries a checksum
- * that binds it to what was listed (scope), so that a damaged or foreign one is an error and not a
- * list from a wrong place; it grants nothing, so it needs no secret. */
+/* A token says where to go on: a position, and whether it is a common prefix.  It carries a
+ * checksum that binds it to what was listed (scope), so that a damaged or foreign one is an error
+ * and not a list from a wrong place; it grants nothing, so it needs no secret. */
 void s3_token_encode(struct buf *b, struct slice scope, struct slice position, bool is_prefix);
 bool s3_token_decode(struct arena *arena, struct slice scope, struct slice token,
                      struct slice *ret_position, bool *ret_is_prefix);

@@ -293,8 +293,7 @@ enum s3_code s3_copy_source_parse(const struct s3_request *r, struct s3_copy_sou
 
 bool s3_checksum_mode_enabled(const struct s3_request *r)
 {
-    return slice_eq_nocase(http_fields_get(r->fields, "x-amz-checksum-mode"),
-                           SLICE_LIT("ENABLED"));
+    return slice_eq_nocase(http_fields_get(r->fields, "x-amz-checksum-mode"), SLICE_LIT("ENABLED"));
 }
 
 static enum s3_code number_field(const struct s3_request *r, const char *name, uint64_t missing,
@@ -356,15 +355,14 @@ enum s3_code s3_part_number_parse(const struct s3_request *r, bool *ret_given, u
     if (!p)
         return S3_OK;
     if (!parse_u64(p->value, &v) || v < 1 || v > S3_PART_NUMBER_MAX)
-        return s3_fault_argument(
-            fault, "Part number must be an integer between 1 and 10000, inclusive", "partNumber",
-            p->value);
+        return s3_fault_argument(fault,
+                                 "Part number must be an integer between 1 and 10000, inclusive",
+                                 "partNumber", p->value);
     *ret = (uint32_t)v;
     return S3_OK;
 }
 
-enum s3_code s3_upload_id_parse(const struct s3_request *r, uint8_t ret[16],
-                                struct s3_fault *fault)
+enum s3_code s3_upload_id_parse(const struct s3_request *r, uint8_t ret[16], struct s3_fault *fault)
 {
     struct slice text = s3_request_value(r, "uploadId");
     if (hex_decode(text, ret, 16))

@@ -3,10 +3,9 @@
 
 #include "common/base/check.h"
 
-static const char *const op_names[S3_OP_COUNT] = {
-    [S3_OP_NONE] = "-",
+static const char *const op_names[S3_OP_COUNT] = {[S3_OP_NONE] = "-",
 #define X(NAME, name) [S3_OP_##NAME] = name,
-    S3_OP_TABLE(X)
+                                                  S3_OP_TABLE(X)
 #undef X
 };
 
@@ -42,8 +41,8 @@ enum s3_code s3_request_number(const struct s3_request *r, const char *name, uin
         return S3_OK;
     }
     if (!parse_u64(p->value, &v) || v > INT32_MAX)
-        return s3_fault_argument(fault, "Provided argument is not an integer within the range.", name,
-                                 p->value);
+        return s3_fault_argument(fault, "Provided argument is not an integer within the range.",
+                                 name, p->value);
     if (v < min || v > max)
         return s3_fault_argument(fault, "Argument is out of range.", name, p->value);
     *ret = v;
@@ -99,10 +98,30 @@ static const struct {
 
 /* Parameters that select no subresource, whether or not they have a value. */
 static const char *const known_params[] = {
-    "attributes", "bucket-region", "continuation-token", "delete", "delimiter", "encoding-type",
-    "fetch-owner", "key-marker", "list-type", "location", "marker", "max-buckets", "max-keys",
-    "max-parts", "max-uploads", "part-number-marker", "partNumber", "prefix", "start-after",
-    "upload-id-marker", "uploadId", "uploads", "versionId", "x-id",
+    "attributes",
+    "bucket-region",
+    "continuation-token",
+    "delete",
+    "delimiter",
+    "encoding-type",
+    "fetch-owner",
+    "key-marker",
+    "list-type",
+    "location",
+    "marker",
+    "max-buckets",
+    "max-keys",
+    "max-parts",
+    "max-uploads",
+    "part-number-marker",
+    "partNumber",
+    "prefix",
+    "start-after",
+    "upload-id-marker",
+    "uploadId",
+    "uploads",
+    "versionId",
+    "x-id",
 };
 
 static bool is_known(struct slice name)
@@ -114,9 +133,9 @@ static bool is_known(struct slice name)
            slice_has_prefix_nocase(name, SLICE_LIT("x-amz-"));
 }
 
-/* A parameter without a value that nobody knows is taken for a subresource of later times: to ignore
- * it could turn, say, the change of a setting into the overwriting of an object.  Unknown parameters
- * with a value are ignored, as S3 does. */
+/* A parameter without a value that nobody knows is taken for a subresource of later times: to
+ * ignore it could turn, say, the change of a setting into the overwriting of an object.  Unknown
+ * parameters with a value are ignored, as S3 does. */
 static enum s3_code check_subresources(struct s3_request *r, struct s3_fault *fault)
 {
     int here = r->key.len ? ON_OBJECT : ON_BUCKET;
@@ -185,7 +204,8 @@ static enum s3_code bucket_op(struct s3_request *r, struct s3_fault *fault)
         return s3_fault_set(fault, S3_NOT_IMPLEMENTED,
                             "Uploads by HTML form (POST Object) are not implemented.");
     }
-    static const char *const on_others[] = {"delete", "location", "uploads", "uploadId", "partNumber"};
+    static const char *const on_others[] = {"delete", "location", "uploads", "uploadId",
+                                            "partNumber"};
     for (size_t i = 0; i < ARRAY_COUNT(on_others); i++)
         if (s3_request_param(r, on_others[i]))
             return not_allowed(r, "BUCKET", fault);
@@ -362,8 +382,7 @@ static struct slice host_bucket(const struct s3_addressing *addressing, struct s
         if (base.len == 0 || host.len < base.len + 2)
             continue;
         size_t front = host.len - base.len;
-        if (host.ptr[front - 1] != '.' ||
-            !slice_eq_nocase(SLICE(host.ptr + front, base.len), base))
+        if (host.ptr[front - 1] != '.' || !slice_eq_nocase(SLICE(host.ptr + front, base.len), base))
             continue;
         if (!best.ptr || front - 1 < best.len) /* the longest domain that matches */
             best = SLICE(host.ptr, front - 1);

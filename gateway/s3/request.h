@@ -44,27 +44,27 @@ enum s3_op {
 #define X(NAME, name) S3_OP_##NAME,
     S3_OP_TABLE(X)
 #undef X
-    S3_OP_COUNT
+        S3_OP_COUNT
 };
 const char *s3_op_name(enum s3_op op);
 
 struct s3_param {
     struct slice name, value; /* decoded: %XX, and '+' as a space */
     struct slice raw_name, raw_value;
-    bool has_value;           /* "a=" has one (empty), "a" has none */
+    bool has_value; /* "a=" has one (empty), "a" has none */
 };
 
 struct s3_request {
     enum s3_op op;
-    const char *subresource;  /* of an operation that is recognised but not offered; else NULL */
+    const char *subresource;   /* of an operation that is recognised but not offered; else NULL */
     bool subresource_harmless; /* GET of a configuration that nobody can have set, see request.c */
     struct slice method;
-    struct slice raw_path;    /* of the target, as sent; what is signed */
-    struct slice raw_query;   /* without '?', as sent */
-    struct slice path;        /* decoded raw_path (Resource of error documents) */
-    struct slice host;        /* Host, without the port */
-    struct slice bucket;      /* empty: the service itself */
-    struct slice key;         /* empty: the bucket itself */
+    struct slice raw_path;  /* of the target, as sent; what is signed */
+    struct slice raw_query; /* without '?', as sent */
+    struct slice path;      /* decoded raw_path (Resource of error documents) */
+    struct slice host;      /* Host, without the port */
+    struct slice bucket;    /* empty: the service itself */
+    struct slice key;       /* empty: the bucket itself */
     bool virtual_host;
     struct s3_param *params;
     size_t param_count;
@@ -73,7 +73,8 @@ struct s3_request {
 };
 
 struct s3_addressing {
-    const struct slice *base_domains; /* "s3.example.com": bucket.s3.example.com is virtual-host style */
+    const struct slice
+        *base_domains; /* "s3.example.com": bucket.s3.example.com is virtual-host style */
     size_t base_domain_count;
 };
 

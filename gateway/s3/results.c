@@ -1,5 +1,5 @@
-/* The result documents: buckets and lists of objects and uploads.  Shapes and names are those of the
- * S3 API's published model. */
+/* The result documents: buckets and lists of objects and uploads.  Shapes and names are those of
+ * the S3 API's published model. */
 #include "gateway/s3/results.h"
 
 #include "gateway/s3/results_common.h"

@@ -23,7 +23,7 @@ void s3_result_location(struct buf *b, struct slice region); /* us-east-1: empty
 struct s3_result_object {
     struct slice key, etag, storage_class; /* etag without quotes; class empty: STANDARD */
     uint64_t size, mtime_ms;
-    const struct s3_owner *owner;          /* NULL: leave out */
+    const struct s3_owner *owner; /* NULL: leave out */
     enum s3_checksum_algorithm checksum_algorithm;
     enum s3_checksum_type checksum_type;
 };
@@ -44,7 +44,7 @@ void s3_result_list_end(struct buf *b, const struct s3_result_list *l);
 
 struct s3_result_upload {
     struct slice key;
-    const uint8_t *upload_id;              /* 16 bytes */
+    const uint8_t *upload_id; /* 16 bytes */
     uint64_t initiated_ms;
     struct slice storage_class;
     const struct s3_owner *owner, *initiator;
@@ -56,26 +56,27 @@ struct s3_result_uploads {
     const struct s3_list_uploads_params *params;
     bool truncated;
     struct slice next_key_marker;
-    const uint8_t *next_upload_id_marker;  /* NULL: none */
+    const uint8_t *next_upload_id_marker; /* NULL: none */
 };
 void s3_result_uploads_begin(struct buf *b, const struct s3_result_uploads *l);
 void s3_result_uploads_entry(struct buf *b, const struct s3_result_uploads *l,
                              const struct s3_result_upload *u);
-void s3_result_uploads_prefix(struct buf *b, const struct s3_result_uploads *l, struct slice prefix);
+void s3_result_uploads_prefix(struct buf *b, const struct s3_result_uploads *l,
+                              struct slice prefix);
 void s3_result_uploads_end(struct buf *b, const struct s3_result_uploads *l);
 
 struct s3_result_part {
     uint32_t number;
     struct slice etag;
     uint64_t size, mtime_ms;
-    const struct s3_checksum *checksum;    /* NULL: none */
+    const struct s3_checksum *checksum; /* NULL: none */
 };
 struct s3_result_parts {
     struct slice bucket, key;
     const uint8_t *upload_id;
     const struct s3_list_parts_params *params;
     bool truncated;
-    uint32_t next_marker;                  /* number of the last part given */
+    uint32_t next_marker; /* number of the last part given */
     struct slice storage_class;
     const struct s3_owner *owner, *initiator;
     enum s3_checksum_algorithm checksum_algorithm;
@@ -102,13 +103,14 @@ void s3_result_delete_error(struct buf *b, struct slice key, struct slice versio
                             enum s3_code code, struct slice message);
 void s3_result_delete_end(struct buf *b);
 
-/* GetObjectAttributes: only what mask asks for.  Parts: _begin, s3_result_attributes_part..., _end. */
+/* GetObjectAttributes: only what mask asks for.  Parts: _begin, s3_result_attributes_part..., _end.
+ */
 struct s3_result_attributes {
-    unsigned mask;                         /* S3_ATTRIBUTE_* */
+    unsigned mask; /* S3_ATTRIBUTE_* */
     struct slice etag, storage_class;
     uint64_t size;
     const struct s3_checksum *checksum;
-    unsigned part_count;                   /* 0: not multipart, no ObjectParts */
+    unsigned part_count; /* 0: not multipart, no ObjectParts */
     uint32_t part_marker, next_part_marker, parts_max;
     bool truncated;
 };

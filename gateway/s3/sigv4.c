@@ -153,8 +153,7 @@ static enum s3_code check_signed_headers(const struct s3_request *r, const struc
     return S3_OK;
 }
 
-static enum s3_code parse_signature(struct slice hex, struct sigv4_auth *a,
-                                    struct s3_fault *fault)
+static enum s3_code parse_signature(struct slice hex, struct sigv4_auth *a, struct s3_fault *fault)
 {
     a->signature_hex = hex;
     if (!hex_decode(hex, a->signature, SHA256_BYTES))
@@ -305,8 +304,7 @@ static enum s3_code parse_presigned(const struct s3_request *r, struct sigv4_aut
     return check_timestamp(a, fault);
 }
 
-enum s3_code sigv4_parse(const struct s3_request *r, struct sigv4_auth *ret,
-                         struct s3_fault *fault)
+enum s3_code sigv4_parse(const struct s3_request *r, struct sigv4_auth *ret, struct s3_fault *fault)
 {
     const struct http_field *f = http_fields_find(r->fields, "authorization");
     struct slice value = f ? f->value : SLICE_EMPTY;
@@ -340,8 +338,8 @@ enum s3_code sigv4_parse(const struct s3_request *r, struct sigv4_auth *ret,
     if (http_fields_find(r->fields, "x-amz-security-token") ||
         s3_request_param(r, "X-Amz-Security-Token"))
         return s3_fault_set(fault, S3_INVALID_TOKEN, NULL);
-    code = ret->presigned ? parse_presigned(r, ret, fault)
-                          : parse_authorization(r, value, ret, fault);
+    code =
+        ret->presigned ? parse_presigned(r, ret, fault) : parse_authorization(r, value, ret, fault);
     if (code == S3_OK)
         code = check_signed_headers(r, ret, fault);
     if (code == S3_OK)

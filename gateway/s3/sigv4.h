@@ -1,10 +1,10 @@
 #pragma once
 /* AWS Signature Version 4: Authorization header and presigned query.
  *
- * Two steps, since the secret comes from the index: sigv4_parse() finds out who claims to have signed
- * and whether the claim is well formed; sigv4_verify() checks it under the signing key.  Time is a
- * parameter.  Pure: digests come from common/crypto/digest.h.  Secrets never leave this module.
- * Ref: AWS, "Authenticating Requests (AWS Signature Version 4)". */
+ * Two steps, since the secret comes from the index: sigv4_parse() finds out who claims to have
+ * signed and whether the claim is well formed; sigv4_verify() checks it under the signing key. Time
+ * is a parameter.  Pure: digests come from common/crypto/digest.h.  Secrets never leave this
+ * module. Ref: AWS, "Authenticating Requests (AWS Signature Version 4)". */
 #include "common/crypto/digest.h"
 #include "gateway/s3/request.h"
 
@@ -26,26 +26,26 @@ static inline bool s3_payload_is_chunked(enum s3_payload_mode m)
 }
 
 struct sigv4_auth {
-    bool anonymous;               /* no credentials at all: nothing else is set but the payload mode */
+    bool anonymous; /* no credentials at all: nothing else is set but the payload mode */
     bool presigned;
     struct slice access_key;
-    struct slice scope;           /* "20130524/us-east-1/s3/aws4_request" */
+    struct slice scope; /* "20130524/us-east-1/s3/aws4_request" */
     struct slice scope_date, region, service;
-    struct slice signed_headers;  /* "host;x-amz-date", as sent (decoded when presigned) */
-    struct slice signature_hex;   /* 64 hex digits */
+    struct slice signed_headers; /* "host;x-amz-date", as sent (decoded when presigned) */
+    struct slice signature_hex;  /* 64 hex digits */
     uint8_t signature[SHA256_BYTES];
-    struct slice timestamp;       /* "20130524T000000Z" */
-    uint64_t time_ms;             /* the same */
-    uint64_t expires_s;           /* presigned only */
+    struct slice timestamp; /* "20130524T000000Z" */
+    uint64_t time_ms;       /* the same */
+    uint64_t expires_s;     /* presigned only */
     enum s3_payload_mode payload;
-    struct slice payload_text;    /* last line of the canonical request */
+    struct slice payload_text; /* last line of the canonical request */
     uint8_t payload_sha256[SHA256_BYTES];
 };
 
 /* Returns: S3_OK (anonymous requests too); AUTHORIZATION_HEADER_MALFORMED,
- * AUTHORIZATION_QUERY_PARAMETERS_ERROR, INVALID_REQUEST (SigV2, SigV4a, x-amz-content-sha256 missing
- * or of no known form), ACCESS_DENIED (headers that must be signed are not), INVALID_ARGUMENT,
- * MISSING_SECURITY_HEADER. */
+ * AUTHORIZATION_QUERY_PARAMETERS_ERROR, INVALID_REQUEST (SigV2, SigV4a, x-amz-content-sha256
+ * missing or of no known form), ACCESS_DENIED (headers that must be signed are not),
+ * INVALID_ARGUMENT, MISSING_SECURITY_HEADER. */
 enum s3_code sigv4_parse(const struct s3_request *r, struct sigv4_auth *ret,
                          struct s3_fault *fault);
 
@@ -76,13 +76,12 @@ struct sigv4_cache {
         uint8_t tag[SHA256_BYTES]; /* of secret and scope */
         uint8_t key[SHA256_BYTES];
     } slot[SIGV4_CACHE_SLOTS];
-    uint8_t salt[SHA256_BYTES];    /* any random bytes, set by the owner at the start */
+    uint8_t salt[SHA256_BYTES]; /* any random bytes, set by the owner at the start */
 };
 void sigv4_cached_key(struct sigv4_cache *c, struct slice secret, const struct sigv4_auth *a,
                       uint8_t ret[SHA256_BYTES]);
 void sigv4_cache_fini(struct sigv4_cache *c);
 
 /* For tests, the load generator and error documents: the texts that are signed. */
-void sigv4_canonical_request(struct buf *b, const struct s3_request *r,
-                             const struct sigv4_auth *a);
+void sigv4_canonical_request(struct buf *b, const struct s3_request *r, const struct sigv4_auth *a);
 void sigv4_string_to_sign(struct buf *b, const struct sigv4_auth *a, struct slice canonical);

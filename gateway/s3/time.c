@@ -71,8 +71,7 @@ void iso8601_format(uint64_t ms, char ret[ISO8601_MS_CHARS + 1])
     struct civil c;
     civil_of(ms, &c);
     snprintf(ret, ISO8601_MS_CHARS + 1, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", c.year % 10000,
-             c.month % 100, c.day % 100, c.hour % 100, c.minute % 100, c.second % 100,
-             c.ms % 1000);
+             c.month % 100, c.day % 100, c.hour % 100, c.minute % 100, c.second % 100, c.ms % 1000);
 }
 
 void amz_date_format(uint64_t ms, char ret[AMZ_DATE_CHARS + 1])

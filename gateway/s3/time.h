@@ -3,9 +3,9 @@
  * Years 1970 to 9999; Unix time in milliseconds. */
 #include "common/base/slice.h"
 
-#define HTTP_DATE_CHARS 29    /* "Fri, 24 May 2013 00:00:00 GMT" */
-#define ISO8601_MS_CHARS 24   /* "2013-05-24T00:00:00.000Z" */
-#define AMZ_DATE_CHARS 16     /* "20130524T000000Z" */
+#define HTTP_DATE_CHARS 29  /* "Fri, 24 May 2013 00:00:00 GMT" */
+#define ISO8601_MS_CHARS 24 /* "2013-05-24T00:00:00.000Z" */
+#define AMZ_DATE_CHARS 16   /* "20130524T000000Z" */
 
 /* NUL-terminated. */
 void http_date_format(uint64_t ms, char ret[HTTP_DATE_CHARS + 1]);

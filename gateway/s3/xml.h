@@ -31,11 +31,11 @@ void xml_key(struct buf *b, const char *name, struct slice key, bool url);
 
 struct s3_complete_part {
     uint32_t number;
-    struct slice etag;                /* without quotes */
-    struct s3_checksum checksum;      /* algorithm NONE: not given */
+    struct slice etag;           /* without quotes */
+    struct s3_checksum checksum; /* algorithm NONE: not given */
 };
 struct s3_complete {
-    struct s3_complete_part *parts;   /* in the arena */
+    struct s3_complete_part *parts; /* in the arena */
     size_t count;
 };
 /* Returns: S3_OK; MALFORMED_XML; INVALID_PART_ORDER; INVALID_ARGUMENT; INTERNAL_ERROR (memory). */

@@ -288,23 +288,15 @@ static bool delete_leaf(struct reader *r, struct s3_delete_object *o, unsigned e
                         struct slice text)
 {
     switch (element) {
-    case DELETE_KEY:
-        return text.len && keep(r, text, &o->key);
-    case DELETE_VERSION:
-        o->has_version_id = true;
-        return keep(r, trim(text), &o->version_id);
-    case DELETE_ETAG:
-        o->has_etag = true;
-        return keep(r, unquoted(text), &o->etag);
+    case DELETE_KEY: return text.len && keep(r, text, &o->key);
+    case DELETE_VERSION: o->has_version_id = true; return keep(r, trim(text), &o->version_id);
+    case DELETE_ETAG: o->has_etag = true; return keep(r, unquoted(text), &o->etag);
     case DELETE_MTIME:
         o->has_mtime = http_date_parse(trim(text), r->now_ms, &o->mtime_ms) ||
                        iso8601_parse(trim(text), &o->mtime_ms);
         return o->has_mtime;
-    case DELETE_SIZE:
-        o->has_size = parse_u64(trim(text), &o->size);
-        return o->has_size;
-    default:
-        return false;
+    case DELETE_SIZE: o->has_size = parse_u64(trim(text), &o->size); return o->has_size;
+    default: return false;
     }
 }
 
@@ -344,8 +336,8 @@ static bool create_start(struct reader *r, unsigned depth, struct slice name)
 {
     if (depth == 2 && slice_eq(name, SLICE_LIT("LocationConstraint")))
         return first_time(r, 0);
-    if (depth == 2 && (slice_eq(name, SLICE_LIT("Location")) || slice_eq(name, SLICE_LIT("Bucket")) ||
-                       slice_eq(name, SLICE_LIT("Tags"))))
+    if (depth == 2 && (slice_eq(name, SLICE_LIT("Location")) ||
+                       slice_eq(name, SLICE_LIT("Bucket")) || slice_eq(name, SLICE_LIT("Tags"))))
         return fail(r, S3_NOT_IMPLEMENTED,
                     "Directory buckets and tags of buckets are not implemented.");
     return false;

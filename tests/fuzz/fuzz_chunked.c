@@ -1,5 +1,5 @@
-/* aws-chunked bodies from any bytes.  Input: a byte for mode and split, be16 decoded length, the body.
- * The outcome must not depend on the split, nor ever be more data than was announced. */
+/* aws-chunked bodies from any bytes.  Input: a byte for mode and split, be16 decoded length, the
+ * body. The outcome must not depend on the split, nor ever be more data than was announced. */
 #include "common/base/check.h"
 #include "common/base/cursor.h"
 #include "common/base/err.h"

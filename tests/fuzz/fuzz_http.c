@@ -1,6 +1,6 @@
 /* HTTP connections from any bytes.  Input: one byte that chooses how the rest is split and what the
- * handler does, then what the client sends.  The same bytes in one piece and in many must lead to the
- * same requests with the same bodies; memory stays bounded; every request ends. */
+ * handler does, then what the client sends.  The same bytes in one piece and in many must lead to
+ * the same requests with the same bodies; memory stays bounded; every request ends. */
 #include "common/base/check.h"
 #include "common/base/err.h"
 #include "common/base/hash.h"
@@ -12,7 +12,7 @@ struct world {
     struct http_conn conn;
     bool closed, kicked;
     unsigned mode, live;
-    uint64_t seen;  /* a hash over everything that the handler was given */
+    uint64_t seen; /* a hash over everything that the handler was given */
     unsigned requests;
     uint64_t sent;
 };

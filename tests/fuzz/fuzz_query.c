@@ -1,5 +1,6 @@
-/* Request targets and fields: "METHOD target\nName: value\n..." from any bytes, through everything of
- * the S3 layer that reads a request.  Decoded texts are UTF-8, and what is encoded decodes to itself. */
+/* Request targets and fields: "METHOD target\nName: value\n..." from any bytes, through everything
+ * of the S3 layer that reads a request.  Decoded texts are UTF-8, and what is encoded decodes to
+ * itself. */
 #include "common/base/check.h"
 #include "gateway/s3/checksum.h"
 #include "gateway/s3/headers.h"

@@ -1,5 +1,5 @@
-/* Authentication of any request text.  Nothing but the right signature passes; and when the fuzzer's
- * request is well formed, signing it makes it pass. */
+/* Authentication of any request text.  Nothing but the right signature passes; and when the
+ * fuzzer's request is well formed, signing it makes it pass. */
 #include "common/base/check.h"
 #include "gateway/s3/sigv4.h"
 #include "tests/fuzz/request_text.h"
@@ -13,8 +13,8 @@ static void check(const struct s3_request *r, struct sigv4_auth *a, struct s3_fa
     uint8_t key[SHA256_BYTES];
     struct buf canonical = {0}, text = {0};
     (void)sigv4_check_scope(r, a, SLICE_LIT("us-east-1"), NOW_MS, f);
-    sigv4_signing_key(SLICE_LIT("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), a->scope_date, a->region,
-                      a->service, key);
+    sigv4_signing_key(SLICE_LIT("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), a->scope_date,
+                      a->region, a->service, key);
     bool passed = sigv4_verify(r, a, key, f) == S3_OK;
     struct buf document = {0};
     s3_error_document(&document, f, r->path, SLICE_LIT("id"), SLICE_LIT("host"));

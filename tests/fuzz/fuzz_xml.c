@@ -19,7 +19,7 @@ static void complete(struct arena *arena, struct slice body)
     }
 }
 
-static void delete(struct arena *arena, struct slice body)
+static void delete (struct arena *arena, struct slice body)
 {
     struct s3_delete d;
     struct s3_fault f;
@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct buf b = {0};
     arena_init(&arena, 8 << 20);
     complete(&arena, SLICE(data, size));
-    delete(&arena, SLICE(data, size));
+    delete (&arena, SLICE(data, size));
     (void)s3_xml_create_bucket(&arena, SLICE(data, size), &c, &f);
     /* What we write of any bytes reads back as one element. */
     xml_open(&b, "Delete");

@@ -11,6 +11,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
 static void assert_hex(const uint8_t *bytes, size_t len, const char *want)
@@ -38,8 +39,8 @@ static void digests_known(void **state)
     hmac_sha256(SLICE_LIT("Jefe"), SLICE_LIT("what do ya want for nothing?"), out);
     assert_hex(out, 32, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     memset(key, 0xaa, 131);
-    hmac_sha256(SLICE(key, 131), SLICE_LIT("Test Using Larger Than Block-Size Key - Hash Key First"),
-                out);
+    hmac_sha256(SLICE(key, 131),
+                SLICE_LIT("Test Using Larger Than Block-Size Key - Hash Key First"), out);
     assert_hex(out, 32, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
 }
 
@@ -143,8 +144,13 @@ static void base64_strict(void **state)
     (void)state;
     static const struct {
         const char *plain, *text;
-    } known[] = {{"", ""},         {"f", "Zg=="},         {"fo", "Zm8="},        {"foo", "Zm9v"},
-                 {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
+    } known[] = {{"", ""},
+                 {"f", "Zg=="},
+                 {"fo", "Zm8="},
+                 {"foo", "Zm9v"},
+                 {"foob", "Zm9vYg=="},
+                 {"fooba", "Zm9vYmE="},
+                 {"foobar", "Zm9vYmFy"}};
     for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
         char text[16] = {0};
         uint8_t plain[16] = {0};
@@ -153,8 +159,8 @@ static void base64_strict(void **state)
         assert_int_equal(base64_decode(slice_cstr(text), plain, 6), strlen(known[i].plain));
         assert_string_equal((char *)plain, known[i].plain);
     }
-    static const char *const bad[] = {"Zg", "Zg=", "Zh==", "Zm9=", "Z===", "====", "Zm 9", "Zm9v\n",
-                                      "Zg==Zg==", "Zm-v", "=Zg="};
+    static const char *const bad[] = {
+        "Zg", "Zg=", "Zh==", "Zm9=", "Z===", "====", "Zm 9", "Zm9v\n", "Zg==Zg==", "Zm-v", "=Zg="};
     uint8_t out[16];
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
         assert_int_equal(base64_decode(slice_cstr(bad[i]), out, sizeof(out)), -1);

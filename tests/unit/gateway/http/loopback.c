@@ -220,8 +220,12 @@ static void on_request(void *arg, struct http_request *req)
 void loopback_start(struct loopback *l)
 {
     static const struct http_handler handler = {on_request};
-    struct http_server_config config = {.host = "127.0.0.1", .reuse_port = true, .tls = l->tls,
-                                        .limits = l->limits, .handler = &handler, .arg = l};
+    struct http_server_config config = {.host = "127.0.0.1",
+                                        .reuse_port = true,
+                                        .tls = l->tls,
+                                        .limits = l->limits,
+                                        .handler = &handler,
+                                        .arg = l};
     CHECK(uv_loop_init(&l->loop) == 0);
     CHECK(http_server_new(&l->loop, &config, &l->server) == OK);
 }
@@ -262,7 +266,8 @@ static bool closed, reset;
 
 int client_connect(struct loopback *l)
 {
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(http_server_port(l->server))};
+    struct sockaddr_in addr = {.sin_family = AF_INET,
+                               .sin_port = htons(http_server_port(l->server))};
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     CHECK(fd >= 0);

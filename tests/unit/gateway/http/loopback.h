@@ -23,12 +23,12 @@ void loopback_stop(struct loopback *l);
 int client_connect(struct loopback *l);
 void client_send(struct loopback *l, int fd, struct slice bytes);
 void client_text(struct loopback *l, int fd, const char *text);
-/* Receive until `text` has come, or the peer closed, or 5 s passed; returns all received, as a string
- * that is valid until the next call.  text NULL: until the peer closes. */
+/* Receive until `text` has come, or the peer closed, or 5 s passed; returns all received, as a
+ * string that is valid until the next call.  text NULL: until the peer closes. */
 const char *client_until(struct loopback *l, int fd, const char *text);
 size_t client_received(void);
-bool client_closed(void);  /* the peer closed during the last call */
-bool client_reset(void);   /* ... with a reset */
+bool client_closed(void); /* the peer closed during the last call */
+bool client_reset(void);  /* ... with a reset */
 /* Turn the loop until *flag is at least n, or 5 s passed. */
 bool loopback_wait(struct loopback *l, const unsigned *flag, unsigned n);
 void loopback_turn(struct loopback *l);

@@ -1,4 +1,5 @@
-/* The server behind TLS: small requests, large bodies both ways, a body that is cut off, the end. */
+/* The server behind TLS: small requests, large bodies both ways, a body that is cut off, the end.
+ */
 #include "common/base/check.h"
 #include "common/base/err.h"
 #include "tests/unit/gateway/http/loopback.h"
@@ -15,6 +16,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
 static struct loopback l;
@@ -147,14 +149,36 @@ static void small_requests(void **state)
         tls_until(ssl, &b, "hello");
         assert_non_null(strstr((char *)b.ptr, "200 OK"));
     }
-    tls_send(ssl, SLICE_LIT("GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /hello HTTP/1.1\r\nHost: x\r\n"
-                            "Connection: close\r\n\r\n"));
+    tls_send(ssl,
+             SLICE_LIT("GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /hello HTTP/1.1\r\nHost: x\r\n"
+                       "Connection: close\r\n\r\n"));
     tls_until(ssl, &b, NULL);
     assert_non_null(strstr((char *)b.ptr, "later"));
     assert_non_null(strstr((char *)b.ptr, "hello"));
     /* The end was announced: nobody cut the connection. */
     assert_true(SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN);
     assert_int_equal(l.requests, 5);
+    tls_close(ssl, fd);
+    buf_fini(&b);
+}
+
+/* Requests in records of their own that arrive at once: the later ones wait, encrypted. */
+static void pipelined_records(void **state)
+{
+    (void)state;
+    struct buf b = {0};
+    int fd;
+    static const char request[] = "GET /later HTTP/1.1\r\nHost: x\r\n\r\n";
+    static const char last[] = "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    SSL *ssl = tls_connect(&fd);
+    for (int i = 0; i < 4; i++) /* without a turn of the loop between them */
+        assert_int_equal(SSL_write(ssl, request, sizeof(request) - 1), sizeof(request) - 1);
+    assert_int_equal(SSL_write(ssl, last, sizeof(last) - 1), sizeof(last) - 1);
+    for (int i = 0; i < 2000 && l.requests < 5; i++)
+        loopback_turn(&l);
+    assert_int_equal(l.requests, 5);
+    tls_until(ssl, &b, NULL);
+    assert_non_null(strstr((char *)b.ptr, "hello"));
     tls_close(ssl, fd);
     buf_fini(&b);
 }
@@ -169,7 +193,8 @@ static void large_bodies(void **state)
     SSL *ssl = tls_connect(&fd);
     assert_int_equal(buf_reserve(&b, BYTES), OK);
     memset(b.ptr, 'y', BYTES);
-    snprintf(text, sizeof(text), "PUT /count HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", BYTES);
+    snprintf(text, sizeof(text), "PUT /count HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n",
+             BYTES);
     tls_send(ssl, slice_cstr(text));
     tls_send(ssl, SLICE(b.ptr, BYTES));
     tls_until(ssl, &b, "3145728");
@@ -225,7 +250,7 @@ static void not_tls(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(small_requests), TEST(large_bodies), TEST(cut_off),
-                                       TEST(not_tls)};
+    const struct CMUnitTest tests[] = {TEST(small_requests), TEST(pipelined_records),
+                                       TEST(large_bodies), TEST(cut_off), TEST(not_tls)};
     return cmocka_run_group_tests(tests, make_certificate, remove_certificate);
 }

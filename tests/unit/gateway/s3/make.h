@@ -30,8 +30,8 @@ static inline void make(struct made *m, const char *method, const char *target,
         const char *value = colon + 1;
         while (*value == ' ')
             value++;
-        m->field[m->count++] = (struct http_field){SLICE(*fields, (size_t)(colon - *fields)),
-                                                   slice_cstr(value)};
+        m->field[m->count++] =
+            (struct http_field){SLICE(*fields, (size_t)(colon - *fields)), slice_cstr(value)};
     }
     m->code = s3_request_parse(&m->arena, &addressing, slice_cstr(method), slice_cstr(target),
                                (struct http_fields){m->field, m->count}, &m->request, &m->fault);

@@ -13,6 +13,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
 #include "tests/unit/gateway/s3/make.h"
@@ -102,7 +103,7 @@ static void errors(void **state)
     };
     for (size_t i = 0; i < ARRAY_COUNT(map); i++)
         assert_code(s3_code_of_err(map[i].err), map[i].code);
-    /* What may succeed when tried again must not look final: a 4xx but 409 is final. */
+        /* What may succeed when tried again must not look final: a 4xx but 409 is final. */
 #define X(num, name, class, text)                                                                  \
     if (ERR_CLASS_##class != ERR_CLASS_PERMANENT)                                                  \
         assert_true(s3_code_status(s3_code_of_err(name)) >= 500 || name == ERR_CONFLICT);
@@ -112,18 +113,20 @@ static void errors(void **state)
 }
 
 #define PART(n, etag) "<Part><PartNumber>" #n "</PartNumber><ETag>" etag "</ETag></Part>"
-#define COMPLETE(body) "<CompleteMultipartUpload xmlns=\"" S3_XMLNS "\">" body "</CompleteMultipartUpload>"
+#define COMPLETE(body)                                                                             \
+    "<CompleteMultipartUpload xmlns=\"" S3_XMLNS "\">" body "</CompleteMultipartUpload>"
 
 static void read_complete(void **state)
 {
     (void)state;
     struct s3_complete c;
-    assert_code(s3_xml_complete(&arena,
-                                SLICE_LIT("<?xml version=\"1.0\"?>\n" COMPLETE(
-                                    "\n <Part>\n<ETag>&quot;ab&quot;</ETag><PartNumber> 1 </PartNumber>"
-                                    "<ChecksumCRC32>y/Q5Jg==</ChecksumCRC32></Part>" PART(10000, "cd"))),
-                                &c, &fault),
-                S3_OK);
+    assert_code(
+        s3_xml_complete(&arena,
+                        SLICE_LIT("<?xml version=\"1.0\"?>\n" COMPLETE(
+                            "\n <Part>\n<ETag>&quot;ab&quot;</ETag><PartNumber> 1 </PartNumber>"
+                            "<ChecksumCRC32>y/Q5Jg==</ChecksumCRC32></Part>" PART(10000, "cd"))),
+                        &c, &fault),
+        S3_OK);
     assert_int_equal(c.count, 2);
     assert_slice(c.parts[0].etag, "ab");
     assert_int_equal(c.parts[0].checksum.algorithm, S3_CHECKSUM_CRC32);
@@ -142,7 +145,8 @@ static void read_complete(void **state)
         {COMPLETE("<Part><PartNumber>1</PartNumber></Part>"), S3_MALFORMED_XML},
         {COMPLETE("<Part><ETag>1</ETag></Part>"), S3_MALFORMED_XML},
         {COMPLETE("<Part><PartNumber>x</PartNumber><ETag>a</ETag></Part>"), S3_MALFORMED_XML},
-        {COMPLETE("<Part><PartNumber>1</PartNumber><PartNumber>2</PartNumber><ETag>a</ETag></Part>"),
+        {COMPLETE(
+             "<Part><PartNumber>1</PartNumber><PartNumber>2</PartNumber><ETag>a</ETag></Part>"),
          S3_MALFORMED_XML},
         {COMPLETE("<Part><PartNumber>1</PartNumber><ETag>a<ETag>b</ETag></ETag></Part>"),
          S3_MALFORMED_XML},
@@ -151,7 +155,8 @@ static void read_complete(void **state)
         {COMPLETE(PART(2, "a") PART(1, "b")), S3_INVALID_PART_ORDER},
         {COMPLETE(PART(2, "a") PART(2, "b")), S3_INVALID_PART_ORDER},
         {COMPLETE("<Part><PartNumber>1</PartNumber><ETag>a</ETag><ChecksumCRC32>!</ChecksumCRC32>"
-                  "</Part>"), S3_INVALID_REQUEST},
+                  "</Part>"),
+         S3_INVALID_REQUEST},
         {"<!DOCTYPE x [<!ENTITY a \"b\">]>" COMPLETE(PART(1, "&a;")), S3_MALFORMED_XML},
         {"<!DOCTYPE x SYSTEM \"file:///etc/passwd\">" COMPLETE(PART(1, "a")), S3_MALFORMED_XML},
         {COMPLETE(PART(1, "&a;")), S3_MALFORMED_XML},
@@ -205,12 +210,13 @@ static void read_delete(void **state)
     (void)state;
     struct s3_delete d;
     assert_code(
-        s3_xml_delete(&arena,
-                      SLICE_LIT("<Delete xmlns=\"" S3_XMLNS "\"><Quiet>true</Quiet><Object><Key>a &amp; "
-                                "&#x62;</Key></Object><Object><VersionId>null</VersionId><Key> k </Key>"
-                                "<ETag>\"e\"</ETag><Size>5</Size><LastModifiedTime>"
-                                "2013-05-24T00:00:00.000Z</LastModifiedTime></Object></Delete>"),
-                      0, &d, &fault),
+        s3_xml_delete(
+            &arena,
+            SLICE_LIT("<Delete xmlns=\"" S3_XMLNS "\"><Quiet>true</Quiet><Object><Key>a &amp; "
+                      "&#x62;</Key></Object><Object><VersionId>null</VersionId><Key> k </Key>"
+                      "<ETag>\"e\"</ETag><Size>5</Size><LastModifiedTime>"
+                      "2013-05-24T00:00:00.000Z</LastModifiedTime></Object></Delete>"),
+            0, &d, &fault),
         S3_OK);
     assert_int_equal(d.count, 2);
     assert_true(d.quiet);
@@ -220,7 +226,10 @@ static void read_delete(void **state)
     assert_true(d.objects[1].has_size && d.objects[1].size == 5 && d.objects[1].has_mtime &&
                 d.objects[1].has_version_id && !d.objects[0].has_etag);
     static const char *const bad[] = {
-        "", "<Delete/>", "<Delete><Quiet>true</Quiet></Delete>", "<Delete><Object/></Delete>",
+        "",
+        "<Delete/>",
+        "<Delete><Quiet>true</Quiet></Delete>",
+        "<Delete><Object/></Delete>",
         "<Delete><Object><Key/></Object></Delete>",
         "<Delete><Object><Key>a</Key><Key>b</Key></Object></Delete>",
         "<Delete><Object><Key>a</Key><IfSomething>b</IfSomething></Object></Delete>",
@@ -262,8 +271,10 @@ static void read_create_bucket(void **state)
     assert_slice(c.location_constraint, "eu-west-1");
     assert_code(s3_xml_create_bucket(&arena, SLICE_LIT("<CreateBucketConfiguration/>"), &c, &fault),
                 S3_OK);
-    assert_code(s3_xml_create_bucket(&arena, SLICE_LIT("<CreateBucketConfiguration><Bucket/>"
-                                                       "</CreateBucketConfiguration>"), &c, &fault),
+    assert_code(s3_xml_create_bucket(&arena,
+                                     SLICE_LIT("<CreateBucketConfiguration><Bucket/>"
+                                               "</CreateBucketConfiguration>"),
+                                     &c, &fault),
                 S3_NOT_IMPLEMENTED);
     assert_code(s3_xml_create_bucket(&arena, SLICE_LIT("{}"), &c, &fault), S3_MALFORMED_XML);
 }
@@ -276,13 +287,23 @@ static void write_lists(void **state)
 {
     (void)state;
     struct buf b = {0};
-    struct s3_list_params p = {.prefix = SLICE_LIT("a b"), .delimiter = SLICE_LIT("/"),
-                               .has_delimiter = true, .max_keys = 2, .v2 = true, .encode_url = true};
-    struct s3_result_list l = {.bucket = SLICE_LIT("bkt"), .params = &p, .truncated = true,
-                               .key_count = 2, .next_token = SLICE_LIT("tok"),
+    struct s3_list_params p = {.prefix = SLICE_LIT("a b"),
+                               .delimiter = SLICE_LIT("/"),
+                               .has_delimiter = true,
+                               .max_keys = 2,
+                               .v2 = true,
+                               .encode_url = true};
+    struct s3_result_list l = {.bucket = SLICE_LIT("bkt"),
+                               .params = &p,
+                               .truncated = true,
+                               .key_count = 2,
+                               .next_token = SLICE_LIT("tok"),
                                .next_marker = SLICE_LIT("a b/")};
-    struct s3_result_object o = {.key = SLICE_LIT("a b<"), .etag = SLICE_LIT("e"), .size = 5,
-                                 .owner = &owner, .checksum_algorithm = S3_CHECKSUM_CRC32C,
+    struct s3_result_object o = {.key = SLICE_LIT("a b<"),
+                                 .etag = SLICE_LIT("e"),
+                                 .size = 5,
+                                 .owner = &owner,
+                                 .checksum_algorithm = S3_CHECKSUM_CRC32C,
                                  .checksum_type = S3_CHECKSUM_COMPOSITE};
     for (int v = 2; v >= 1; v--) {
         buf_clear(&b);
@@ -294,11 +315,12 @@ static void write_lists(void **state)
         assert_well_formed(&b);
         assert_true(has(&b, "<ListBucketResult xmlns=\"" S3_XMLNS "\"><Name>bkt</Name>"
                             "<Prefix>a+b</Prefix>"));
-        assert_true(has(&b, "<Contents><Key>a+b%3C</Key><LastModified>1970-01-01T00:00:00.000Z"
-                            "</LastModified><ETag>&quot;e&quot;</ETag><ChecksumAlgorithm>CRC32C"
-                            "</ChecksumAlgorithm><ChecksumType>COMPOSITE</ChecksumType><Size>5</Size>"
-                            "<Owner><ID>abcd</ID><DisplayName>root</DisplayName></Owner>"
-                            "<StorageClass>STANDARD</StorageClass></Contents>"));
+        assert_true(has(&b,
+                        "<Contents><Key>a+b%3C</Key><LastModified>1970-01-01T00:00:00.000Z"
+                        "</LastModified><ETag>&quot;e&quot;</ETag><ChecksumAlgorithm>CRC32C"
+                        "</ChecksumAlgorithm><ChecksumType>COMPOSITE</ChecksumType><Size>5</Size>"
+                        "<Owner><ID>abcd</ID><DisplayName>root</DisplayName></Owner>"
+                        "<StorageClass>STANDARD</StorageClass></Contents>"));
         assert_true(has(&b, "<CommonPrefixes><Prefix>a+b/</Prefix></CommonPrefixes>"));
         assert_int_equal(has(&b, "<NextContinuationToken>tok</NextContinuationToken>"), p.v2);
         assert_int_equal(has(&b, "<KeyCount>2</KeyCount>"), p.v2);
@@ -324,11 +346,16 @@ static void write_multipart(void **state)
     static const uint8_t id[16] = {0xab, [15] = 1};
     struct buf b = {0};
     struct s3_list_uploads_params up = {.max_uploads = 5, .delimiter = SLICE_LIT("/")};
-    struct s3_result_uploads u = {.bucket = SLICE_LIT("bkt"), .params = &up, .truncated = true,
-                                  .next_key_marker = SLICE_LIT("k"), .next_upload_id_marker = id};
+    struct s3_result_uploads u = {.bucket = SLICE_LIT("bkt"),
+                                  .params = &up,
+                                  .truncated = true,
+                                  .next_key_marker = SLICE_LIT("k"),
+                                  .next_upload_id_marker = id};
     s3_result_uploads_begin(&b, &u);
-    s3_result_uploads_entry(&b, &u, &(struct s3_result_upload){.key = SLICE_LIT("k"), .upload_id = id,
-                                                              .owner = &owner, .initiator = &owner});
+    s3_result_uploads_entry(
+        &b, &u,
+        &(struct s3_result_upload){
+            .key = SLICE_LIT("k"), .upload_id = id, .owner = &owner, .initiator = &owner});
     s3_result_uploads_prefix(&b, &u, SLICE_LIT("p/"));
     s3_result_uploads_end(&b, &u);
     assert_well_formed(&b);
@@ -337,13 +364,18 @@ static void write_multipart(void **state)
     struct s3_checksum c;
     assert_true(s3_checksum_from_text(S3_CHECKSUM_CRC32, SLICE_LIT("y/Q5Jg=="), &c, NULL));
     struct s3_list_parts_params pp = {.marker = 3, .max_parts = 7};
-    struct s3_result_parts l = {.bucket = SLICE_LIT("bkt"), .key = SLICE_LIT("k"), .upload_id = id,
-                                .params = &pp, .next_marker = 4, .owner = &owner, .initiator = &owner,
+    struct s3_result_parts l = {.bucket = SLICE_LIT("bkt"),
+                                .key = SLICE_LIT("k"),
+                                .upload_id = id,
+                                .params = &pp,
+                                .next_marker = 4,
+                                .owner = &owner,
+                                .initiator = &owner,
                                 .checksum_algorithm = S3_CHECKSUM_CRC32};
     buf_clear(&b);
     s3_result_parts_begin(&b, &l);
-    s3_result_parts_entry(&b, &(struct s3_result_part){.number = 4, .etag = SLICE_LIT("e"), .size = 9,
-                                                      .checksum = &c});
+    s3_result_parts_entry(&b, &(struct s3_result_part){
+                                  .number = 4, .etag = SLICE_LIT("e"), .size = 9, .checksum = &c});
     s3_result_parts_end(&b, &l);
     assert_well_formed(&b);
     assert_true(has(&b, "<Part><PartNumber>4</PartNumber>"));
@@ -373,15 +405,20 @@ static void write_multipart(void **state)
     assert_well_formed(&b);
     assert_true(has(&b, "<Error><Key>k2</Key><VersionId>null</VersionId><Code>AccessDenied</Code>"
                         "<Message>Access Denied</Message></Error>"));
-    struct s3_result_attributes a = {.mask = 31, .etag = SLICE_LIT("e-2"), .size = 12, .checksum = &c,
-                                     .part_count = 2, .parts_max = 1000};
+    struct s3_result_attributes a = {.mask = 31,
+                                     .etag = SLICE_LIT("e-2"),
+                                     .size = 12,
+                                     .checksum = &c,
+                                     .part_count = 2,
+                                     .parts_max = 1000};
     buf_clear(&b);
     s3_result_attributes_begin(&b, &a);
     s3_result_attributes_part(&b, 1, 6, &c);
     s3_result_attributes_end(&b, &a);
     assert_well_formed(&b);
-    assert_true(has(&b, "<ETag>e-2</ETag><Checksum><ChecksumCRC32>y/Q5Jg==</ChecksumCRC32>"
-                        "<ChecksumType>COMPOSITE</ChecksumType></Checksum><ObjectParts><PartsCount>2"));
+    assert_true(has(&b,
+                    "<ETag>e-2</ETag><Checksum><ChecksumCRC32>y/Q5Jg==</ChecksumCRC32>"
+                    "<ChecksumType>COMPOSITE</ChecksumType></Checksum><ObjectParts><PartsCount>2"));
     buf_fini(&b);
 }
 
@@ -432,7 +469,8 @@ static void hashed(void **state)
             sha256(SLICE_LIT("123456789"), sha);
             assert_code(s3_hashes_verify(&r, &claim, sha, &fault), S3_OK);
             sha[0] ^= 1;
-            assert_code(s3_hashes_verify(&r, &claim, sha, &fault), S3_X_AMZ_CONTENT_SHA256_MISMATCH);
+            assert_code(s3_hashes_verify(&r, &claim, sha, &fault),
+                        S3_X_AMZ_CONTENT_SHA256_MISMATCH);
         }
     }
 }
@@ -450,14 +488,14 @@ static void claims(void **state)
         {"X-Amz-Checksum-CRC32: y/Q5Jg==", NULL, S3_OK, S3_CHECKSUM_CRC32, false},
         {"x-amz-checksum-crc32: y/Q5Jg==", "x-amz-sdk-checksum-algorithm: CRC32", S3_OK,
          S3_CHECKSUM_CRC32, false},
-        {"x-amz-checksum-crc32: y/Q5Jg==", "x-amz-sdk-checksum-algorithm: SHA1", S3_INVALID_REQUEST, 0,
-         false},
+        {"x-amz-checksum-crc32: y/Q5Jg==", "x-amz-sdk-checksum-algorithm: SHA1", S3_INVALID_REQUEST,
+         0, false},
         {"x-amz-checksum-crc32: y/Q5Jg==", "x-amz-checksum-crc32c: 4waSgw==", S3_INVALID_REQUEST, 0,
          false},
         {"x-amz-checksum-crc32: y/Q5Jg==", "x-amz-checksum-crc32: y/Q5Jg==", S3_INVALID_REQUEST, 0,
          false},
-        {"x-amz-checksum-crc32: y/Q5Jg==", "x-amz-trailer: x-amz-checksum-crc32", S3_INVALID_REQUEST,
-         0, false},
+        {"x-amz-checksum-crc32: y/Q5Jg==", "x-amz-trailer: x-amz-checksum-crc32",
+         S3_INVALID_REQUEST, 0, false},
         {"x-amz-checksum-crc32: y/Q5", NULL, S3_INVALID_REQUEST, 0, false},
         {"x-amz-checksum-crc32: ", NULL, S3_INVALID_REQUEST, 0, false},
         {"x-amz-checksum-xxhash64: y/Q5Jg==", NULL, S3_INVALID_REQUEST, 0, false},
@@ -509,9 +547,10 @@ static void upload_algorithms(void **state)
         {"x-amz-checksum-algorithm: CRC64NVME", NULL, S3_OK, S3_CHECKSUM_FULL_OBJECT},
         {"x-amz-checksum-algorithm: CRC32", "x-amz-checksum-type: FULL_OBJECT", S3_OK,
          S3_CHECKSUM_FULL_OBJECT},
-        {"x-amz-checksum-algorithm: SHA1", "x-amz-checksum-type: FULL_OBJECT", S3_INVALID_REQUEST, 0},
-        {"x-amz-checksum-algorithm: CRC64NVME", "x-amz-checksum-type: COMPOSITE", S3_INVALID_REQUEST,
+        {"x-amz-checksum-algorithm: SHA1", "x-amz-checksum-type: FULL_OBJECT", S3_INVALID_REQUEST,
          0},
+        {"x-amz-checksum-algorithm: CRC64NVME", "x-amz-checksum-type: COMPOSITE",
+         S3_INVALID_REQUEST, 0},
         {"x-amz-checksum-type: COMPOSITE", NULL, S3_INVALID_REQUEST, 0},
         {"x-amz-checksum-algorithm: MD4", NULL, S3_INVALID_REQUEST, 0},
     };
@@ -614,12 +653,18 @@ static void checksum_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(escaping),        cmocka_unit_test(errors),
-        cmocka_unit_test(read_complete),   cmocka_unit_test(hostile_xml),
-        cmocka_unit_test(read_delete),     cmocka_unit_test(read_create_bucket),
-        cmocka_unit_test(write_lists),     cmocka_unit_test(write_multipart),
-        cmocka_unit_test(hashed),          cmocka_unit_test(claims),
-        cmocka_unit_test(upload_algorithms), cmocka_unit_test(combined),
+        cmocka_unit_test(escaping),
+        cmocka_unit_test(errors),
+        cmocka_unit_test(read_complete),
+        cmocka_unit_test(hostile_xml),
+        cmocka_unit_test(read_delete),
+        cmocka_unit_test(read_create_bucket),
+        cmocka_unit_test(write_lists),
+        cmocka_unit_test(write_multipart),
+        cmocka_unit_test(hashed),
+        cmocka_unit_test(claims),
+        cmocka_unit_test(upload_algorithms),
+        cmocka_unit_test(combined),
         cmocka_unit_test(checksum_texts),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);

@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
 #include "tests/unit/gateway/s3/make.h"
@@ -73,20 +74,47 @@ static void addressing(void **state)
 static void bucket_names(void **state)
 {
     (void)state;
-    static const char *const good[] = {"abc", "a-b.c", "1a2", "my.bucket.name",
-                                       "a23456789012345678901234567890123456789012345678901234567890123",
-                                       "1.2.3", "192.168.5.4a"};
-    static const char *const bad[] = {"", "ab", "Abc", "a_b", "-ab", "ab-", ".ab", "ab.", "a..b",
-                                      "192.168.5.4", "xn--abc", "sthree-abc", "abc-s3alias",
-                                      "abc--ol-s3", "abc--x-s3", "abc.mrap", "a b",
-                                      "a234567890123456789012345678901234567890123456789012345678901234"};
+    static const char *const good[] = {
+        "abc",
+        "a-b.c",
+        "1a2",
+        "my.bucket.name",
+        "a23456789012345678901234567890123456789012345678901234567890123",
+        "1.2.3",
+        "192.168.5.4a"};
+    static const char *const bad[] = {
+        "",
+        "ab",
+        "Abc",
+        "a_b",
+        "-ab",
+        "ab-",
+        ".ab",
+        "ab.",
+        "a..b",
+        "192.168.5.4",
+        "xn--abc",
+        "sthree-abc",
+        "abc-s3alias",
+        "abc--ol-s3",
+        "abc--x-s3",
+        "abc.mrap",
+        "a b",
+        "a234567890123456789012345678901234567890123456789012345678901234"};
     for (size_t i = 0; i < ARRAY_COUNT(good); i++)
         assert_true(s3_bucket_name_valid(slice_cstr(good[i])));
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
         assert_false(s3_bucket_name_valid(slice_cstr(bad[i])));
-    static const char *const not_utf8[] = {"\x80", "\xc1\x81", "\xe0\x80\x80", "\xed\xa0\x80",
-                                           "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",
-                                           "\xe2\x82", "\xc3\x28", "\xf0\x9f\x98"};
+    static const char *const not_utf8[] = {"\x80",
+                                           "\xc1\x81",
+                                           "\xe0\x80\x80",
+                                           "\xed\xa0\x80",
+                                           "\xf0\x80\x80\x80",
+                                           "\xf4\x90\x80\x80",
+                                           "\xf5\x80\x80\x80",
+                                           "\xe2\x82",
+                                           "\xc3\x28",
+                                           "\xf0\x9f\x98"};
     for (size_t i = 0; i < ARRAY_COUNT(not_utf8); i++)
         assert_false(utf8_valid(slice_cstr(not_utf8[i])));
     assert_true(utf8_valid(SLICE_LIT("\xf0\x9f\x98\x80\xed\x9f\xbf\xf4\x8f\xbf\xbf")));
@@ -257,7 +285,7 @@ static void conditions(void **state)
 static void condition_lists(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"If-Match: ", "If-Match: \"e", "If-Match: \"e\" x",
+    static const char *const bad[] = {"If-Match: ",  "If-Match: \"e",      "If-Match: \"e\" x",
                                       "If-Match: ,", "If-Match: *, \"e\"", "If-Match: \"a\", *"};
     struct s3_conditions c;
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
@@ -326,11 +354,11 @@ static void ranges(void **state)
         uint64_t offset = 7, length = 7;
         bool partial = false;
         s3_range_parse(slice_cstr(cases[i].value), &r);
-        enum s3_code code = s3_range_resolve(&r, cases[i].size, slice_cstr(cases[i].value), &m.arena,
-                                             &offset, &length, &partial, &m.fault);
+        enum s3_code code = s3_range_resolve(&r, cases[i].size, slice_cstr(cases[i].value),
+                                             &m.arena, &offset, &length, &partial, &m.fault);
         assert_code(code, cases[i].code);
-        if (code == S3_OK && (offset != cases[i].offset || length != cases[i].length ||
-                              partial != cases[i].partial))
+        if (code == S3_OK &&
+            (offset != cases[i].offset || length != cases[i].length || partial != cases[i].partial))
             fail_msg("%s", cases[i].value);
     }
     bool given;
@@ -367,22 +395,34 @@ static void dates(void **state)
         http_date_format(at, text);
         assert_true(http_date_parse(slice_cstr(text), at, &ms) && ms == at / 1000 * 1000);
     }
-    assert_true(http_date_parse(SLICE_LIT("Sunday, 06-Nov-94 08:49:37 GMT"), 1700000000000ull, &ms));
+    assert_true(
+        http_date_parse(SLICE_LIT("Sunday, 06-Nov-94 08:49:37 GMT"), 1700000000000ull, &ms));
     assert_true(ms == 784111777000ull);
-    assert_true(http_date_parse(SLICE_LIT("Tuesday, 06-Nov-40 08:49:37 GMT"), 1700000000000ull, &ms));
+    assert_true(
+        http_date_parse(SLICE_LIT("Tuesday, 06-Nov-40 08:49:37 GMT"), 1700000000000ull, &ms));
     iso8601_format(ms, text);
     assert_memory_equal(text, "2040", 4);
     assert_true(iso8601_parse(SLICE_LIT("2013-05-24T00:00:00.5Z"), &ms) && ms % 1000 == 500);
     assert_true(iso8601_parse(SLICE_LIT("2013-05-24T00:00:00.123456Z"), &ms) && ms % 1000 == 123);
-    static const char *const bad[] = {"2013-02-29T00:00:00Z", "2013-13-01T00:00:00Z",
-                                      "2013-00-01T00:00:00Z", "2013-01-01T24:00:00Z",
-                                      "2013-01-01T00:00:00", "2013-01-01 00:00:00Z", "",
-                                      "1969-01-01T00:00:00Z", "2013-01-01T00:00:00.Zx"};
+    static const char *const bad[] = {"2013-02-29T00:00:00Z",
+                                      "2013-13-01T00:00:00Z",
+                                      "2013-00-01T00:00:00Z",
+                                      "2013-01-01T24:00:00Z",
+                                      "2013-01-01T00:00:00",
+                                      "2013-01-01 00:00:00Z",
+                                      "",
+                                      "1969-01-01T00:00:00Z",
+                                      "2013-01-01T00:00:00.Zx"};
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
         assert_false(iso8601_parse(slice_cstr(bad[i]), &ms));
-    static const char *const bad_http[] = {"", "Sun", "Sun,", "Sun, 06 Nov 1994 08:49:37",
-                                           "Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 31 Feb 1994 08:49:37 GMT",
-                                           "Sun, 06 Nov 1994 08:49:37 CET", "Sunday 06-Nov-94"};
+    static const char *const bad_http[] = {"",
+                                           "Sun",
+                                           "Sun,",
+                                           "Sun, 06 Nov 1994 08:49:37",
+                                           "Sun, 6 Nov 1994 08:49:37 GMT",
+                                           "Sun, 31 Feb 1994 08:49:37 GMT",
+                                           "Sun, 06 Nov 1994 08:49:37 CET",
+                                           "Sunday 06-Nov-94"};
     for (size_t i = 0; i < ARRAY_COUNT(bad_http); i++)
         assert_false(http_date_parse(slice_cstr(bad_http[i]), 0, &ms));
 }
@@ -392,8 +432,9 @@ static void metadata(void **state)
     (void)state;
     struct s3_metadata d;
     MAKE(&m, "PUT", "/bkt/k", "Host: x", "Content-Type: text/plain", "X-Amz-Meta-Color: red",
-         "x-amz-meta-size:  big one", "X-AMZ-META-COLOR: blue", "Content-Encoding: gzip, aws-chunked",
-         "x-amz-storage-class: STANDARD_IA", "x-amz-acl: private");
+         "x-amz-meta-size:  big one", "X-AMZ-META-COLOR: blue",
+         "Content-Encoding: gzip, aws-chunked", "x-amz-storage-class: STANDARD_IA",
+         "x-amz-acl: private");
     assert_code(s3_metadata_parse(&m.request, &d, &m.fault), S3_OK);
     assert_slice(d.content_type, "text/plain");
     assert_slice(d.content_encoding, "gzip");
@@ -477,10 +518,12 @@ static void copy_sources(void **state)
             assert_slice(c.key, cases[i].key);
         }
     }
-    MAKE(&m, "PUT", "/bkt/k", "Host: x", "x-amz-copy-source: a-b/c", "x-amz-metadata-directive: REPLACE");
+    MAKE(&m, "PUT", "/bkt/k", "Host: x", "x-amz-copy-source: a-b/c",
+         "x-amz-metadata-directive: REPLACE");
     assert_code(s3_copy_source_parse(&m.request, &c, &m.fault), S3_OK);
     assert_true(c.replace_metadata);
-    MAKE(&m, "PUT", "/bkt/k", "Host: x", "x-amz-copy-source: a-b/c", "x-amz-metadata-directive: MERGE");
+    MAKE(&m, "PUT", "/bkt/k", "Host: x", "x-amz-copy-source: a-b/c",
+         "x-amz-metadata-directive: MERGE");
     assert_code(s3_copy_source_parse(&m.request, &c, &m.fault), S3_INVALID_ARGUMENT);
 }
 
@@ -488,8 +531,10 @@ static void lists(void **state)
 {
     (void)state;
     struct s3_list_params p;
-    MAKE(&m, "GET", "/bkt?list-type=2&prefix=p%2F&delimiter=%2F&max-keys=5000&encoding-type=url"
-                    "&fetch-owner=true&start-after=p%2Fx", "Host: x");
+    MAKE(&m, "GET",
+         "/bkt?list-type=2&prefix=p%2F&delimiter=%2F&max-keys=5000&encoding-type=url"
+         "&fetch-owner=true&start-after=p%2Fx",
+         "Host: x");
     assert_code(s3_list_params_parse(&m.request, &p, &m.fault), S3_OK);
     assert_true(p.v2 && p.encode_url && p.fetch_owner && p.has_start_after && !p.skip_prefix);
     assert_int_equal(p.max_keys, 1000);
@@ -532,14 +577,16 @@ static void tokens(void **state)
     assert_code(s3_list_params_parse(&m.request, &p, &m.fault), S3_OK);
     s3_list_token(&b, &m.request, &p, SLICE_LIT("p\0q/"), true);
     char target[256];
-    snprintf(target, sizeof(target), "/bkt?list-type=2&prefix=p&delimiter=%%2F&start-after=z"
-             "&continuation-token=%.*s", (int)b.len, (char *)b.ptr);
+    snprintf(target, sizeof(target),
+             "/bkt?list-type=2&prefix=p&delimiter=%%2F&start-after=z"
+             "&continuation-token=%.*s",
+             (int)b.len, (char *)b.ptr);
     MAKE(&m, "GET", target, "Host: x");
     assert_code(s3_list_params_parse(&m.request, &p, &m.fault), S3_OK);
     assert_true(p.skip_prefix && slice_eq(p.marker, SLICE_LIT("p\0q/")));
     /* Of another prefix or bucket, or damaged: an error, not another place. */
-    snprintf(target, sizeof(target), "/bkt?list-type=2&prefix=q&continuation-token=%.*s", (int)b.len,
-             (char *)b.ptr);
+    snprintf(target, sizeof(target), "/bkt?list-type=2&prefix=q&continuation-token=%.*s",
+             (int)b.len, (char *)b.ptr);
     MAKE(&m, "GET", target, "Host: x");
     assert_code(s3_list_params_parse(&m.request, &p, &m.fault), S3_INVALID_ARGUMENT);
     struct slice position;
@@ -547,15 +594,16 @@ static void tokens(void **state)
     struct buf t = {0};
     s3_token_encode(&t, SLICE_LIT("scope"), SLICE_LIT("position"), false);
     assert_true(s3_token_decode(&m.arena, SLICE_LIT("scope"), buf_view(&t), &position, &is_prefix));
-    assert_false(s3_token_decode(&m.arena, SLICE_LIT("other"), buf_view(&t), &position, &is_prefix));
+    assert_false(
+        s3_token_decode(&m.arena, SLICE_LIT("other"), buf_view(&t), &position, &is_prefix));
     for (size_t i = 0; i < t.len; i++) {
         uint8_t was = t.ptr[i];
         t.ptr[i] = was == 'A' ? 'B' : 'A';
         assert_false(
             s3_token_decode(&m.arena, SLICE_LIT("scope"), buf_view(&t), &position, &is_prefix));
         t.ptr[i] = was;
-        assert_false(s3_token_decode(&m.arena, SLICE_LIT("scope"), SLICE(t.ptr, i), &position,
-                                     &is_prefix));
+        assert_false(
+            s3_token_decode(&m.arena, SLICE_LIT("scope"), SLICE(t.ptr, i), &position, &is_prefix));
     }
     buf_fini(&t);
     buf_fini(&b);
@@ -601,13 +649,20 @@ static void small_parameters(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(addressing),   cmocka_unit_test(bucket_names),
-        cmocka_unit_test(operations),   cmocka_unit_test(key_length),
-        cmocka_unit_test(query),        cmocka_unit_test(conditions),
-        cmocka_unit_test(condition_lists), cmocka_unit_test(ranges),
-        cmocka_unit_test(dates),        cmocka_unit_test(metadata),
-        cmocka_unit_test(overrides),    cmocka_unit_test(copy_sources),
-        cmocka_unit_test(lists),        cmocka_unit_test(tokens),
+        cmocka_unit_test(addressing),
+        cmocka_unit_test(bucket_names),
+        cmocka_unit_test(operations),
+        cmocka_unit_test(key_length),
+        cmocka_unit_test(query),
+        cmocka_unit_test(conditions),
+        cmocka_unit_test(condition_lists),
+        cmocka_unit_test(ranges),
+        cmocka_unit_test(dates),
+        cmocka_unit_test(metadata),
+        cmocka_unit_test(overrides),
+        cmocka_unit_test(copy_sources),
+        cmocka_unit_test(lists),
+        cmocka_unit_test(tokens),
         cmocka_unit_test(small_parameters),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);

@@ -1,9 +1,9 @@
-/* SigV4 against the examples that AWS publishes (access key AKIAIOSFODNN7EXAMPLE), and against every
- * way to get it wrong. */
+/* SigV4 against the examples that AWS publishes (access key AKIAIOSFODNN7EXAMPLE), and against
+ * every way to get it wrong. */
 #include "common/base/err.h"
 #include "common/crypto/codec.h"
-#include "gateway/s3/chunked.h"
 #include "gateway/s3/checksum.h"
+#include "gateway/s3/chunked.h"
 #include "gateway/s3/time.h"
 
 #include <stdio.h>
@@ -12,6 +12,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
 #include "tests/unit/gateway/s3/make.h"
@@ -147,16 +148,26 @@ static void presigned_malformed(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "X-Amz-Expires=0",      "X-Amz-Expires=604801", "X-Amz-Expires=-1", "X-Amz-Expires=1x",
-        "X-Amz-Date=20130524",  "X-Amz-Date=20130525T000000Z", "X-Amz-Algorithm=AWS4-HMAC-SHA1",
-        "X-Amz-Credential=AKIA", "X-Amz-Credential=a/20130524/us-east-1/s3/aws4",
-        "X-Amz-SignedHeaders=", "X-Amz-SignedHeaders=date", "X-Amz-SignedHeaders=host;date",
+        "X-Amz-Expires=0",
+        "X-Amz-Expires=604801",
+        "X-Amz-Expires=-1",
+        "X-Amz-Expires=1x",
+        "X-Amz-Date=20130524",
+        "X-Amz-Date=20130525T000000Z",
+        "X-Amz-Algorithm=AWS4-HMAC-SHA1",
+        "X-Amz-Credential=AKIA",
+        "X-Amz-Credential=a/20130524/us-east-1/s3/aws4",
+        "X-Amz-SignedHeaders=",
+        "X-Amz-SignedHeaders=date",
+        "X-Amz-SignedHeaders=host;date",
         "X-Amz-Signature=abc",
     };
     static const char *const good[] = {
         "X-Amz-Algorithm=AWS4-HMAC-SHA256",
         "X-Amz-Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request",
-        "X-Amz-Date=20130524T000000Z", "X-Amz-Expires=86400", "X-Amz-SignedHeaders=host",
+        "X-Amz-Date=20130524T000000Z",
+        "X-Amz-Expires=86400",
+        "X-Amz-SignedHeaders=host",
         "X-Amz-Signature=" PRESIGNED_SIGNATURE,
     };
     for (size_t i = 0; i <= ARRAY_COUNT(bad) + ARRAY_COUNT(good); i++) {
@@ -193,21 +204,29 @@ static void header_errors(void **state)
         {"AWS4-HMAC-SHA256 Credential=a/20130524/us-east-1/s3/aws4_request",
          S3_AUTHORIZATION_HEADER_MALFORMED},
         {"AWS4-HMAC-SHA256 Credential=a/20130524/us-east-1/s3/aws4_request, SignedHeaders="
-         "host;x-amz-content-sha256;x-amz-date, Signature=12", S3_AUTHORIZATION_HEADER_MALFORMED},
+         "host;x-amz-content-sha256;x-amz-date, Signature=12",
+         S3_AUTHORIZATION_HEADER_MALFORMED},
         {"AWS4-HMAC-SHA256 Credential=a/20130525/us-east-1/s3/aws4_request, SignedHeaders="
-         "host;x-amz-content-sha256;x-amz-date, Signature=" EMPTY, S3_AUTHORIZATION_HEADER_MALFORMED},
+         "host;x-amz-content-sha256;x-amz-date, Signature=" EMPTY,
+         S3_AUTHORIZATION_HEADER_MALFORMED},
         {"AWS4-HMAC-SHA256 Credential=a/20130524/us-east-1/ec2/aws4_request, SignedHeaders="
-         "host;x-amz-content-sha256;x-amz-date, Signature=" EMPTY, S3_AUTHORIZATION_HEADER_MALFORMED},
+         "host;x-amz-content-sha256;x-amz-date, Signature=" EMPTY,
+         S3_AUTHORIZATION_HEADER_MALFORMED},
         {"AWS4-HMAC-SHA256 Credential=a/20130524/us-east-1/s3/aws4_request, SignedHeaders="
-         "x-amz-content-sha256;x-amz-date, Signature=" EMPTY, S3_AUTHORIZATION_HEADER_MALFORMED},
+         "x-amz-content-sha256;x-amz-date, Signature=" EMPTY,
+         S3_AUTHORIZATION_HEADER_MALFORMED},
         {"AWS4-HMAC-SHA256 Credential=a/20130524/us-east-1/s3/aws4_request, SignedHeaders="
-         "host;x-amz-date, Signature=" EMPTY, S3_ACCESS_DENIED},
+         "host;x-amz-date, Signature=" EMPTY,
+         S3_ACCESS_DENIED},
         {"AWS4-HMAC-SHA256 Credential=a/20130524/us-east-1/s3/aws4_request, SignedHeaders="
-         "Host;x-amz-content-sha256;x-amz-date, Signature=" EMPTY, S3_AUTHORIZATION_HEADER_MALFORMED},
+         "Host;x-amz-content-sha256;x-amz-date, Signature=" EMPTY,
+         S3_AUTHORIZATION_HEADER_MALFORMED},
         {"AWS4-HMAC-SHA256 Credential=a/20130524/us-east-1/s3/aws4_request, Credential=b, "
-         "SignedHeaders=host, Signature=" EMPTY, S3_AUTHORIZATION_HEADER_MALFORMED},
+         "SignedHeaders=host, Signature=" EMPTY,
+         S3_AUTHORIZATION_HEADER_MALFORMED},
         {"AWS4-HMAC-SHA256 Credential=a/20130524/us-east-1/s3/aws4_request, SignedHeaders="
-         "host;x-amz-content-sha256;x-amz-date, Signature=" EMPTY, S3_SIGNATURE_DOES_NOT_MATCH},
+         "host;x-amz-content-sha256;x-amz-date, Signature=" EMPTY,
+         S3_SIGNATURE_DOES_NOT_MATCH},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         char line[512];
@@ -230,8 +249,9 @@ static void scope_and_time(void **state)
     assert_code(sigv4_check_scope(&m.request, &auth, SLICE_LIT("eu-central-1"), now_ms, &m.fault),
                 S3_AUTHORIZATION_HEADER_MALFORMED);
     assert_slice(extra("Region"), "eu-central-1");
-    assert_slice(m.fault.message, "The authorization header is malformed; the region 'us-east-1' is "
-                                  "wrong; expecting 'eu-central-1'");
+    assert_slice(m.fault.message,
+                 "The authorization header is malformed; the region 'us-east-1' is "
+                 "wrong; expecting 'eu-central-1'");
     assert_code(sigv4_unknown_key(&auth, &m.fault), S3_INVALID_ACCESS_KEY_ID);
     assert_slice(extra("AWSAccessKeyId"), "AKIAIOSFODNN7EXAMPLE");
 }
@@ -244,11 +264,11 @@ static void mismatch_is_explained(void **state)
     assert_code(authenticate(), S3_SIGNATURE_DOES_NOT_MATCH);
     assert_slice(extra("CanonicalRequest"),
                  "GET\n/test.txt\n\nhost:examplebucket.s3.amazonaws.com\nrange:bytes=0-8\n"
-                 "x-amz-content-sha256:" EMPTY "\nx-amz-date:20130524T000000Z\n\n"
-                 GET_OBJECT_HEADERS "\n" EMPTY);
-    assert_true(slice_has_prefix(extra("StringToSign"),
-                                 SLICE_LIT("AWS4-HMAC-SHA256\n20130524T000000Z\n"
-                                           "20130524/us-east-1/s3/aws4_request\n")));
+                 "x-amz-content-sha256:" EMPTY
+                 "\nx-amz-date:20130524T000000Z\n\n" GET_OBJECT_HEADERS "\n" EMPTY);
+    assert_true(
+        slice_has_prefix(extra("StringToSign"), SLICE_LIT("AWS4-HMAC-SHA256\n20130524T000000Z\n"
+                                                          "20130524/us-east-1/s3/aws4_request\n")));
     assert_true(slice_has_prefix(extra("StringToSignBytes"), SLICE_LIT("41 57 53 34 2d")));
     assert_slice(extra("SignatureProvided"), GET_OBJECT_SIGNATURE);
     /* Nothing of the secret or of the right signature is in it. */
@@ -287,7 +307,8 @@ static void payload_modes(void **state)
     }
     MAKE(&m, "PUT", "/k", HOST, DATE, AUTH("host;x-amz-date", EMPTY));
     assert_code(sigv4_parse(&m.request, &auth, &m.fault), S3_INVALID_REQUEST);
-    MAKE(&m, "PUT", "/k", HOST, DATE, "x-amz-content-sha256: STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD",
+    MAKE(&m, "PUT", "/k", HOST, DATE,
+         "x-amz-content-sha256: STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD",
          AUTH("host;x-amz-content-sha256;x-amz-date", EMPTY));
     assert_code(sigv4_parse(&m.request, &auth, &m.fault), S3_INVALID_ARGUMENT);
     MAKE(&m, "GET", "/k", HOST);
@@ -310,8 +331,10 @@ static void cached_keys(void **state)
             char secret[32], scope[64];
             snprintf(secret, sizeof(secret), "secret-%d", i % 50);
             snprintf(scope, sizeof(scope), "201305%02d/us-east-1/s3/aws4_request", 10 + i % 7);
-            struct sigv4_auth a = {.scope = slice_cstr(scope), .scope_date = SLICE(scope, 8),
-                                   .region = SLICE_LIT("us-east-1"), .service = SLICE_LIT("s3")};
+            struct sigv4_auth a = {.scope = slice_cstr(scope),
+                                   .scope_date = SLICE(scope, 8),
+                                   .region = SLICE_LIT("us-east-1"),
+                                   .service = SLICE_LIT("s3")};
             sigv4_cached_key(&cache, slice_cstr(secret), &a, cached);
             sigv4_signing_key(slice_cstr(secret), a.scope_date, a.region, a.service, direct);
             assert_memory_equal(cached, direct, SHA256_BYTES);
@@ -337,8 +360,9 @@ static void chunked_example(struct buf *b)
 {
     MAKE(&m, "PUT", "/examplebucket/chunkObject.txt", "Host: s3.amazonaws.com", DATE,
          "x-amz-storage-class: REDUCED_REDUNDANCY",
-         "x-amz-content-sha256: STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "Content-Encoding: aws-chunked",
-         "x-amz-decoded-content-length: 66560", "Content-Length: 66824",
+         "x-amz-content-sha256: STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+         "Content-Encoding: aws-chunked", "x-amz-decoded-content-length: 66560",
+         "Content-Length: 66824",
          AUTH("content-encoding;content-length;host;x-amz-content-sha256;x-amz-date;"
               "x-amz-decoded-content-length;x-amz-storage-class",
               "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9"));
@@ -444,8 +468,8 @@ static void chunks_cannot_move(void **state)
     struct s3_hashes hashes;
     chunked_example(&b);
     assert_code(authenticate(), S3_OK);
-    memcpy(b.ptr + strlen(CHUNK_1), "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497",
-           64);
+    memcpy(b.ptr + strlen(CHUNK_1),
+           "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497", 64);
     assert_code(decode(buf_view(&b), 1 << 20, &hashes), S3_SIGNATURE_DOES_NOT_MATCH);
     buf_fini(&b);
 }
@@ -453,11 +477,11 @@ static void chunks_cannot_move(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(published_examples),   cmocka_unit_test(presigned),
-        cmocka_unit_test(presigned_malformed),  cmocka_unit_test(header_errors),
-        cmocka_unit_test(scope_and_time),       cmocka_unit_test(mismatch_is_explained),
-        cmocka_unit_test(payload_modes),        cmocka_unit_test(cached_keys),
-        cmocka_unit_test(published_chunks),     cmocka_unit_test(chunks_cannot_move),
+        cmocka_unit_test(published_examples),  cmocka_unit_test(presigned),
+        cmocka_unit_test(presigned_malformed), cmocka_unit_test(header_errors),
+        cmocka_unit_test(scope_and_time),      cmocka_unit_test(mismatch_is_explained),
+        cmocka_unit_test(payload_modes),       cmocka_unit_test(cached_keys),
+        cmocka_unit_test(published_chunks),    cmocka_unit_test(chunks_cannot_move),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

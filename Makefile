@@ -131,6 +131,10 @@ $(B)/tests/%: LDLIBS += -lcmocka
 
 tests_in = $(patsubst %.c,$(B)/%,$(filter tests/$(1)/%,$(TEST_SOURCES)))
 
+# `make print-CFLAGS VARIANT=clang`: what a variable is, for the checks in tests/lint.
+print-%:
+	@echo '$($*)'
+
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 include deploy/targets.mk

@@ -19,6 +19,15 @@ test-deps: deps
 test: test-deps
 	@tests/run.py $(LAYERS)
 
+# ---- lint: gcc's libraries are looked into, clang's only have to compile ----
+.PHONY: lint format
+lint: test-deps
+	@$(MAKE) --no-print-directory VARIANT=rel libs
+	@$(MAKE) --no-print-directory VARIANT=clang libs
+	@tests/lint/lint.py
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
 # ---- unit, golden, model ----
 .PHONY: unit unit-programs
 unit-programs: $(call tests_in,unit) $(call tests_in,golden)

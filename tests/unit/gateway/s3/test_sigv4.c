@@ -168,7 +168,7 @@ static void presigned_malformed(void **state)
         "X-Amz-Date=20130524T000000Z",
         "X-Amz-Expires=86400",
         "X-Amz-SignedHeaders=host",
-        "X-Amz-Signature=" PRESIGNED_SIGNATURE,
+        ("X-Amz-Signature=" PRESIGNED_SIGNATURE),
     };
     for (size_t i = 0; i <= ARRAY_COUNT(bad) + ARRAY_COUNT(good); i++) {
         char target[1024] = "/test.txt?";

@@ -52,10 +52,15 @@ static void parts_wake(struct parts_walk *w)
 {
     struct attributes_op *a = container_of(w, struct attributes_op, parts);
     struct request *req = a->req;
+    if (request_may_restart(req, w->err)) {
+        parts_walk_fini(w);
+        request_restart(req);
+        return;
+    }
     if (w->err == OK)
         attributes_reply(a, w->page);
     else
-        reply_err(req, w->err);
+        reply_error(req, extract_code(w->err));
     parts_walk_fini(w);
     request_end(req);
 }

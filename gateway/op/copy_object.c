@@ -49,6 +49,7 @@ struct copy_op {
     struct s3_hasher hasher;
     struct s3_hashes hashes;
     enum s3_code code;           /* why it failed */
+    bool again;                  /* the source was replaced: start anew */
     Cairn__ObjectRecord record;
     Cairn__PutObject put;
     struct upload_part part;
@@ -151,6 +152,10 @@ static enum s3_code source_check(struct copy_op *c)
     }
     if (!req->user->is_root &&
         strcmp(req->user->user_id, r->bucket_entry->record->bucket->owner_id) != 0)
+        return s3_fault_set(&req->fault, S3_ACCESS_DENIED, NULL);
+    struct slice expected = http_fields_get(req->s3.fields, "x-amz-source-expected-bucket-owner");
+    if (expected.ptr &&
+        !slice_eq(expected, slice_cstr(r->bucket_entry->record->bucket->owner_id)))
         return s3_fault_set(&req->fault, S3_ACCESS_DENIED, NULL);
     if (!r->object_entry->record->present) {
         s3_fault_set(&req->fault, S3_NO_SUCH_KEY, NULL);
@@ -280,8 +285,10 @@ static enum op_next copy_data(struct copy_op *c)
             return OP_WAIT;
         if (err == ERR_END)
             return ingest_complete(&c->ingest) ? copy_copied(c) : OP_WAIT;
-        if (err != OK)
-            return copy_fail(c, s3_code_of_err(err));
+        if (err != OK) {
+            c->again = request_may_restart(c->req, err);
+            return copy_fail(c, extract_code(err));
+        }
         c->rest = c->held.bytes;
         s3_hasher_update(&c->hasher, c->rest);
     }
@@ -368,7 +375,8 @@ static enum op_next copy_step(struct op *op)
             return OP_WAIT;
         if (c->code == S3_OK)
             return copy_propose(c);
-        reply_error(c->req, c->code);
+        if (!c->again)
+            reply_error(c->req, c->code);
         return op_move(op, COPY_DONE);
     case COPY_COMMITTING:
         if (!c->committed)
@@ -387,6 +395,7 @@ static void copy_done(struct op *op)
     struct request *req = c->req;
     int err = c->committing ? c->committing->err : OK;
     bool refused = !c->committed || (err != OK && err_class(err) != ERR_CLASS_UNKNOWN_OUTCOME);
+    bool again = c->again;
     commit_fini(&c->commit);
     commit_fini(&c->part.commit);
     payload_unref(&c->held);
@@ -396,7 +405,10 @@ static void copy_done(struct op *op)
         ingest_fini(&c->ingest, refused);
     parts_walk_fini(&c->look);
     meta_read_fini(&c->read);
-    request_end(req);
+    if (again)
+        request_restart(req);
+    else
+        request_end(req);
 }
 
 static const struct op_type copy_type = {

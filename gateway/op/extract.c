@@ -313,6 +313,11 @@ int extract_next(struct extract *x, struct payload *ret)
     return x->at < x->end || x->count ? x->err != OK ? x->err : ERR_LIMIT : ERR_END;
 }
 
+enum s3_code extract_code(int err)
+{
+    return err_class(err) == ERR_CLASS_RETRY ? s3_code_of_err(err) : S3_INTERNAL_ERROR;
+}
+
 void extract_stop(struct extract *x)
 {
     if (x->err == OK)

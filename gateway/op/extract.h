@@ -29,6 +29,7 @@ struct extract {
     struct payload inline_body;
     uint64_t offset, length;
     void (*wake)(struct extract *);
+    void *user;
     /* private */
     uint64_t at, end;          /* what is next to be read; where to stop */
     struct extract_piece piece[EXTRACT_PIECES];
@@ -47,6 +48,9 @@ int extract_start(struct extract *x);
 /* The next piece, the caller's to unref.  Returns: OK; ERR_LIMIT (wait to be woken); ERR_END; or why
  * the data cannot be had. */
 int extract_next(struct extract *x, struct payload *ret);
+/* What to tell the client about data that cannot be had.  That a part or a blob is missing is our
+ * fault: the object itself is there, and must not be called absent. */
+enum s3_code extract_code(int err);
 /* Nothing more is read; idle soon (wake says when). */
 void extract_stop(struct extract *x);
 bool extract_idle(const struct extract *x);

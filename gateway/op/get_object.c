@@ -34,10 +34,12 @@ struct get_op {
     uint32_t part;
     uint64_t part_at;
     struct s3_checksum part_checksum;
-    struct parts_walk parts;
-    struct extract extract;
+    /* Large, and only there for a body that comes from storage nodes. */
+    struct parts_walk *parts; /* NULL: no part is asked for */
+    struct extract *extract;
     bool full;               /* the client's queue: wait for on_drain */
     bool broken;             /* the body cannot be completed */
+    bool again;              /* the object was replaced: start anew */
 };
 
 /* ---- what is answered ---- */
@@ -111,7 +113,7 @@ static void parts_wake(struct parts_walk *w)
 
 static void locate_start(struct get_op *g)
 {
-    g->parts = (struct parts_walk){
+    *g->parts = (struct parts_walk){
         .req = g->req,
         .bucket_id = g->req->bucket->id,
         .key = g->req->s3.key,
@@ -119,14 +121,14 @@ static void locate_start(struct get_op *g)
         .wake = parts_wake,
         .user = g,
     };
-    parts_walk_start(&g->parts, 0);
+    parts_walk_start(g->parts, 0);
 }
 
 /* S3 counts parts by position: 1 to the number of parts, whatever numbers they were uploaded as.
- * Returns: ERR_LIMIT (wait); OK (found); else there is none. */
+ * Returns: ERR_LIMIT (wait); OK (found); ERR_END (there is none); or why it cannot be told. */
 static int locate_part(struct get_op *g)
 {
-    struct parts_walk *w = &g->parts;
+    struct parts_walk *w = g->parts;
     if (w->busy)
         return ERR_LIMIT;
     if (w->err != OK)
@@ -141,14 +143,14 @@ static int locate_part(struct get_op *g)
         }
         g->part_at += p->size;
     }
-    return parts_walk_next(w) ? ERR_LIMIT : ERR_NOT_FOUND;
+    return parts_walk_next(w) ? ERR_LIMIT : ERR_END;
 }
 
 /* ---- sending ---- */
 
 static void extract_wake(struct extract *x)
 {
-    struct get_op *g = container_of(x, struct get_op, extract);
+    struct get_op *g = x->user;
     op_wake(&g->op);
 }
 
@@ -180,8 +182,19 @@ static void send_piece(struct get_op *g, struct payload *piece)
 static enum op_next get_fail(struct get_op *g, enum s3_code code)
 {
     reply_error(g->req, code);
-    extract_stop(&g->extract);
+    extract_stop(g->extract);
     return op_move(&g->op, GET_STOPPING);
+}
+
+static enum op_next get_no_data(struct get_op *g, int err)
+{
+    if (request_may_restart(g->req, err)) {
+        g->again = true;
+        extract_stop(g->extract);
+        return op_move(&g->op, GET_STOPPING);
+    }
+    log_warn("get.no_data", 0, L_STR("request_id", g->req->id), L_ERR(err));
+    return get_fail(g, extract_code(err));
 }
 
 static enum op_next get_extract(struct get_op *g)
@@ -191,30 +204,29 @@ static enum op_next get_extract(struct get_op *g)
         get_reply_head(g);
         return op_move(&g->op, GET_STOPPING);
     }
-    g->extract.req = req;
-    g->extract.bucket_id = req->bucket->id;
-    g->extract.key = req->s3.key;
-    g->extract.record = g->object;
-    g->extract.inline_body = req->read.body;
-    g->extract.offset = g->offset;
-    g->extract.length = g->length;
-    g->extract.wake = extract_wake;
-    int err = extract_start(&g->extract);
+    g->extract->req = req;
+    g->extract->bucket_id = req->bucket->id;
+    g->extract->key = req->s3.key;
+    g->extract->record = g->object;
+    g->extract->inline_body = req->read.body;
+    g->extract->offset = g->offset;
+    g->extract->length = g->length;
+    g->extract->wake = extract_wake;
+    g->extract->user = g;
+    int err = extract_start(g->extract);
     if (err != OK)
-        return get_fail(g, s3_code_of_err(err));
+        return get_fail(g, extract_code(err));
     return op_move(&g->op, GET_FIRST);
 }
 
 static enum op_next get_first(struct get_op *g)
 {
     struct payload piece;
-    int err = extract_next(&g->extract, &piece);
+    int err = extract_next(g->extract, &piece);
     if (err == ERR_LIMIT)
         return OP_WAIT;
-    if (err != OK) {
-        log_warn("get.no_data", 0, L_STR("request_id", g->req->id), L_ERR(err));
-        return get_fail(g, s3_code_of_err(err));
-    }
+    if (err != OK)
+        return get_no_data(g, err);
     get_reply_head(g);
     send_piece(g, &piece);
     return op_move(&g->op, GET_SENDING);
@@ -226,7 +238,7 @@ static enum op_next get_send(struct get_op *g)
     while (!g->broken && !g->req->gone) {
         if (g->full)
             return OP_WAIT;
-        int err = extract_next(&g->extract, &piece);
+        int err = extract_next(g->extract, &piece);
         if (err == ERR_LIMIT)
             return OP_WAIT;
         if (err == ERR_END)
@@ -239,7 +251,7 @@ static enum op_next get_send(struct get_op *g)
         send_piece(g, &piece);
     }
     g->broken = true;
-    extract_stop(&g->extract);
+    extract_stop(g->extract);
     return op_move(&g->op, GET_STOPPING);
 }
 
@@ -249,18 +261,18 @@ static enum op_next get_step(struct op *op)
     int err;
     switch (op->state) {
     case GET_LOCATING: /* 1. Where is the part, if one is asked for? */
-        err = g->parts.req ? locate_part(g) : OK;
+        err = g->parts ? locate_part(g) : OK;
         if (err == ERR_LIMIT)
             return OP_WAIT;
-        if (err == ERR_NOT_FOUND)
+        if (err == ERR_END)
             return get_fail(g, S3_INVALID_PART_NUMBER);
-        return err == OK ? get_extract(g) : get_fail(g, s3_code_of_err(err));
+        return err == OK ? get_extract(g) : get_no_data(g, err);
     case GET_FIRST: /* 2. Can the data be had? */
         return get_first(g);
     case GET_SENDING: /* 3. All of it, in order. */
         return get_send(g);
     case GET_STOPPING: /* 4. What still runs must come back. */
-        return extract_idle(&g->extract) ? op_move(op, GET_DONE) : OP_WAIT;
+        return extract_idle(g->extract) ? op_move(op, GET_DONE) : OP_WAIT;
     default:
         CHECK(op->state == GET_DONE);
         return OP_DONE;
@@ -271,10 +283,16 @@ static void get_done(struct op *op)
 {
     struct get_op *g = container_of(op, struct get_op, op);
     struct request *req = g->req;
-    bool broken = g->broken;
-    extract_fini(&g->extract);
-    parts_walk_fini(&g->parts);
+    bool broken = g->broken, again = g->again;
+    extract_fini(g->extract);
+    if (g->parts)
+        parts_walk_fini(g->parts);
     req->on_gone = NULL;
+    if (again) {
+        http_response_on_drain(req->http, NULL, NULL);
+        request_restart(req);
+        return;
+    }
     if (broken)
         request_abort(req);
     else
@@ -372,6 +390,12 @@ void get_object_start(struct request *req)
             get_write(g, (struct payload){req->read.body.owner,
                                           SLICE(body.ptr + g->offset, g->length)});
         request_end(req);
+        return;
+    }
+    g->extract = request_alloc(req, sizeof(*g->extract));
+    g->parts = locate ? request_alloc(req, sizeof(*g->parts)) : NULL;
+    if (!g->extract || (locate && !g->parts)) {
+        request_fail(req, S3_INTERNAL_ERROR);
         return;
     }
     op_init(&g->op, &get_type, GET_LOCATING, 0, 0);

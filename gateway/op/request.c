@@ -49,6 +49,36 @@ static enum s3_code request_parse(struct request *req)
                              &req->fault);
 }
 
+static void request_read_start(struct request *req)
+{
+    const struct operation *o = &operations[req->s3.op];
+    unsigned needs = o->needs | (o->more_needs ? o->more_needs(req) : 0);
+    req->read = (struct meta_read){
+        .access_key = req->auth.access_key,
+        .bucket = needs & (NEED_BUCKET | NEED_BUCKET_MAYBE) ? req->s3.bucket : SLICE_EMPTY,
+        .key = req->s3.key,
+        .want_object = (needs & NEED_OBJECT) != 0,
+        .want_body = (needs & NEED_BODY) != 0,
+        .deadline_ns = request_deadline(req),
+        .cb = request_read_cb,
+    };
+    meta_read_start(req->gw->mc, &req->read);
+}
+
+void request_restart(struct request *req)
+{
+    CHECK(req->status == 0 && req->restarts < REQUEST_RESTARTS_MAX);
+    req->restarts++;
+    req->fault = (struct s3_fault){0};
+    req->user = NULL;
+    req->bucket = NULL;
+    req->object = NULL;
+    req->operation = NULL;
+    req->on_gone = NULL;
+    meta_read_fini(&req->read);
+    request_read_start(req);
+}
+
 static void on_request(void *arg, struct http_request *http)
 {
     struct gateway *gw = arg;
@@ -70,18 +100,7 @@ static void on_request(void *arg, struct http_request *http)
         request_fail(req, code);
         return;
     }
-    const struct operation *o = &operations[req->s3.op];
-    unsigned needs = o->needs | (o->more_needs ? o->more_needs(req) : 0);
-    req->read = (struct meta_read){
-        .access_key = req->auth.access_key,
-        .bucket = needs & (NEED_BUCKET | NEED_BUCKET_MAYBE) ? req->s3.bucket : SLICE_EMPTY,
-        .key = req->s3.key,
-        .want_object = (needs & NEED_OBJECT) != 0,
-        .want_body = (needs & NEED_BODY) != 0,
-        .deadline_ns = request_deadline(req),
-        .cb = request_read_cb,
-    };
-    meta_read_start(gw->mc, &req->read);
+    request_read_start(req);
 }
 
 const struct http_handler gateway_http_handler = {.on_request = on_request};

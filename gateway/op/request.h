@@ -39,6 +39,7 @@ struct request {
     char id[17];              /* x-amz-request-id: 16 hex digits */
     int status;               /* answered with; 0: not yet */
     uint64_t bytes_sent;
+    unsigned restarts;
     struct meta_read read;
     /* Valid from the start of the operation. */
     const Cairn__AccessKeyRecord *user;
@@ -89,6 +90,17 @@ void reply_err(struct request *req, int err);
 /* Ends the HTTP request: finish, or abort when what was begun cannot be completed. */
 void request_end(struct request *req);
 void request_abort(struct request *req);
+
+/* The object was replaced while its data were being read, and they went with it.  As long as nothing
+ * has been answered the operation may let go of all that it holds and start anew, on the records as
+ * they are now.  Not for ever: data may be missing for other reasons. */
+#define REQUEST_RESTARTS_MAX 2
+static inline bool request_may_restart(const struct request *req, int err)
+{
+    return (err == ERR_NO_UPLOAD || err == ERR_NOT_FOUND) && req->restarts < REQUEST_RESTARTS_MAX &&
+           !req->gone;
+}
+void request_restart(struct request *req);
 
 /* The usual end of an operation that failed before it answered anything. */
 static inline void request_fail(struct request *req, enum s3_code code)

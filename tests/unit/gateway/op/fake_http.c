@@ -161,6 +161,7 @@ static void sign(struct exchange *x)
     char date[AMZ_DATE_CHARS + 1], hex[2 * SHA256_BYTES];
     /* Every x-amz- field must be signed; names in order. */
     bool copies = http_fields_find(x->http.fields, "x-amz-copy-source") != NULL;
+    bool source = http_fields_find(x->http.fields, "x-amz-source-expected-bucket-owner") != NULL;
     amz_date_format(env_wall_ms(&x->s->f.env), date);
     sha256(x->body, hash);
     hex_encode(SLICE(hash, sizeof(hash)), hex);
@@ -169,8 +170,10 @@ static void sign(struct exchange *x)
     add_field(x, "x-amz-content-sha256", SLICE(hex, sizeof(hex)));
     buf_printf(&authorization,
                "AWS4-HMAC-SHA256 Credential=ROOTKEY/%.8s/us-east-1/s3/aws4_request, "
-               "SignedHeaders=host;x-amz-content-sha256;%sx-amz-date, Signature=%064d",
-               date, copies ? "x-amz-copy-source;" : "", 0);
+               "SignedHeaders=host;x-amz-content-sha256;%sx-amz-date%s, "
+               "Signature=%064d",
+               date, copies ? "x-amz-copy-source;" : "",
+               source ? ";x-amz-source-expected-bucket-owner" : "", 0);
     add_field(x, "Authorization", buf_view(&authorization));
     assert_int_equal(s3_request_parse(&arena, &addressing, x->http.method_name, x->http.target,
                                       x->http.fields, &r, &fault),

@@ -95,7 +95,7 @@ static void serve_metanode(void *arg, struct fake_call *call)
         s->proposals++;
         if (!s->on_propose || !s->on_propose(s, call))
             stand_apply(s, call, false);
-    } else {
+    } else if (!s->on_view || !s->on_view(s, call)) {
         serve_view(s, call);
     }
 }

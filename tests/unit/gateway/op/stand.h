@@ -44,6 +44,8 @@ struct stand {
     unsigned proposals;
     /* Before a proposal is applied; true: handled (or swallowed). */
     bool (*on_propose)(struct stand *s, struct fake_call *call);
+    /* Before anything is read at the metanode; true: handled. */
+    bool (*on_view)(struct stand *s, struct fake_call *call);
     struct cache *cache;
     struct meta_client *mc;
     struct blob_client *bc;

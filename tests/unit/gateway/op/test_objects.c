@@ -465,6 +465,93 @@ static void parts_and_copies(void **state)
     }
 }
 
+/* ---- data that are not there ---- */
+
+static unsigned parts_lost;
+
+static bool lose_parts(struct stand *s, struct fake_call *call)
+{
+    (void)s;
+    if (call->method != &method_meta_list_parts || parts_lost == 0)
+        return false;
+    parts_lost--;
+    fake_reply(call, ERR_NO_UPLOAD, NULL, (struct payload){0});
+    return true;
+}
+
+/* The object was replaced between its record and its parts: read anew, not called absent. */
+static void object_replaced_under_a_read(void **state)
+{
+    (void)state;
+    struct stand s;
+    struct exchange x;
+    char id[40];
+    struct slice body = make_body(900000);
+    stand_init(&s);
+    run(&s, 200, "PUT", "/bucket", SLICE_EMPTY);
+    upload_in_parts(&s, body, 300000, id);
+    s.on_view = lose_parts;
+    parts_lost = 1;
+    assert_get(&s, "/bucket/mp", body);
+    parts_lost = 2;
+    run(&s, 206, "GET", "/bucket/mp?partNumber=2", SLICE_EMPTY);
+    parts_lost = 1;
+    exchange_start(&s, &x, "PUT", "/bucket/copy", SLICE_EMPTY, "x-amz-copy-source: bucket/mp", NULL);
+    exchange_wait(&x);
+    assert_int_equal(x.status, 200);
+    exchange_fini(&x);
+    assert_get(&s, "/bucket/copy", body);
+    parts_lost = 100;
+    run(&s, 500, "GET", "/bucket/mp", SLICE_EMPTY);
+    exchange_start(&s, &x, "PUT", "/bucket/copy2", SLICE_EMPTY, "x-amz-copy-source: bucket/mp", NULL);
+    exchange_wait(&x);
+    assert_int_equal(x.status, 500);
+    exchange_fini(&x);
+    free_body(body);
+    stand_fini(&s);
+}
+
+/* An object whose blobs are lost is there all the same. */
+static void lost_blobs_are_not_absence(void **state)
+{
+    (void)state;
+    struct stand s;
+    struct slice body = make_body(600000);
+    stand_init(&s);
+    run(&s, 200, "PUT", "/bucket", SLICE_EMPTY);
+    run(&s, 200, "PUT", "/bucket/key", body);
+    for (int i = 0; i < STAND_NODES; i++)
+        for (unsigned k = 0; k < s.node[i].blob_count; k++)
+            s.node[i].blobs[k].deleted = true;
+    run(&s, 500, "GET", "/bucket/key", SLICE_EMPTY);
+    run(&s, 200, "HEAD", "/bucket/key", SLICE_EMPTY);
+    free_body(body);
+    stand_fini(&s);
+}
+
+static void source_owner_is_checked(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *claim;
+        int status;
+    } cases[] = {{"x-amz-source-expected-bucket-owner: root", 200},
+                 {"x-amz-source-expected-bucket-owner: other", 403}};
+    struct stand s;
+    struct exchange x;
+    stand_init(&s);
+    run(&s, 200, "PUT", "/bucket", SLICE_EMPTY);
+    run(&s, 200, "PUT", "/bucket/key", SLICE_LIT("x"));
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        exchange_start(&s, &x, "PUT", "/bucket/copy", SLICE_EMPTY, "x-amz-copy-source: bucket/key",
+                       cases[i].claim, NULL);
+        exchange_wait(&x);
+        assert_int_equal(x.status, cases[i].status);
+        exchange_fini(&x);
+    }
+    stand_fini(&s);
+}
+
 static void upload_that_is_not_there(void **state)
 {
     (void)state;
@@ -522,6 +609,9 @@ int main(void)
         cmocka_unit_test(dead_deletion_is_taken_over),
         cmocka_unit_test(called_off_deletion_refuses_no_write),
         cmocka_unit_test(parts_and_copies),
+        cmocka_unit_test(object_replaced_under_a_read),
+        cmocka_unit_test(lost_blobs_are_not_absence),
+        cmocka_unit_test(source_owner_is_checked),
         cmocka_unit_test(upload_that_is_not_there),
         cmocka_unit_test(delete_many),
     };

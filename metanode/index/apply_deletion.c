@@ -4,7 +4,10 @@
  * consumer sees to that) and leave by DeletionDone.  A dead upload is one item, however many parts
  * it has: its part rows stay where they are, and ExpandDeletion turns a bounded number of them at a
  * time into items of blobs, so that no entry is larger than its limits.  A row of TABLE_DEAD keeps
- * the upload id from being used again while its old parts are still there. */
+ * the upload id from being used again while its old parts are still there.  The manifest of an object
+ * that was replaced or deleted stays until then, too, so that whoever began to read the object finds
+ * all of its parts for as long as their blobs live; it goes before the first of them, so that nobody
+ * ever finds only some. */
 #include "metanode/index/state.h"
 
 #include "common/base/check.h"
@@ -122,11 +125,18 @@ int apply_deletion_done(struct apply *a, const Cairn__DeletionDone *op)
 
 /* ---- expanding ---- */
 
-/* The item's upload as a manifest that still lives; *ret NULL: it does not. */
+/* The item's upload as a manifest that an object refers to; *ret NULL: none does any more. */
 static int manifest_get(struct apply *a, const Cairn__DeletionItem *item, Cairn__UploadRecord **ret)
 {
     struct key key;
+    struct slice ignored;
     ProtobufCMessage *message = NULL;
+    *ret = NULL;
+    key_upload(&key, a->index->partition, TABLE_DEAD, item->bucket_id, bytes_of(item->key),
+               bytes_of(item->upload_id));
+    int dead = apply_get(a, &key, &ignored);
+    if (dead != ERR_NOT_FOUND)
+        return dead;
     key_upload(&key, a->index->partition, TABLE_MANIFEST, item->bucket_id, bytes_of(item->key),
                bytes_of(item->upload_id));
     int err = apply_get_message(a, &key, &cairn__upload_record__descriptor, &message);
@@ -200,6 +210,12 @@ static int item_expand(struct apply *a, uint64_t id, Cairn__DeletionItem *item, 
     int err = whole ? OK : manifest_get(a, item, &manifest);
     if (err)
         return err;
+    if (whole) {
+        struct key key;
+        key_upload(&key, a->index->partition, TABLE_MANIFEST, item->bucket_id, bytes_of(item->key),
+                   bytes_of(item->upload_id));
+        apply_delete(a, &key);
+    }
     if (whole || manifest)
         err = parts_expand(a, item, manifest ? manifest->chosen : (ProtobufCBinaryData){0}, budget,
                            &done);
@@ -219,8 +235,8 @@ static int item_expand(struct apply *a, uint64_t id, Cairn__DeletionItem *item, 
 
 /* Two items of one entry may stand for the same upload (its unchosen parts, then all of them): rows
  * that the first removes are still seen by the second, which would queue their blobs twice.  So an
- * UNCHOSEN item is only expanded while the manifest lives, and an UPLOAD item exists only when it
- * does not. */
+ * UNCHOSEN item is only expanded while no row of TABLE_DEAD is there, and an UPLOAD item exists only
+ * while there is one. */
 int apply_expand_deletion(struct apply *a, const Cairn__ExpandDeletion *op)
 {
     unsigned budget = INDEX_EXPAND_PARTS_MAX;

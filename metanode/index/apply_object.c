@@ -125,9 +125,7 @@ int object_release(struct apply *a, uint64_t bucket_id, struct slice key,
     case CAIRN__DATA_KIND__DATA_MANIFEST:
         if (record->manifest_id.len != ID_BYTES)
             return ERR_CORRUPT;
-        key_upload(&row, a->index->partition, TABLE_MANIFEST, bucket_id, key,
-                   bytes_of(record->manifest_id));
-        apply_delete(a, &row);
+        /* The manifest stays readable until its parts go: for reads in flight. */
         return deletion_queue_upload(a, bucket_id, key, bytes_of(record->manifest_id));
     default: return ERR_CORRUPT;
     }

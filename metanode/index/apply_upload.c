@@ -5,8 +5,9 @@
  *                          └──abort──▶ dead (TABLE_DEAD) ◀────────┘
  *                                        └──expanded──▶ absent
  *
- * Part rows stay where they are through all of it; an upload id is in at most one of the tables,
- * and its parts belong to whatever that is.  Completing writes a handful of rows however many parts
+ * Part rows stay where they are through all of it; an upload id is in at most one of the tables (a
+ * dead manifest, which readers in flight still look at, in both), and its parts belong to whatever
+ * that is.  Completing writes a handful of rows however many parts
  * there are: a bitmap in the manifest says which of them the object consists of. */
 #include "metanode/index/state.h"
 

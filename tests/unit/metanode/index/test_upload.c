@@ -176,10 +176,13 @@ static void test_life(void **state)
     /* With the object, all of it. */
     buf_clear(&blobs);
     assert_int_equal(put(&w, "key", "small"), OK);
-    assert_int_equal(list_parts(&w, &id, true, 10, numbers), SIZE_MAX);
+    assert_int_equal(list_parts(&w, &id, true, 10, numbers), 3); /* whoever reads it may go on */
+    assert_int_equal(put_part(&w, &id, 1, 20, 2, NULL, NULL), ERR_NO_UPLOAD);
+    assert_int_equal(complete(&w, &id, good, 3, 55), ERR_NO_UPLOAD);
     cmd_create_upload(&w, &c, SLICE_LIT("key"), &id); /* not while old parts are there */
     assert_int_equal(world_run(&w, &c), ERR_EXISTS);
     drain_deletions(&w, &blobs);
+    assert_int_equal(list_parts(&w, &id, true, 10, numbers), SIZE_MAX);
     assert_int_equal(blobs.len, 3 * ID_BYTES);
     assert_int_equal(del(&w, "key"), OK);
     expect_nothing_left(&w);

@@ -130,6 +130,20 @@ static bool list_has(struct slice list, struct slice name)
     return false;
 }
 
+/* Is there another field of this name behind the one at `at`?  What is signed is the fields' values
+ * joined with commas, so whoever carries the request could cut one value in two, and what takes the
+ * first field would see less than was signed.  User metadata are joined the same way as signed. */
+static bool comes_again(const struct s3_request *r, size_t at)
+{
+    struct slice name = r->fields.ptr[at].name;
+    if (slice_has_prefix_nocase(name, SLICE_LIT("x-amz-meta-")))
+        return false;
+    for (size_t i = at + 1; i < r->fields.count; i++)
+        if (slice_eq_nocase(r->fields.ptr[i].name, name))
+            return true;
+    return false;
+}
+
 /* What could change the meaning of the request must be under the signature. */
 static enum s3_code check_signed_headers(const struct s3_request *r, const struct sigv4_auth *a,
                                          struct s3_fault *fault)
@@ -142,8 +156,14 @@ static enum s3_code check_signed_headers(const struct s3_request *r, const struc
         return s3_fault_set(fault, S3_MISSING_SECURITY_HEADER, NULL);
     for (size_t i = 0; i < r->fields.count; i++) {
         struct slice name = r->fields.ptr[i].name;
-        if (!slice_has_prefix_nocase(name, SLICE_LIT("x-amz-")) ||
-            list_has(a->signed_headers, name))
+        if (!slice_has_prefix_nocase(name, SLICE_LIT("x-amz-")))
+            continue;
+        if (comes_again(r, i)) {
+            s3_fault_set(fault, S3_INVALID_REQUEST, "A header was sent more than once.");
+            s3_fault_extra(fault, "Header", name);
+            return S3_INVALID_REQUEST;
+        }
+        if (list_has(a->signed_headers, name))
             continue;
         s3_fault_set(fault, S3_ACCESS_DENIED,
                      "There were headers present in the request which were not signed");

@@ -144,6 +144,23 @@ static void presigned(void **state)
     assert_slice(extra("HeadersNotSigned"), "x-amz-acl");
 }
 
+/* "a,b" in one field and "a", "b" in two are signed alike, and must not mean different things. */
+static void value_cut_in_two(void **state)
+{
+    (void)state;
+    static const char line[] = AUTH("host;x-amz-content-sha256;x-amz-copy-source;x-amz-date", EMPTY);
+    static const char meta[] = AUTH("host;x-amz-content-sha256;x-amz-date;x-amz-meta-a", EMPTY);
+    MAKE(&m, "PUT", "/test.txt", HOST, DATE, "x-amz-content-sha256: " EMPTY, line,
+         "x-amz-copy-source: bucket/a,b");
+    assert_code(authenticate(), S3_SIGNATURE_DOES_NOT_MATCH); /* well formed */
+    MAKE(&m, "PUT", "/test.txt", HOST, DATE, "x-amz-content-sha256: " EMPTY, line,
+         "x-amz-copy-source: bucket/a", "X-Amz-Copy-Source: b");
+    assert_code(authenticate(), S3_INVALID_REQUEST);
+    MAKE(&m, "PUT", "/test.txt", HOST, DATE, "x-amz-content-sha256: " EMPTY, meta, "x-amz-meta-a: 1",
+         "x-amz-meta-a: 2");
+    assert_code(authenticate(), S3_SIGNATURE_DOES_NOT_MATCH); /* joined, as it is signed */
+}
+
 static void presigned_malformed(void **state)
 {
     (void)state;
@@ -482,6 +499,7 @@ int main(void)
         cmocka_unit_test(scope_and_time),      cmocka_unit_test(mismatch_is_explained),
         cmocka_unit_test(payload_modes),       cmocka_unit_test(cached_keys),
         cmocka_unit_test(published_chunks),    cmocka_unit_test(chunks_cannot_move),
+        cmocka_unit_test(value_cut_in_two),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

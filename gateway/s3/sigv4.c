@@ -132,11 +132,13 @@ static bool list_has(struct slice list, struct slice name)
 
 /* Is there another field of this name behind the one at `at`?  What is signed is the fields' values
  * joined with commas, so whoever carries the request could cut one value in two, and what takes the
- * first field would see less than was signed.  User metadata are joined the same way as signed. */
+ * first field would see less than was signed.  User metadata and lists are joined as they are signed. */
 static bool comes_again(const struct s3_request *r, size_t at)
 {
     struct slice name = r->fields.ptr[at].name;
-    if (slice_has_prefix_nocase(name, SLICE_LIT("x-amz-meta-")))
+    if (slice_has_prefix_nocase(name, SLICE_LIT("x-amz-meta-")) ||
+        slice_eq_nocase(name, SLICE_LIT("x-amz-object-attributes")) ||
+        slice_eq_nocase(name, SLICE_LIT("x-amz-optional-object-attributes")))
         return false;
     for (size_t i = at + 1; i < r->fields.count; i++)
         if (slice_eq_nocase(r->fields.ptr[i].name, name))

@@ -150,6 +150,7 @@ static void value_cut_in_two(void **state)
     (void)state;
     static const char line[] = AUTH("host;x-amz-content-sha256;x-amz-copy-source;x-amz-date", EMPTY);
     static const char meta[] = AUTH("host;x-amz-content-sha256;x-amz-date;x-amz-meta-a", EMPTY);
+    static const char list[] = AUTH("host;x-amz-content-sha256;x-amz-date;x-amz-object-attributes", EMPTY);
     MAKE(&m, "PUT", "/test.txt", HOST, DATE, "x-amz-content-sha256: " EMPTY, line,
          "x-amz-copy-source: bucket/a,b");
     assert_code(authenticate(), S3_SIGNATURE_DOES_NOT_MATCH); /* well formed */
@@ -159,6 +160,9 @@ static void value_cut_in_two(void **state)
     MAKE(&m, "PUT", "/test.txt", HOST, DATE, "x-amz-content-sha256: " EMPTY, meta, "x-amz-meta-a: 1",
          "x-amz-meta-a: 2");
     assert_code(authenticate(), S3_SIGNATURE_DOES_NOT_MATCH); /* joined, as it is signed */
+    MAKE(&m, "GET", "/test.txt?attributes", HOST, DATE, "x-amz-content-sha256: " EMPTY, list,
+         "x-amz-object-attributes: ETag", "x-amz-object-attributes: ObjectSize");
+    assert_code(authenticate(), S3_SIGNATURE_DOES_NOT_MATCH); /* the same */
 }
 
 static void presigned_malformed(void **state)

@@ -3,6 +3,7 @@
 
 #include <isa-l/crc.h>
 #include <limits.h>
+#include <string.h>
 #include <xxhash.h>
 
 uint32_t crc32c(uint32_t crc, struct slice s)
@@ -34,29 +35,38 @@ static void gf2_square(uint32_t square[32], const uint32_t mat[32])
         square[i] = gf2_times(mat, mat[i]);
 }
 
+/* The matrix that advances a CRC over `len` zero bytes: squares of the one for a bit, multiplied.
+ */
+void crc32c_shift_init(struct crc32c_shift *s, uint64_t len)
+{
+    uint32_t power[32], square[32];
+    power[0] = 0x82f63b78u; /* the reflected Castagnoli polynomial: one zero bit */
+    for (unsigned i = 1; i < 32; i++)
+        power[i] = 1u << (i - 1);
+    for (unsigned i = 0; i < 3; i++) { /* two, four, eight zero bits */
+        gf2_square(square, power);
+        memcpy(power, square, sizeof(power));
+    }
+    for (unsigned i = 0; i < 32; i++)
+        s->column[i] = 1u << i;
+    for (; len > 0; len >>= 1) {
+        for (unsigned i = 0; len & 1 && i < 32; i++)
+            s->column[i] = gf2_times(power, s->column[i]);
+        gf2_square(square, power);
+        memcpy(power, square, sizeof(power));
+    }
+}
+
+uint32_t crc32c_shift_combine(const struct crc32c_shift *s, uint32_t crc_a, uint32_t crc_b)
+{
+    return gf2_times(s->column, crc_a) ^ crc_b;
+}
+
 uint32_t crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t len_b)
 {
-    uint32_t odd[32], even[32];
-    if (len_b == 0)
-        return crc_a;
-    odd[0] = 0x82f63b78u; /* the reflected Castagnoli polynomial: one zero bit */
-    for (unsigned i = 1; i < 32; i++)
-        odd[i] = 1u << (i - 1);
-    gf2_square(even, odd); /* two zero bits */
-    gf2_square(odd, even); /* four */
-    do {
-        gf2_square(even, odd);
-        if (len_b & 1)
-            crc_a = gf2_times(even, crc_a);
-        len_b >>= 1;
-        if (len_b == 0)
-            break;
-        gf2_square(odd, even);
-        if (len_b & 1)
-            crc_a = gf2_times(odd, crc_a);
-        len_b >>= 1;
-    } while (len_b != 0);
-    return crc_a ^ crc_b;
+    struct crc32c_shift shift;
+    crc32c_shift_init(&shift, len_b);
+    return crc32c_shift_combine(&shift, crc_a, crc_b);
 }
 
 uint64_t hash64(uint64_t seed, struct slice s)

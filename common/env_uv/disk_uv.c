@@ -3,6 +3,7 @@
 
 #include "common/base/check.h"
 #include "common/base/err.h"
+#include "common/env_uv/disk_direct.h"
 #include "common/env_uv/env_uv.h"
 
 #include <dirent.h>
@@ -22,6 +23,7 @@
 
 struct disk_file {
     int fd;
+    int direct_fd; /* the same file past the page cache; -1: its file system has no such thing */
 };
 
 struct lane { /* a queue and the threads that serve it */
@@ -38,6 +40,7 @@ struct disk_uv {
     int dir_fd, lock_fd;
     pthread_mutex_t mutex; /* guards what follows */
     struct lane changes, reads;
+    struct disk_direct direct; /* of the one thread that writes */
     struct list done;
     bool posted, stopping;
     struct env_uv_post post;
@@ -79,6 +82,7 @@ static int do_open(struct disk_uv *d, struct disk_req *r)
     /* Readers ask for all they want at once.  Reading ahead would also turn space that was never
      * written into pages that SEEK takes for data. */
     (void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_RANDOM);
+    f->direct_fd = openat(d->dir_fd, r->name, O_WRONLY | O_DIRECT | O_CLOEXEC | O_NOFOLLOW);
     r->file = f;
     return OK;
 }
@@ -105,7 +109,7 @@ static int write_all(int fd, struct iovec *iov, int count, off_t offset)
     return OK;
 }
 
-static int do_write(struct disk_req *r)
+static int write_cached(struct disk_req *r)
 {
     struct iovec iov[IOVECS];
     uint64_t offset = r->offset, bytes;
@@ -122,9 +126,29 @@ static int do_write(struct disk_req *r)
             return err;
         offset += bytes;
     }
-    if (r->flags & DISK_SYNCED && fdatasync(r->file->fd) != 0)
-        return ERR_IO;
     return OK;
+}
+
+/* The kernel takes what it has cached of the range out of the cache, so that reads see the write. */
+static int write_direct(struct disk_uv *d, struct disk_req *r)
+{
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < r->slice_count; i++)
+        bytes += r->slices[i].len;
+    if (r->file->direct_fd < 0 || bytes < DISK_DIRECT_BYTES_MIN ||
+        (r->offset | bytes) % DISK_DIRECT_ALIGN != 0)
+        return ERR_UNIMPLEMENTED;
+    return disk_direct_write(&d->direct, r->file->direct_fd, r->slices, r->slice_count, r->offset);
+}
+
+static int do_write(struct disk_uv *d, struct disk_req *r)
+{
+    int err = write_direct(d, r);
+    if (err == ERR_UNIMPLEMENTED || err == ERR_NOMEM)
+        err = write_cached(r);
+    if (!err && r->flags & DISK_SYNCED && fdatasync(r->file->fd) != 0)
+        err = ERR_IO;
+    return err;
 }
 
 static int do_read(struct disk_req *r)
@@ -240,7 +264,7 @@ static int request_run(struct disk_uv *d, struct disk_req *r)
 {
     switch (r->kind) {
     case DISK_OPEN: return do_open(d, r);
-    case DISK_WRITE: return do_write(r);
+    case DISK_WRITE: return do_write(d, r);
     case DISK_READ: return do_read(r);
     case DISK_SYNC: return do_sync(r);
     case DISK_ALLOCATE: return do_allocate(r);
@@ -337,6 +361,8 @@ static void uv_file_close(struct disk *disk, struct disk_file *f)
 {
     (void)disk;
     close(f->fd);
+    if (f->direct_fd >= 0)
+        close(f->direct_fd);
     free(f);
 }
 
@@ -345,6 +371,7 @@ static void disk_free(struct disk_uv *d)
     lane_stop(&d->changes);
     lane_stop(&d->reads);
     pthread_mutex_destroy(&d->mutex);
+    disk_direct_fini(&d->direct);
     close(d->lock_fd);
     close(d->dir_fd);
     free(d);

@@ -22,6 +22,9 @@
 /* Payload slices up to this size are copied beside the message: one record instead of two. */
 #define COPY_BYTES_MAX 4096u
 #define CHUNK_BYTES 16384u
+/* Received payloads at least this large begin at a page: a disk may then take them without a copy. */
+#define ALIGNED_PAYLOAD_BYTES_MIN (64u << 10)
+#define PAYLOAD_ALIGN 4096u
 /* on_drain comes after a queue that was longer than the first has become shorter than the second,
  * and again when it is empty. */
 #define DRAIN_HIGH_BYTES (32u << 10)
@@ -118,12 +121,12 @@ struct net_conn {
     char addr[PEER_TEXT_BYTES];
     struct env_timer timer; /* handshake; then the last callback */
 
-    /* in: the header, then the body */
+    /* in: the header, then the body, which lies in its buffer from body_at to body_end */
     uint8_t head[FRAME_HEADER_BYTES];
     size_t head_len;
     struct frame_header header;
     struct rcbuf *body;
-    size_t body_len;
+    size_t body_at, body_len, body_end; /* body_len: up to where it has come */
 
     /* out: plaintext chunks, then ciphertext that the socket did not take */
     struct list chunks;

@@ -180,12 +180,12 @@ static void frame_deliver(struct net_conn *c)
     struct rcbuf *body = c->body;
     struct slice msg = SLICE_EMPTY, payload = SLICE_EMPTY;
     if (body) {
-        body->len = c->body_len;
-        msg = SLICE(body->data, h->msg_bytes);
-        payload = SLICE(body->data + h->msg_bytes, h->payload_bytes);
+        body->len = c->body_end;
+        msg = SLICE(body->data + c->body_at, h->msg_bytes);
+        payload = SLICE(body->data + c->body_at + h->msg_bytes, h->payload_bytes);
     }
     c->body = NULL;
-    c->head_len = c->body_len = 0;
+    c->head_len = c->body_at = c->body_len = c->body_end = 0;
     int err = frame_check_body(h, msg, payload);
     if (err != OK) {
         c->net->stats.frames_bad++;
@@ -220,13 +220,16 @@ static bool frame_begin(struct net_conn *c)
         return false;
     }
     size_t bytes = (size_t)c->header.msg_bytes + c->header.payload_bytes;
-    c->body_len = 0;
+    size_t align = c->header.payload_bytes >= ALIGNED_PAYLOAD_BYTES_MIN ? PAYLOAD_ALIGN : 1;
     if (bytes > 0) {
-        c->body = rcbuf_new(bytes);
+        c->body = rcbuf_new(bytes + align - 1);
         if (!c->body) {
             conn_fail(c, ERR_NOMEM, "no memory for a frame");
             return false;
         }
+        uintptr_t payload = (uintptr_t)c->body->data + c->header.msg_bytes;
+        c->body_at = c->body_len = (align - payload % align) % align;
+        c->body_end = c->body_at + bytes;
     }
     return true;
 }
@@ -242,7 +245,7 @@ void conn_read(struct net_conn *c)
         }
         bool in_body = c->head_len == FRAME_HEADER_BYTES;
         uint8_t *at = in_body ? c->body->data + c->body_len : c->head + c->head_len;
-        size_t want = in_body ? c->body->cap - c->body_len : FRAME_HEADER_BYTES - c->head_len;
+        size_t want = in_body ? c->body_end - c->body_len : FRAME_HEADER_BYTES - c->head_len;
         size_t n = 0;
         ERR_clear_error();
         int result = SSL_read_ex(c->ssl, at, want, &n);
@@ -257,7 +260,7 @@ void conn_read(struct net_conn *c)
             c->head_len += n;
         if (!in_body && (c->head_len < FRAME_HEADER_BYTES || !frame_begin(c)))
             continue;
-        if (!c->body || c->body_len == c->body->cap)
+        if (!c->body || c->body_len == c->body_end)
             frame_deliver(c);
     }
     if (c->state == CONN_OPEN && c->out.len > 0 && !c->want_write)

@@ -101,11 +101,16 @@ size_t blob_segment_append(struct blob_segment *s, struct slice bytes)
 
 uint32_t blob_segment_crc(const struct blob_segment *s)
 {
-    uint32_t crc = 0;
-    for (size_t at = 0; at < s->buf->len; at += BLOB_BLOCK_BYTES)
-        crc = crc32c_combine(crc, s->crc[at / BLOB_BLOCK_BYTES],
-                             MIN(BLOB_BLOCK_BYTES, s->buf->len - at));
-    return crc;
+    struct crc32c_shift shift;
+    uint32_t crc = s->crc[0];
+    size_t whole = s->buf->len / BLOB_BLOCK_BYTES, rest = s->buf->len % BLOB_BLOCK_BYTES;
+    if (s->buf->len == 0)
+        return 0;
+    if (whole > 1)
+        crc32c_shift_init(&shift, BLOB_BLOCK_BYTES);
+    for (size_t i = 1; i < whole; i++)
+        crc = crc32c_shift_combine(&shift, crc, s->crc[i]);
+    return whole > 0 && rest > 0 ? crc32c_combine(crc, s->crc[whole], rest) : crc;
 }
 
 void blob_segment_fini(struct blob_segment *s)

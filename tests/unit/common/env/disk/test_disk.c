@@ -197,6 +197,41 @@ static void order(struct world *w)
     disk_file_close(w->disk, f);
 }
 
+/* Large writes, from memory that lies anyhow, over what a read has brought into a cache. */
+static void large(struct world *w)
+{
+    enum { AREA = 3 << 20, SLICES = 600 };
+    static struct slice slices[SLICES];
+    uint8_t *from = aligned_alloc(4096, AREA), *back = malloc(AREA);
+    uint64_t x = 1;
+    size_t len;
+    struct disk_file *f = open_file(w, "large", DISK_CREATE, OK);
+    struct disk_req alloc = {.kind = DISK_ALLOCATE, .file = f, .offset = AREA + 8192};
+    assert_int_equal(run(w, &alloc), OK);
+    for (unsigned round = 0; round < 12; round++) {
+        struct disk_req r = {.kind = DISK_WRITE, .flags = round % 2 ? DISK_SYNCED : 0, .file = f,
+                             .slices = slices, .offset = round % 3 ? 4096 : 4096 + round};
+        size_t at = 0;
+        for (size_t i = 0; i < AREA; i++)
+            from[i] = (uint8_t)((x = x * 6364136223846793005u + round) >> 56);
+        while (at < AREA && r.slice_count < SLICES - 1) {
+            x = x * 6364136223846793005u + 1442695040888963407u;
+            size_t n = (x >> 40) % 3 ? (x >> 33) % 20000 : ((x >> 33) % 40) * 4096;
+            n = round < 4 && n > 200 ? n % 200 : MIN(n, AREA - at);
+            slices[r.slice_count++] = SLICE(from + at, n);
+            at += n;
+        }
+        slices[r.slice_count++] = SLICE(from + at, AREA - at);
+        read_at(w, f, r.offset, (char *)back, AREA, &len);
+        assert_int_equal(run(w, &r), OK);
+        assert_int_equal(read_at(w, f, r.offset, (char *)back, AREA, &len), OK);
+        assert_memory_equal(back, from, AREA);
+    }
+    disk_file_close(w->disk, f);
+    free(from);
+    free(back);
+}
+
 static void memory_keeps_the_contract(void **state)
 {
     (void)state;
@@ -215,6 +250,7 @@ static void a_directory_keeps_the_contract(void **state)
     uv_init(&w);
     contract(&w);
     order(&w);
+    large(&w);
     assert_int_equal(disk_uv_open(&w.uv.env, w.dir, 1, &second), ERR_CONFLICT);
     assert_int_equal(disk_uv_open(&w.uv.env, "/nowhere/at/all", 1, &second), ERR_IO);
     world_fini(&w);

@@ -182,6 +182,7 @@ struct root_state {
     bool round_running;
     uint64_t round_index; /* it ends when this entry of ours is committed; 0: by a ReadIndex round */
     uint64_t may_bury_ns; /* a new leader declares no one dead before */
+    bool bury_refused;    /* no Death is proposed before the next tick */
     uint64_t pushed_version;
     uint64_t bootstrap_ns; /* not tried again before */
     bool bootstrapping;

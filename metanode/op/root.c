@@ -260,7 +260,7 @@ static bool may_bury(const struct replica *r, const struct registration *g, uint
 static void bury(struct replica *r)
 {
     uint64_t now = env_now_ns(r->node->env);
-    for (unsigned i = 0; leads(r) && i < r->control.registry.count; i++) {
+    for (unsigned i = 0; leads(r) && !r->root.bury_refused && i < r->control.registry.count; i++) {
         struct registration *g = &r->control.registry.live[i];
         struct control_entry e = {.kind = CONTROL_DEATH, .ref = g->ref};
         if (g->burying || !may_bury(r, g, now))
@@ -271,12 +271,14 @@ static void bury(struct replica *r)
                  L_BYTES("incarnation", id128_slice(&g->ref.incarnation)),
                  L_BOOL("released", g->released));
         r->node->stats.witness_deaths++;
-        if (propose_control(r, &e, NULL) != OK) {
-            g = registry_find(&r->control.registry, e.ref.incarnation);
-            if (g)
-                g->burying = false;
-            return;
-        }
+        if (propose_control(r, &e, NULL) == OK)
+            continue;
+        /* The log takes nothing now (a transfer is under way, or it is full).  The refused step has
+         * asked for another turn: to try again in that one would be to do nothing else. */
+        r->root.bury_refused = true;
+        g = registry_find(&r->control.registry, e.ref.incarnation);
+        if (g)
+            g->burying = false;
     }
 }
 
@@ -509,6 +511,7 @@ void root_tick(struct replica *r, uint64_t stalled_ns)
     /* While this process stood still, renewals may have come in that it has not seen yet. */
     for (unsigned i = 0; i < r->control.registry.count; i++)
         r->control.registry.live[i].lease_until_ns += stalled_ns;
+    r->root.bury_refused = false;
     bootstrap(r);
     root_turn(r);
 }

@@ -6,182 +6,30 @@
  * Each run is a process of its own, so a failed CHECK or a crash is one seed's failure. */
 #include "common/base/check.h"
 #include "common/base/mutant.h"
-#include "common/obs/log.h"
-#include "tests/sim/nemesis.h"
-#include "tests/sim/workload.h"
+#include "tests/sim/run.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#define JOBS_MAX 64
 
 struct options {
     uint64_t first, count;
     unsigned jobs, seconds;  /* virtual seconds of the broken phase */
     unsigned until_found;    /* with a mutant: stop at the first finding */
-    unsigned limit_s;        /* real seconds a run */
+    unsigned limit_s;        /* seconds of processor time a run */
+    unsigned time_s;         /* real seconds after which no further run begins; 0: no bound */
     bool verbose, repeat;
-    const char *mutant;
+    const char *mutant, *mutants_file;
 };
-
-struct run {
-    uint64_t seed;
-    struct sim_cluster cluster;
-    struct sim_workload *load;
-    struct nemesis *nemesis;
-    unsigned problems;
-    bool verbose;
-};
-
-struct result { /* what a run's process tells its parent */
-    uint64_t seed, trace, events, virtual_ns, faults;
-    unsigned problems;
-    struct sim_workload_stats stats;
-    char first_problem[240];
-};
-
-static struct result result;
-
-static void problem(void *arg, const char *text)
-{
-    struct run *r = arg;
-    if (r->problems++ == 0)
-        snprintf(result.first_problem, sizeof(result.first_problem), "%s (at %.3f s)", text,
-                 (double)world_now(r->cluster.world) / 1e9);
-    if (r->verbose || r->problems == 1)
-        fprintf(stderr, "seed %llu: %s (at %.3f s)\n", (unsigned long long)r->seed, text,
-                (double)world_now(r->cluster.world) / 1e9);
-}
-
-static void log_line(void *arg, enum log_level level, const char *event, const char *line)
-{
-    struct run *r = arg;
-    if (level == LOG_LEVEL_ERROR) {
-        char text[220];
-        snprintf(text, sizeof(text), "ERROR logged: %s: %.150s", event, line);
-        problem(r, text);
-    }
-    if (r->verbose)
-        fprintf(stderr, "%11.6f %s\n", (double)world_now(r->cluster.world) / 1e9, line);
-}
-
-/* Runs to world time `until`, checking the invariants of every moment on the way. */
-static void run_until(struct run *r, uint64_t until, bool (*stop)(struct run *))
-{
-    struct world *w = r->cluster.world;
-    while (world_now(w) < until && r->problems == 0) {
-        result.events += world_run_until(w, world_now(w) + 2 * NS_PER_MS);
-        sim_check(&r->cluster);
-        if (stop && stop(r))
-            return;
-    }
-}
-
-static bool bucket_exists(struct run *r)
-{
-    return sim_workload_ready(r->load);
-}
-
-static bool clients_idle(struct run *r)
-{
-    return sim_workload_idle(r->load);
-}
-
-static bool converged(struct run *r)
-{
-    struct buf why = {0};
-    bool ok = sim_converged(&r->cluster, &why);
-    buf_fini(&why);
-    return ok;
-}
-
-static void boot(struct run *r)
-{
-    struct sim_cluster *c = &r->cluster;
-    for (size_t z = 0; z < c->zones; z++)
-        sim_boot(&c->metas[z]);
-    for (size_t z = 0; z < c->zones; z++)
-        sim_boot(&c->witnesses[z]);
-    for (size_t z = 0; z < c->zones; z++)
-        sim_boot(&c->gateways[z]);
-    run_until(r, world_now(c->world) + 30 * NS_PER_SEC, bucket_exists);
-    if (r->problems == 0 && !sim_workload_ready(r->load))
-        problem(r, "no bucket could be made within 30 s of a calm start");
-}
-
-/* DESIGN: whatever was broken, once it is healed the cluster serves, converges and answers all. */
-static void recover(struct run *r)
-{
-    struct world *w = r->cluster.world;
-    nemesis_heal(r->nemesis);
-    run_until(r, world_now(w) + 15 * NS_PER_SEC, NULL);
-    sim_workload_progress(r->load);
-    run_until(r, world_now(w) + 5 * NS_PER_SEC, NULL);
-    if (r->problems == 0 && sim_workload_progress(r->load) == 0)
-        problem(r, "15 s after healing a client's operations still fail");
-    sim_workload_stop(r->load);
-    run_until(r, world_now(w) + 10 * NS_PER_SEC, clients_idle);
-    run_until(r, world_now(w) + 20 * NS_PER_SEC, converged);
-    struct buf why = {0};
-    if (r->problems == 0 && !sim_converged(&r->cluster, &why)) {
-        buf_u8(&why, 0);
-        problem(r, (const char *)why.ptr);
-    }
-    buf_fini(&why);
-    if (r->problems > 0)
-        return;
-    sim_workload_read_all(r->load);
-    run_until(r, world_now(w) + 30 * NS_PER_SEC, clients_idle);
-    if (r->problems == 0 && !sim_workload_idle(r->load))
-        problem(r, "the final reads do not end");
-}
-
-static void print_line(void *arg, const char *line)
-{
-    (void)arg;
-    fprintf(stderr, "%s\n", line);
-}
-
-static void run_seed(uint64_t seed, const struct options *o)
-{
-    struct run *r = calloc(1, sizeof(*r));
-    CHECK(r);
-    struct world *w = world_new(seed);
-    static const char *const splits[] = {NULL, "\"80000000000000006d\"",
-                                         "\"8000000000000000622f32\", \"80000000000000006e\""};
-    r->seed = seed;
-    r->verbose = o->verbose;
-    r->cluster = (struct sim_cluster){
-        .world = w, .problem = problem, .problem_arg = r,
-        .drift_ppm = world_below(w, 2) ? 1000 : 20000,
-        .lease_reads = world_below(w, 4) != 0,
-        .log_bytes_max = world_below(w, 2) ? 16 << 10 : 1 << 20,
-    };
-    log_hook_set(log_line, r);
-    log_level_min = o->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR;
-    sim_cluster_init(&r->cluster, w, splits[world_below(w, 3)]);
-    r->load = sim_workload_new(&r->cluster, 2, (5 + world_below(w, 60)) * NS_PER_MS);
-    r->nemesis = nemesis_new(&r->cluster);
-    boot(r);
-    nemesis_start(r->nemesis);
-    run_until(r, world_now(w) + o->seconds * NS_PER_SEC, NULL);
-    if (r->problems == 0)
-        recover(r);
-    sim_workload_check(r->load);
-    if (r->problems > 0 && o->verbose)
-        for (uint32_t reg = 0; reg < SIM_REGISTERS; reg++)
-            sim_workload_print(r->load, reg, print_line, NULL);
-    result.seed = seed;
-    result.trace = world_trace(w);
-    result.virtual_ns = world_now(w);
-    result.faults = nemesis_faults(r->nemesis);
-    result.problems = r->problems;
-    result.stats = *sim_workload_stats(r->load);
-}
 
 /* ---- many seeds, each in a process of its own ---- */
 
@@ -201,8 +49,12 @@ static void start_job(struct job *job, uint64_t seed, const struct options *o)
     CHECK(job->pid >= 0);
     if (job->pid == 0) {
         close(fds[0]);
-        alarm(o->limit_s);
-        run_seed(seed, o);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        /* Of processor time: a busy machine is no endless loop. */
+        struct itimerval limit = {.it_value = {.tv_sec = (time_t)o->limit_s}};
+        setitimer(ITIMER_PROF, &limit, NULL);
+        struct run_result result;
+        run_seed(seed, o->seconds, o->verbose, &result);
         ssize_t n = write(fds[1], &result, sizeof(result));
         _exit(n == (ssize_t)sizeof(result) ? 0 : 1);
     }
@@ -210,16 +62,24 @@ static void start_job(struct job *job, uint64_t seed, const struct options *o)
     job->fd = fds[0];
 }
 
-static struct result end_job(struct job *job)
+static void stop_job(struct job *job)
 {
-    struct result r = {.seed = job->seed, .problems = 1};
+    kill(job->pid, SIGKILL);
+    waitpid(job->pid, NULL, 0);
+    close(job->fd);
+    job->pid = 0;
+}
+
+static struct run_result end_job(struct job *job)
+{
+    struct run_result r = {.seed = job->seed, .problems = 1};
     int status = 0;
     ssize_t n = read(job->fd, &r, sizeof(r));
     close(job->fd);
     waitpid(job->pid, &status, 0);
     if (n != (ssize_t)sizeof(r)) {
-        r = (struct result){.seed = job->seed, .problems = 1};
-        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+        r = (struct run_result){.seed = job->seed, .problems = 1};
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF)
             snprintf(r.first_problem, sizeof(r.first_problem), "the run took too long");
         else
             snprintf(r.first_problem, sizeof(r.first_problem), "the process died (signal %d, status %d)",
@@ -233,9 +93,10 @@ static struct result end_job(struct job *job)
 struct totals {
     uint64_t runs, failed, events, undecided, faults, ops, virtual_ns;
     uint64_t first_failed;
+    bool quiet;
 };
 
-static void account(struct totals *t, const struct result *r, const struct options *o)
+static void account(struct totals *t, const struct run_result *r, const struct options *o)
 {
     t->runs++;
     t->events += r->events;
@@ -247,49 +108,99 @@ static void account(struct totals *t, const struct result *r, const struct optio
         return;
     if (t->failed++ == 0 || r->seed < t->first_failed)
         t->first_failed = r->seed;
-    if (t->failed <= 10 || o->mutant == NULL)
+    if (!t->quiet && (t->failed <= 10 || o->mutant == NULL))
         printf("seed %llu: %s\n  repeat: build/sim/bin/cairn-sim --verbose --seed=%llu --seconds=%u%s%s\n",
                (unsigned long long)r->seed, r->first_problem, (unsigned long long)r->seed, o->seconds,
                o->mutant ? " --mutant=" : "", o->mutant ? o->mutant : "");
     fflush(stdout);
 }
 
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Waits for whichever run ends first.  Returns: its place. */
+static unsigned wait_any(const struct job *jobs, unsigned count)
+{
+    for (;;) {
+        siginfo_t info = {0};
+        CHECK(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT) == 0);
+        for (unsigned i = 0; i < count; i++)
+            if (jobs[i].pid && jobs[i].pid == info.si_pid)
+                return i;
+    }
+}
+
 static void run_all(const struct options *o, struct totals *t)
 {
-    struct job jobs[64] = {{0}};
+    struct job jobs[JOBS_MAX] = {{0}};
     uint64_t next = o->first, end = o->first + o->count;
+    double stop = o->time_s ? seconds_now() + o->time_s : 1e18;
     unsigned running = 0;
-    while (next < end || running > 0) {
-        while (running < o->jobs && next < end && !(o->until_found && t->failed)) {
-            unsigned i = 0;
-            while (jobs[i].pid)
-                i++;
+    for (;;) {
+        bool found = o->until_found && t->failed;
+        for (unsigned i = 0; i < o->jobs && next < end && !found && seconds_now() < stop; i++) {
+            if (jobs[i].pid)
+                continue;
             start_job(&jobs[i], next++, o);
             running++;
         }
-        if (running == 0)
-            break;
-        /* Whichever pipe has something first: the results are small, so a read never blocks long. */
-        pid_t pid = 0;
-        siginfo_t info = {0};
-        if (waitid(P_ALL, 0, &info, WEXITED | WNOWAIT) == 0)
-            pid = info.si_pid;
-        for (unsigned i = 0; i < o->jobs; i++) {
-            if (jobs[i].pid != pid || !pid)
-                continue;
-            struct result r = end_job(&jobs[i]);
-            running--;
-            account(t, &r, o);
-        }
+        for (unsigned i = 0; found && i < o->jobs; i++)
+            if (jobs[i].pid)
+                stop_job(&jobs[i]);
+        if (running == 0 || found)
+            return;
+        struct run_result r = end_job(&jobs[wait_any(jobs, o->jobs)]);
+        running--;
+        account(t, &r, o);
     }
+}
+
+/* Each line of the file: the name of a planted bug and within how many seeds it must be found. */
+static int run_mutants(struct options *o)
+{
+    FILE *f = fopen(o->mutants_file, "r");
+    char line[256], name[64];
+    unsigned bound, passed = 0, failed = 0;
+    double began = seconds_now();
+    if (!f) {
+        perror(o->mutants_file);
+        return 2;
+    }
+    o->until_found = true;
+    o->mutant = name;
+    while (fgets(line, sizeof(line), f)) {
+        struct totals t = {.quiet = true};
+        double start = seconds_now();
+        if (sscanf(line, "%63s %u", name, &bound) != 2 || name[0] == '#')
+            continue;
+        mutant_active = mutant_by_name(name);
+        o->count = bound;
+        if (mutant_active != MUTANT_NONE)
+            run_all(o, &t);
+        printf("%-24s %s: seed %llu, %llu runs of at most %u, %.1f s\n", name,
+               t.failed ? "found" : "NOT FOUND", (unsigned long long)t.first_failed,
+               (unsigned long long)t.runs, bound, seconds_now() - start);
+        fflush(stdout);
+        passed += t.failed > 0;
+        failed += t.failed == 0;
+    }
+    fclose(f);
+    printf("planted bugs: %u passed, %u failed (%.0f s)\n", passed, failed, seconds_now() - began);
+    return passed > 0 && failed == 0 ? 0 : 1;
 }
 
 static void usage(void)
 {
     puts("usage: cairn-sim [--seed=N | --first=N --seeds=COUNT] [--jobs=N] [--seconds=N] [--mutant=NAME]\n"
+         "  --time=N      begins no run after so many real seconds\n"
          "  --seed=N      one run                  --seeds=N    so many, from --first (1)\n"
          "  --seconds=N   virtual seconds in which things break (20)\n"
          "  --mutant=NAME plants a bug             --until-found  stop at the first seed that fails\n"
+         "  --all-mutants=FILE  each bug named in the file must be found within its number of seeds\n"
          "  --repeat      runs each seed twice and compares the traces\n"
          "  --mutants     lists the planted bugs   --verbose    logs everything\n"
          "exit status: 0 all runs passed, 1 some failed, 2 usage");
@@ -303,16 +214,19 @@ static bool parse(int argc, char **argv, struct options *o)
         {"seconds", required_argument, NULL, 't'}, {"mutant", required_argument, NULL, 'm'},
         {"until-found", no_argument, NULL, 'u'},  {"verbose", no_argument, NULL, 'v'},
         {"repeat", no_argument, NULL, 'r'},       {"mutants", no_argument, NULL, 'l'},
-        {"limit", required_argument, NULL, 'x'},  {"help", no_argument, NULL, 'h'},
+        {"limit", required_argument, NULL, 'x'},  {"time", required_argument, NULL, 'T'},
+        {"all-mutants", required_argument, NULL, 'a'}, {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "", flags, NULL)) != -1;) {
         switch (c) {
         case 's': o->first = strtoull(optarg, NULL, 10); o->count = 1; break;
         case 'f': o->first = strtoull(optarg, NULL, 10); break;
         case 'n': o->count = strtoull(optarg, NULL, 10); break;
-        case 'j': o->jobs = (unsigned)MIN(64, MAX(1, atoi(optarg))); break;
+        case 'j': o->jobs = (unsigned)MIN(JOBS_MAX, MAX(1, atoi(optarg))); break;
         case 't': o->seconds = (unsigned)atoi(optarg); break;
         case 'x': o->limit_s = (unsigned)atoi(optarg); break;
+        case 'T': o->time_s = (unsigned)atoi(optarg); break;
+        case 'a': o->mutants_file = optarg; break;
         case 'm': o->mutant = optarg; break;
         case 'u': o->until_found = true; break;
         case 'v': o->verbose = true; break;
@@ -340,7 +254,7 @@ static int run_twice(const struct options *o)
 {
     unsigned differ = 0;
     for (uint64_t seed = o->first; seed < o->first + o->count; seed++) {
-        struct result r[2];
+        struct run_result r[2];
         for (int i = 0; i < 2; i++) {
             struct job job;
             start_job(&job, seed, o);
@@ -358,7 +272,7 @@ static int run_twice(const struct options *o)
 int main(int argc, char **argv)
 {
     struct options o = {.first = 1, .count = 100, .jobs = (unsigned)sysconf(_SC_NPROCESSORS_ONLN),
-                        .seconds = 20, .limit_s = 120};
+                        .seconds = 20, .limit_s = 60};
     struct totals t = {0};
     if (!parse(argc, argv, &o)) {
         usage();
@@ -366,6 +280,8 @@ int main(int argc, char **argv)
     }
     if (o.repeat)
         return run_twice(&o);
+    if (o.mutants_file)
+        return run_mutants(&o);
     run_all(&o, &t);
     printf("simulation%s%s: %llu seeds, %llu operations, %llu faults, %.0f virtual s, %llu events, %llu "
            "undecided\n", o.mutant ? " with " : "", o.mutant ? o.mutant : "", (unsigned long long)t.runs,

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define SAME_TIME_MAX 100000 /* events at one moment */
+
 /* ---- random numbers: xoshiro256** (Blackman and Vigna, 2018), seeded by splitmix64 ---- */
 
 static uint64_t splitmix(uint64_t *x)
@@ -115,6 +117,8 @@ bool world_step(struct world *w)
             heap_push(w, e);
             continue;
         }
+        w->same_time = e->due_ns == w->now_ns ? w->same_time + 1 : 0;
+        CHECK(w->same_time < SAME_TIME_MAX); /* somebody wakes himself without end */
         w->now_ns = e->due_ns;
         world_trace_add(w, e->due_ns ^ (h ? h->index + 1 : 0));
         if (h && h->on_enter)

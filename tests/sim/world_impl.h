@@ -16,7 +16,7 @@ struct event {
 };
 
 struct world {
-    uint64_t now_ns, seq, trace;
+    uint64_t now_ns, seq, trace, same_time;
     uint64_t rng[4];
     struct event **heap;
     size_t count, cap;

@@ -1,0 +1,165 @@
+/* One run: boot, break, heal, check. */
+#include "tests/sim/run.h"
+
+#include "common/base/check.h"
+#include "common/obs/log.h"
+#include "tests/sim/nemesis.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define HEAL_S_MAX 20
+
+struct run {
+    struct run_result *result;
+    uint64_t seed;
+    struct sim_cluster cluster;
+    struct sim_workload *load;
+    struct nemesis *nemesis;
+    unsigned problems;
+    bool verbose;
+};
+
+static void problem(void *arg, const char *text)
+{
+    struct run *r = arg;
+    if (r->problems++ == 0)
+        snprintf(r->result->first_problem, sizeof(r->result->first_problem), "%s (at %.3f s)", text,
+                 (double)world_now(r->cluster.world) / 1e9);
+    if (r->verbose || r->problems == 1)
+        fprintf(stderr, "seed %llu: %s (at %.3f s)\n", (unsigned long long)r->seed, text,
+                (double)world_now(r->cluster.world) / 1e9);
+}
+
+static void log_line(void *arg, enum log_level level, const char *event, const char *line)
+{
+    struct run *r = arg;
+    if (level == LOG_LEVEL_ERROR) {
+        char text[220];
+        snprintf(text, sizeof(text), "ERROR logged: %s: %.150s", event, line);
+        problem(r, text);
+    }
+    if (r->verbose)
+        fprintf(stderr, "%11.6f %s\n", (double)world_now(r->cluster.world) / 1e9, line);
+}
+
+/* Runs to world time `until`, checking the invariants of every moment on the way. */
+static void run_until(struct run *r, uint64_t until, bool (*stop)(struct run *))
+{
+    struct world *w = r->cluster.world;
+    while (world_now(w) < until && r->problems == 0) {
+        r->result->events += world_run_until(w, world_now(w) + 2 * NS_PER_MS);
+        sim_check(&r->cluster);
+        if (stop && stop(r))
+            return;
+    }
+}
+
+static bool bucket_exists(struct run *r)
+{
+    return sim_workload_ready(r->load);
+}
+
+static bool clients_idle(struct run *r)
+{
+    return sim_workload_idle(r->load);
+}
+
+static bool converged(struct run *r)
+{
+    struct buf why = {0};
+    bool ok = sim_converged(&r->cluster, &why);
+    buf_fini(&why);
+    return ok;
+}
+
+static void boot(struct run *r)
+{
+    struct sim_cluster *c = &r->cluster;
+    for (size_t z = 0; z < c->zones; z++)
+        sim_boot(&c->metas[z]);
+    for (size_t z = 0; z < c->zones; z++)
+        sim_boot(&c->witnesses[z]);
+    for (size_t z = 0; z < c->zones; z++)
+        sim_boot(&c->gateways[z]);
+    run_until(r, world_now(c->world) + 30 * NS_PER_SEC, bucket_exists);
+    if (r->problems == 0 && !sim_workload_ready(r->load))
+        problem(r, "no bucket could be made within 30 s of a calm start");
+}
+
+/* DESIGN: whatever was broken, once it is healed the cluster serves, converges and answers all. */
+static void recover(struct run *r)
+{
+    struct world *w = r->cluster.world;
+    nemesis_heal(r->nemesis);
+    /* Timeouts, leases and back-offs of the broken phase run out; then every client gets on. */
+    uint64_t until = world_now(w) + HEAL_S_MAX * NS_PER_SEC;
+    run_until(r, world_now(w) + 2 * NS_PER_SEC, NULL);
+    bool all_get_on = false;
+    while (r->problems == 0 && !all_get_on && world_now(w) < until) {
+        sim_workload_progress(r->load);
+        run_until(r, world_now(w) + NS_PER_SEC, NULL);
+        all_get_on = sim_workload_progress(r->load) > 0;
+    }
+    if (r->problems == 0 && !all_get_on)
+        problem(r, "20 s after healing a client's operations still fail");
+    sim_workload_stop(r->load);
+    run_until(r, world_now(w) + 10 * NS_PER_SEC, clients_idle);
+    run_until(r, world_now(w) + 20 * NS_PER_SEC, converged);
+    struct buf why = {0};
+    if (r->problems == 0 && !sim_converged(&r->cluster, &why)) {
+        buf_u8(&why, 0);
+        problem(r, (const char *)why.ptr);
+    }
+    buf_fini(&why);
+    if (r->problems > 0)
+        return;
+    sim_workload_read_all(r->load);
+    run_until(r, world_now(w) + 30 * NS_PER_SEC, clients_idle);
+    if (r->problems == 0 && !sim_workload_idle(r->load))
+        problem(r, "the final reads do not end");
+}
+
+static void print_line(void *arg, const char *line)
+{
+    (void)arg;
+    fprintf(stderr, "%s\n", line);
+}
+
+void run_seed(uint64_t seed, unsigned seconds, bool verbose, struct run_result *ret)
+{
+    struct run *r = calloc(1, sizeof(*r));
+    CHECK(r);
+    struct world *w = world_new(seed);
+    static const char *const splits[] = {NULL, "\"80000000000000006d\"",
+                                         "\"8000000000000000622f32\", \"80000000000000006e\""};
+    *ret = (struct run_result){.seed = seed};
+    r->result = ret;
+    r->seed = seed;
+    r->verbose = verbose;
+    r->cluster = (struct sim_cluster){
+        .world = w, .problem = problem, .problem_arg = r,
+        .drift_ppm = world_below(w, 2) ? 1000 : 20000,
+        .lease_reads = world_below(w, 4) != 0,
+        .log_bytes_max = world_below(w, 2) ? 16 << 10 : 1 << 20,
+    };
+    log_hook_set(log_line, r);
+    log_level_min = verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR;
+    sim_cluster_init(&r->cluster, w, splits[world_below(w, 3)]);
+    r->load = sim_workload_new(&r->cluster, 2, (5 + world_below(w, 60)) * NS_PER_MS);
+    r->nemesis = nemesis_new(&r->cluster);
+    boot(r);
+    nemesis_start(r->nemesis);
+    run_until(r, world_now(w) + seconds * NS_PER_SEC, NULL);
+    if (r->problems == 0)
+        recover(r);
+    sim_workload_check(r->load);
+    if (r->problems > 0 && verbose)
+        for (uint32_t reg = 0; reg < SIM_REGISTERS; reg++)
+            sim_workload_print(r->load, reg, print_line, NULL);
+    ret->trace = world_trace(w);
+    ret->virtual_ns = world_now(w);
+    ret->faults = nemesis_faults(r->nemesis);
+    ret->problems = r->problems;
+    ret->stats = *sim_workload_stats(r->load);
+}

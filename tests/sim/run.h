@@ -1,0 +1,15 @@
+#pragma once
+/* One run of the simulator: a cluster boots, is broken for a while as its seed says, is healed, must
+ * converge and answer every client; then the histories are checked. */
+#include "tests/sim/workload.h"
+
+struct run_result { /* what a run's process tells its parent */
+    uint64_t seed, trace, events, virtual_ns, faults;
+    unsigned problems;
+    struct sim_workload_stats stats;
+    char first_problem[240];
+};
+
+/* seconds: virtual ones in which things break.  verbose: everything is logged to stderr.  What the run
+ * allocated is not freed: it is meant to have a process of its own. */
+void run_seed(uint64_t seed, unsigned seconds, bool verbose, struct run_result *ret);

@@ -91,9 +91,9 @@ static void choose_write_id(struct meta_propose *p)
 
 /* Does this answer also say what has become of an earlier attempt that nobody answered?  What the
  * state machine decided of the operation it remembers under the write id, so it holds for all
- * attempts; an epoch or settings version that is too old now was, or will be, too old for them.  The
- * refusals below are not remembered: that one attempt found the outcome table full, a clock off, its
- * time or age wrong, says nothing about another that may be in the log before or behind it
+ * attempts; an epoch or settings version that is too old for one attempt is so for the others.  The
+ * refusals below are not remembered: that one attempt found the outcome table full, a clock off,
+ * its time or age wrong, says nothing about another that may be in the log before or behind it
  * (metanode/index/apply.c). */
 static bool settles_earlier(int err)
 {

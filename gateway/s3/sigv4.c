@@ -132,7 +132,8 @@ static bool list_has(struct slice list, struct slice name)
 
 /* Is there another field of this name behind the one at `at`?  What is signed is the fields' values
  * joined with commas, so whoever carries the request could cut one value in two, and what takes the
- * first field would see less than was signed.  User metadata and lists are joined as they are signed. */
+ * first field would see less than was signed.  User metadata and lists are joined as they are
+ * signed. */
 static bool comes_again(const struct s3_request *r, size_t at)
 {
     struct slice name = r->fields.ptr[at].name;

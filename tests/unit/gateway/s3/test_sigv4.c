@@ -150,7 +150,8 @@ static void value_cut_in_two(void **state)
     (void)state;
     static const char line[] = AUTH("host;x-amz-content-sha256;x-amz-copy-source;x-amz-date", EMPTY);
     static const char meta[] = AUTH("host;x-amz-content-sha256;x-amz-date;x-amz-meta-a", EMPTY);
-    static const char list[] = AUTH("host;x-amz-content-sha256;x-amz-date;x-amz-object-attributes", EMPTY);
+    static const char list[] =
+        AUTH("host;x-amz-content-sha256;x-amz-date;x-amz-object-attributes", EMPTY);
     MAKE(&m, "PUT", "/test.txt", HOST, DATE, "x-amz-content-sha256: " EMPTY, line,
          "x-amz-copy-source: bucket/a,b");
     assert_code(authenticate(), S3_SIGNATURE_DOES_NOT_MATCH); /* well formed */

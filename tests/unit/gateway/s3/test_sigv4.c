@@ -148,7 +148,8 @@ static void presigned(void **state)
 static void value_cut_in_two(void **state)
 {
     (void)state;
-    static const char line[] = AUTH("host;x-amz-content-sha256;x-amz-copy-source;x-amz-date", EMPTY);
+    static const char line[] =
+        AUTH("host;x-amz-content-sha256;x-amz-copy-source;x-amz-date", EMPTY);
     static const char meta[] = AUTH("host;x-amz-content-sha256;x-amz-date;x-amz-meta-a", EMPTY);
     static const char list[] =
         AUTH("host;x-amz-content-sha256;x-amz-date;x-amz-object-attributes", EMPTY);
@@ -158,8 +159,8 @@ static void value_cut_in_two(void **state)
     MAKE(&m, "PUT", "/test.txt", HOST, DATE, "x-amz-content-sha256: " EMPTY, line,
          "x-amz-copy-source: bucket/a", "X-Amz-Copy-Source: b");
     assert_code(authenticate(), S3_INVALID_REQUEST);
-    MAKE(&m, "PUT", "/test.txt", HOST, DATE, "x-amz-content-sha256: " EMPTY, meta, "x-amz-meta-a: 1",
-         "x-amz-meta-a: 2");
+    MAKE(&m, "PUT", "/test.txt", HOST, DATE, "x-amz-content-sha256: " EMPTY, meta,
+         "x-amz-meta-a: 1", "x-amz-meta-a: 2");
     assert_code(authenticate(), S3_SIGNATURE_DOES_NOT_MATCH); /* joined, as it is signed */
     MAKE(&m, "GET", "/test.txt?attributes", HOST, DATE, "x-amz-content-sha256: " EMPTY, list,
          "x-amz-object-attributes: ETag", "x-amz-object-attributes: ObjectSize");

@@ -1,12 +1,12 @@
 #pragma once
-/* Blobs: segments of objects as they lie on storage nodes, written to and read from the members of a
- * placement group (scheme rep-3: every member holds a copy).
+/* Blobs: segments of objects as they lie on storage nodes, written to and read from the members of
+ * a placement group (scheme rep-3: every member holds a copy).
  *
  * A write picks a group, sends all copies in parallel and has succeeded when the blob is durable in
- * two zones; the third copy goes on without it.  A group that cannot reach this is left for another.
- * A read goes to one member, own zone first, verifies every 64 KiB block's CRC32C, and turns to
- * another member when one fails, is damaged, or is slow.  One `struct blob_client` per loop; no libuv.
- * A start leads to exactly one callback, later, never inside the start. */
+ * two zones; the third copy goes on without it.  A group that cannot reach this is left for
+ * another. A read goes to one member, own zone first, verifies every 64 KiB block's CRC32C, and
+ * turns to another member when one fails, is damaged, or is slow.  One `struct blob_client` per
+ * loop; no libuv. A start leads to exactly one callback, later, never inside the start. */
 #include "common/base/err.h"
 #include "common/base/id.h"
 #include "common/env/env.h"
@@ -23,12 +23,12 @@ struct meta_client;
 #define BLOB_BLOCKS_MAX (BLOB_BYTES_MAX / BLOB_BLOCK_BYTES)
 
 struct blob_config {
-    const char *zone;           /* the own: read from there first.  Copied; NULL: none */
-    uint32_t write_attempt_ms;  /* 0: 5000; then another group is tried */
-    uint32_t straggler_ms;      /* 0: 3000; how long a copy may lag behind the two that count */
-    uint32_t read_attempt_ms;   /* 0: 3000 */
-    uint32_t hedge_min_ms;      /* 0: 5 */
-    uint32_t hedge_max_ms;      /* 0: 1000 */
+    const char *zone;          /* the own: read from there first.  Copied; NULL: none */
+    uint32_t write_attempt_ms; /* 0: 5000; then another group is tried */
+    uint32_t straggler_ms;     /* 0: 3000; how long a copy may lag behind the two that count */
+    uint32_t read_attempt_ms;  /* 0: 3000 */
+    uint32_t hedge_min_ms;     /* 0: 5 */
+    uint32_t hedge_max_ms;     /* 0: 1000 */
 };
 
 struct blob_stats {
@@ -49,7 +49,7 @@ const struct blob_stats *blob_client_stats(const struct blob_client *bc);
 
 /* Bytes of one segment, with the CRC of each block computed as they come in. */
 struct blob_segment {
-    struct rcbuf *buf;   /* cap: the most it takes */
+    struct rcbuf *buf;     /* cap: the most it takes */
     struct budget *budget; /* referenced; took buf->cap */
     uint32_t crc[BLOB_BLOCKS_MAX];
 };
@@ -62,7 +62,7 @@ static inline bool blob_segment_full(const struct blob_segment *s)
     return s->buf->len == s->buf->cap;
 }
 uint32_t blob_segment_crc(const struct blob_segment *s); /* of the whole */
-void blob_segment_fini(struct blob_segment *s); /* zeroed, or taken by a write, is fine */
+void blob_segment_fini(struct blob_segment *s);          /* zeroed, or taken by a write, is fine */
 
 /* ---- writing ---- */
 

@@ -46,7 +46,8 @@ static bool node_take(struct blob_client *bc, const Cairn__NodeRecord *r)
     if (strlen(r->node_id) >= sizeof(n->id))
         return true; /* no certificate can bear it: never reachable */
     if (!n) {
-        struct blob_node **p = realloc(bc->nodes, (bc->node_count + 1) * sizeof(struct blob_node *));
+        struct blob_node **p =
+            realloc(bc->nodes, (bc->node_count + 1) * sizeof(struct blob_node *));
         if (!p)
             return false;
         bc->nodes = p;
@@ -79,7 +80,8 @@ void pgs_update(struct blob_client *bc)
     size_t count = 0;
     for (size_t i = 0; i < map->n_pgs; i++) {
         const Cairn__PlacementGroup *g = map->pgs[i];
-        if (g->scheme != CAIRN__SCHEME__SCHEME_REP3 || !g->n_members || g->n_members > PG_MEMBERS_MAX)
+        if (g->scheme != CAIRN__SCHEME__SCHEME_REP3 || !g->n_members ||
+            g->n_members > PG_MEMBERS_MAX)
             continue; /* a scheme that this version cannot write or read */
         struct blob_pg *pg = &pgs[count++];
         pg->id = g->id;
@@ -168,7 +170,8 @@ const struct blob_pg *pgs_choose(struct blob_client *bc, const uint32_t *avoid, 
     if (bc->pg_count == 0)
         return NULL;
     env_random(bc->env, &dice, sizeof(dice));
-    /* The better of two at random spreads load almost as well as the best of all, without herding. */
+    /* The better of two at random spreads load almost as well as the best of all, without herding.
+     */
     for (unsigned tries = 0; tries < CHOICE_TRIES && found < 2; tries++) {
         const struct blob_pg *pg = &bc->pgs[dice % bc->pg_count];
         dice = dice * 6364136223846793005ull + 1442695040888963407ull;

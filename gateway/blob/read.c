@@ -1,9 +1,10 @@
 /* Reading a range of a blob: one member, hedged by another, failing over to the next.
  *
- * A try is a call to one member.  A second one begins when the first has failed, or has not answered
- * for longer than most reads of late took (the hedge; a fraction of all reads may have one, so that a
- * cluster that is slow as a whole is not given twice the work).  The first good answer counts.  When
- * all members have been tried in vain, the round begins again until the deadline. */
+ * A try is a call to one member.  A second one begins when the first has failed, or has not
+ * answered for longer than most reads of late took (the hedge; a fraction of all reads may have
+ * one, so that a cluster that is slow as a whole is not given twice the work).  The first good
+ * answer counts.  When all members have been tried in vain, the round begins again until the
+ * deadline. */
 #include "common/base/check.h"
 #include "common/base/hash.h"
 #include "gateway/blob/internal.h"
@@ -31,7 +32,7 @@ struct blob_get {
     struct list node;
     struct blob_read *read; /* NULL once it was called back */
     unsigned rounds, try_count;
-    uint32_t tried;         /* mask of members, this round */
+    uint32_t tried; /* mask of members, this round */
     int last_err;
     bool hedged;
     struct env_timer timer; /* the hedge, or the next round */
@@ -77,8 +78,8 @@ static void get_end(struct blob_get *g, int err, struct payload data)
     r->cb(r);
 }
 
-/* Moves the estimate of the 95th percentile: up in large steps when a read took longer, down in small
- * ones when it did not. */
+/* Moves the estimate of the 95th percentile: up in large steps when a read took longer, down in
+ * small ones when it did not. */
 static void learn_latency(struct blob_client *bc, uint64_t took_ns)
 {
     double estimate = (double)bc->hedge_ns;
@@ -108,8 +109,8 @@ static int verify(const struct blob_read *r, const struct rpc_call *rpc, struct 
         if (crc32c(0, SLICE(got.ptr + at, n)) != m->block_crcs[i])
             return ERR_CHECKSUM;
     }
-    *ret = payload_ref((struct payload){
-        rpc->response_payload.owner, SLICE(got.ptr + (r->offset - m->first_byte), r->bytes)});
+    *ret = payload_ref((struct payload){rpc->response_payload.owner,
+                                        SLICE(got.ptr + (r->offset - m->first_byte), r->bytes)});
     return OK;
 }
 
@@ -218,7 +219,10 @@ static void get_next(struct blob_get *g)
         return;
     if (bc->stopped || g->rounds >= READ_ROUNDS_MAX ||
         env_now_ns(bc->env) >= g->read->deadline_ns) {
-        get_end(g, bc->stopped ? ERR_SHUTDOWN : g->last_err ? g->last_err : ERR_NO_QUORUM,
+        get_end(g,
+                bc->stopped   ? ERR_SHUTDOWN
+                : g->last_err ? g->last_err
+                              : ERR_NO_QUORUM,
                 (struct payload){0});
         return;
     }

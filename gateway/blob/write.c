@@ -1,6 +1,7 @@
-/* Writing a blob: all copies at once, success when enough are durable, another group when that cannot
- * be.  An attempt (blob_put) is an object of its own, because its last copies outlive the write that
- * began it: the bytes are kept, and counted by the budget, until every copy has answered.
+/* Writing a blob: all copies at once, success when enough are durable, another group when that
+ * cannot be.  An attempt (blob_put) is an object of its own, because its last copies outlive the
+ * write that began it: the bytes are kept, and counted by the budget, until every copy has
+ * answered.
  *
  *   start ─► attempt: copies under way ─┬─ quorum: callback; stragglers go on for straggler_ms
  *                 ▲                     └─ quorum lost: cancel the rest, delete what was written

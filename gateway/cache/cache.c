@@ -1,6 +1,6 @@
 /* The record cache: a chained hash table with two recency lists, one over all entries and one over
- * those that keep an inline body.  When all entries are over their bound the least recently used one
- * leaves; when only the bodies are, the least recently used body goes and its record stays. */
+ * those that keep an inline body.  When all entries are over their bound the least recently used
+ * one leaves; when only the bodies are, the least recently used body goes and its record stays. */
 #include "gateway/cache/cache.h"
 
 #include "common/base/check.h"
@@ -71,14 +71,10 @@ static uint64_t table_hash(const struct cache *c, const struct cache_key *key)
 static uint64_t witness_hash(const struct cache_key *key)
 {
     switch (key->kind) {
-    case CAIRN__RECORD_KIND__RECORD_OBJECT:
-        return keyhash_object(key->bucket_id, key->key);
-    case CAIRN__RECORD_KIND__RECORD_BUCKET:
-        return keyhash_bucket(key->key);
-    case CAIRN__RECORD_KIND__RECORD_ACCESS_KEY:
-        return keyhash_access_key(key->key);
-    default:
-        return keyhash_user(key->key);
+    case CAIRN__RECORD_KIND__RECORD_OBJECT: return keyhash_object(key->bucket_id, key->key);
+    case CAIRN__RECORD_KIND__RECORD_BUCKET: return keyhash_bucket(key->key);
+    case CAIRN__RECORD_KIND__RECORD_ACCESS_KEY: return keyhash_access_key(key->key);
+    default: return keyhash_user(key->key);
     }
 }
 
@@ -205,7 +201,8 @@ static void keep_body(struct cache *c, struct cache_entry *e, struct payload bod
     }
 }
 
-static struct cache_entry *entry_new(struct cache *c, const struct cache_key *key, Cairn__Record *rec)
+static struct cache_entry *entry_new(struct cache *c, const struct cache_key *key,
+                                     Cairn__Record *rec)
 {
     struct cache_entry *e = calloc(1, sizeof(*e) + key->key.len);
     if (!e)
@@ -257,7 +254,8 @@ int cache_fill(struct cache *c, const struct cache_key *key, uint32_t partition,
     if (old && old->as_of >= as_of) {
         /* Rule 2.  What was read may still serve the one that read it. */
         c->stats.late_fills++;
-        if (has_body && !old->has_body && old->as_of == as_of && object_version(old) == object_version(e))
+        if (has_body && !old->has_body && old->as_of == as_of &&
+            object_version(old) == object_version(e))
             keep_body(c, old, body);
     } else {
         if (old)

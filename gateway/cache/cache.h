@@ -1,15 +1,16 @@
 #pragma once
 /* The gateway's cache of index records (objects, buckets, access keys, users), one per event loop.
  *
- * What it is: a bounded table of records as they stood at `as_of`, an applied index of the partition
- * that they were read from.  Absence is cached like presence.  An entry never changes but for three
- * things: `as_of` may be raised, the inline body may be dropped to save memory, and it may leave the
- * table.  It is reference counted, so a request keeps what it asked about, whatever happens to the
- * table meanwhile.  What it is not: it never decides that something is fresh; only a witness does.
+ * What it is: a bounded table of records as they stood at `as_of`, an applied index of the
+ * partition that they were read from.  Absence is cached like presence.  An entry never changes but
+ * for three things: `as_of` may be raised, the inline body may be dropped to save memory, and it
+ * may leave the table.  It is reference counted, so a request keeps what it asked about, whatever
+ * happens to the table meanwhile.  What it is not: it never decides that something is fresh; only a
+ * witness does.
  *
  * The rules (DESIGN 4.4), which make a cached read right:
- *  1. a fresh answer raises `as_of` only of the very entry that was asked about (a pointer taken when
- *     the question was sent), never of what the table holds under that key by now;
+ *  1. a fresh answer raises `as_of` only of the very entry that was asked about (a pointer taken
+ * when the question was sent), never of what the table holds under that key by now;
  *  2. a late fill never replaces an entry with a larger `as_of`.
  * Pure and deterministic; one loop. */
 #include "common/base/err.h"
@@ -34,8 +35,8 @@ struct cache_key {
 /* Read-only for everyone but the cache. */
 struct cache_entry {
     struct cache_key key;
-    uint64_t keyhash;            /* proto/keyhash.h: what a witness knows it by */
-    uint32_t partition;          /* as_of counts in the log of this partition */
+    uint64_t keyhash;   /* proto/keyhash.h: what a witness knows it by */
+    uint32_t partition; /* as_of counts in the log of this partition */
     uint64_t as_of;
     const Cairn__Record *record; /* record->present says whether there is one */
     struct payload body;         /* inline data; owner NULL when not (or no longer) kept */
@@ -67,14 +68,16 @@ struct cache_entry *cache_find(struct cache *cache, const struct cache_key *key)
 
 /* Puts what was read at `as_of` (or written at that index) into the cache and returns it with a
  * reference.  *record is taken and nulled, also on error; the body is referenced.  When the table
- * holds the key with an as_of at least as large, that entry stays (a body it lacks is added to it if
- * as_of and version are the same) and *ret is an entry of its own, outside the table: the reader
+ * holds the key with an as_of at least as large, that entry stays (a body it lacks is added to it
+ * if as_of and version are the same) and *ret is an entry of its own, outside the table: the reader
  * may use what it has read all the same.
  * Returns: OK; ERR_NOMEM.  has_body: the body given is the object's whole inline data. */
 int cache_fill(struct cache *cache, const struct cache_key *key, uint32_t partition, uint64_t as_of,
-               Cairn__Record **record, struct payload body, bool has_body, struct cache_entry **ret);
+               Cairn__Record **record, struct payload body, bool has_body,
+               struct cache_entry **ret);
 
-/* A witness called `entry` fresh, and knows of everything up to `through` in the entry's partition. */
+/* A witness called `entry` fresh, and knows of everything up to `through` in the entry's partition.
+ */
 void cache_raise(struct cache *cache, struct cache_entry *entry, uint64_t through);
 
 struct cache_entry *cache_entry_ref(struct cache_entry *entry); /* NULL is fine */

@@ -1,13 +1,13 @@
-/* One call to the leader of a partition: route, ask, follow hints, try other replicas, back off, until
- * an answer or the deadline.
+/* One call to the leader of a partition: route, ask, follow hints, try other replicas, back off,
+ * until an answer or the deadline.
  *
  *      start ──► ATTEMPT ──► rpc under way ──► answered: callback
  *                   ▲              │ not the leader, another epoch, unreachable, lost, timed out
  *                   └── backoff ◄──┘                        (or at once, after a good hint)
  *
  * What makes a retry safe: reads are reads; proposals carry one write id (propose.c).  Once an
- * attempt of a write had an unknown outcome, only an answer of the state machine settles it: a refusal
- * of a later attempt says nothing about the earlier one. */
+ * attempt of a write had an unknown outcome, only an answer of the state machine settles it: a
+ * refusal of a later attempt says nothing about the earlier one. */
 #include "common/base/check.h"
 #include "gateway/meta/internal.h"
 #include "proto/methods.h"
@@ -131,8 +131,7 @@ static void call_failed(struct meta_call *call, int err, void *response)
             route_timed_out(mc, route, call->target);
         break;
     case ERR_OVERLOAD:
-    case ERR_LIMIT:
-        break; /* it leads, and is busy: others could only send us back */
+    case ERR_LIMIT: break; /* it leads, and is busy: others could only send us back */
     default:
         if (route)
             route_failed(route, call->target);
@@ -187,7 +186,8 @@ static void rpc_cb(struct rpc_call *rpc)
         protobuf_c_message_free_unpacked(response, NULL);
 }
 
-/* Why a call ends that nobody answered.  A failed read, or a write that never left, has not happened. */
+/* Why a call ends that nobody answered.  A failed read, or a write that never left, has not
+ * happened. */
 static int given_up(const struct meta_call *call, int err)
 {
     return err_class(call->last_err) == ERR_CLASS_RETRY ? call->last_err : err;

@@ -3,9 +3,11 @@
  * request in it began before its question was sent.
  *
  * The own zone's witness is asked; if it has not answered within the hedge delay, or is known to be
- * down, another zone's is as good.  With no answer in time nothing is fresh, and the leaders are read.
+ * down, another zone's is as good.  With no answer in time nothing is fresh, and the leaders are
+ * read.
  *
- *   open ──(flush: end of the turn)──► asking ──► answered (reads woken) ──► spare, once no call runs */
+ *   open ──(flush: end of the turn)──► asking ──► answered (reads woken) ──► spare, once no call
+ * runs */
 #include "common/base/check.h"
 #include "gateway/meta/internal.h"
 #include "proto/methods.h"
@@ -33,15 +35,15 @@ struct frame_call {
 struct check_frame {
     struct meta_client *mc;
     uint64_t id;
-    struct list node;      /* full_frames, frames, or spare_frames */
+    struct list node; /* full_frames, frames, or spare_frames */
     struct questions objects, others;
-    struct list reads;     /* who waits */
-    uint32_t *partitions;  /* as sent, with as_of */
+    struct list reads;    /* who waits */
+    uint32_t *partitions; /* as sent, with as_of */
     uint64_t *hashes, *as_of;
     size_t cap;
     bool answered;
     uint64_t sent_ns;
-    unsigned tried;        /* witnesses asked so far */
+    unsigned tried; /* witnesses asked so far */
     struct frame_call call[FRAME_CALLS];
     struct env_timer timer;
 };
@@ -287,8 +289,7 @@ static void frame_answer(struct check_frame *f, const uint8_t *fresh)
     while (!list_empty(&f->reads))
         list_push_back(&reads, list_pop_front(&f->reads));
     while (!list_empty(&reads)) {
-        struct meta_read *read =
-            container_of(list_pop_front(&reads), struct meta_read, check_node);
+        struct meta_read *read = container_of(list_pop_front(&reads), struct meta_read, check_node);
         uint8_t mask = 0;
         for (unsigned r = META_OBJECT; r <= META_ACCESS_KEY; r++) {
             if (!(read->in_check & META_BIT(r)))

@@ -10,8 +10,8 @@ struct meta_route {
     const Cairn__PartitionDescriptor *descriptor; /* into the map; NULL: the root, not in the map */
     struct rpc_peer *leader;                      /* a guess; NULL: none */
     unsigned next;                                /* which replica to try without a guess */
-    struct rpc_peer *shunned;                     /* it let an attempt time out: whoever still calls */
-    uint64_t shunned_until_ns;                    /* it the leader is not believed for a while */
+    struct rpc_peer *shunned;  /* it let an attempt time out: whoever still calls */
+    uint64_t shunned_until_ns; /* it the leader is not believed for a while */
 };
 
 struct meta_witness {
@@ -52,8 +52,8 @@ struct meta_client {
     /* check.c */
     struct meta_witness *witnesses; /* own zone first */
     size_t witness_count;
-    struct check_frame *open;       /* takes questions until the end of the turn */
-    struct list full_frames;        /* others of this turn, waiting for the same end */
+    struct check_frame *open; /* takes questions until the end of the turn */
+    struct list full_frames;  /* others of this turn, waiting for the same end */
     struct list frames, spare_frames;
     unsigned spare_frame_count;
     uint64_t frame_ids;
@@ -68,7 +68,8 @@ int map_init(struct meta_client *mc);
 void map_stop(struct meta_client *mc);
 void map_fini(struct meta_client *mc);
 /* NULL: not known (no map yet, or a hole in it). */
-struct meta_route *map_route(struct meta_client *mc, bool root, uint64_t bucket_id, struct slice key);
+struct meta_route *map_route(struct meta_client *mc, bool root, uint64_t bucket_id,
+                             struct slice key);
 struct meta_route *map_route_by_id(struct meta_client *mc, uint32_t id);
 /* Whom to ask now: the guess, or the next replica; one that is up if any is.  NULL: nobody. */
 struct rpc_peer *route_target(struct meta_client *mc, struct meta_route *route);

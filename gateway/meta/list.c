@@ -1,9 +1,9 @@
-/* Lists across partitions.  One page is asked for after the other, each at the leader of the partition
- * that holds the first position not yet covered, until enough was found or the bucket (or the prefix)
- * ends.  Any failure fails the list: it is never silently short.
+/* Lists across partitions.  One page is asked for after the other, each at the leader of the
+ * partition that holds the first position not yet covered, until enough was found or the bucket (or
+ * the prefix) ends.  Any failure fails the list: it is never silently short.
  *
- * A page that fills the list exactly at the end of a partition leaves open whether there is more: then
- * the partitions behind it are probed for one entry, which is not given out. */
+ * A page that fills the list exactly at the end of a partition leaves open whether there is more:
+ * then the partitions behind it are probed for one entry, which is not given out. */
 #include "common/base/check.h"
 #include "gateway/meta/internal.h"
 #include "proto/keyhash.h"
@@ -72,8 +72,8 @@ static int state_keep(struct meta_list_state *st, ProtobufCMessage **page, const
     return OK;
 }
 
-/* Moves behind the range that was asked.  Returns: OK; ERR_END when nothing of the bucket (or of the
- * prefix) lies behind it; ERR_PROTO; ERR_NOMEM. */
+/* Moves behind the range that was asked.  Returns: OK; ERR_END when nothing of the bucket (or of
+ * the prefix) lies behind it; ERR_PROTO; ERR_NOMEM. */
 static int state_next_partition(struct meta_list_state *st, struct slice end, uint64_t bucket_id,
                                 struct slice prefix)
 {
@@ -152,7 +152,8 @@ static int list_take_page(struct meta_list *l, Cairn__ListResponse *page, Protob
         return ERR_END;
     }
     if (!page->more)
-        return state_next_partition(&l->state, buf_view(&l->call.range_end), l->bucket_id, l->prefix);
+        return state_next_partition(&l->state, buf_view(&l->call.range_end), l->bucket_id,
+                                    l->prefix);
     struct slice resume = bytes_of(page->resume_after);
     if (slice_cmp(resume, buf_view(&l->after)) <= 0)
         return ERR_PROTO; /* it would go round in circles */
@@ -184,7 +185,8 @@ void meta_list_start(struct meta_client *mc, struct meta_list *l)
 {
     CHECK(l->keys_max >= 1 && l->keys_max <= LIST_KEYS_MAX);
     l->mc = mc;
-    struct slice after = slice_cmp(l->skip_prefix, l->start_after) > 0 ? l->skip_prefix : l->start_after;
+    struct slice after =
+        slice_cmp(l->skip_prefix, l->start_after) > 0 ? l->skip_prefix : l->start_after;
     buf_slice(&l->after, l->start_after);
     buf_slice(&l->skip, l->skip_prefix);
     /* Out of memory here is found when the first page comes. */
@@ -263,7 +265,8 @@ static int uploads_take_page(struct meta_list_uploads *l, Cairn__ListUploadsResp
         return ERR_END;
     }
     if (!page->more)
-        return state_next_partition(&l->state, buf_view(&l->call.range_end), l->bucket_id, l->prefix);
+        return state_next_partition(&l->state, buf_view(&l->call.range_end), l->bucket_id,
+                                    l->prefix);
     struct slice key = bytes_of(page->next_key_marker), id = bytes_of(page->next_upload_id_marker);
     int c = slice_cmp(key, buf_view(&l->key_after));
     if (c < 0 || (c == 0 && slice_eq(id, buf_view(&l->upload_after))))

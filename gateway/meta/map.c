@@ -60,7 +60,8 @@ struct meta_route *map_route_by_id(struct meta_client *mc, uint32_t id)
     return NULL;
 }
 
-struct meta_route *map_route(struct meta_client *mc, bool root, uint64_t bucket_id, struct slice key)
+struct meta_route *map_route(struct meta_client *mc, bool root, uint64_t bucket_id,
+                             struct slice key)
 {
     if (root)
         return mc->map ? &mc->root : NULL;
@@ -68,7 +69,8 @@ struct meta_route *map_route(struct meta_client *mc, bool root, uint64_t bucket_
     size_t lo = 0, hi = mc->route_count;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        if (range_contains(bytes_of(mc->routes[mid].descriptor->start), SLICE_EMPTY, bucket_id, key))
+        if (range_contains(bytes_of(mc->routes[mid].descriptor->start), SLICE_EMPTY, bucket_id,
+                           key))
             lo = mid + 1;
         else
             hi = mid;
@@ -86,7 +88,8 @@ static size_t replica_count(const struct meta_client *mc, const struct meta_rout
                                                               : mc->metanode_count;
 }
 
-static struct rpc_peer *replica_peer(struct meta_client *mc, const struct meta_route *route, size_t i)
+static struct rpc_peer *replica_peer(struct meta_client *mc, const struct meta_route *route,
+                                     size_t i)
 {
     if (!route->descriptor || !route->descriptor->n_replicas)
         return mc->metanodes[i];
@@ -160,7 +163,8 @@ static int route_cmp(const void *a, const void *b)
 }
 
 /* The leader guess of a partition outlives the map that it was learnt under. */
-static void route_from(struct meta_client *mc, struct meta_route *route, Cairn__PartitionDescriptor *d)
+static void route_from(struct meta_client *mc, struct meta_route *route,
+                       Cairn__PartitionDescriptor *d)
 {
     struct meta_route *old = map_route_by_id(mc, d->id);
     *route = (struct meta_route){.id = d->id, .descriptor = d};
@@ -197,7 +201,8 @@ static int map_take(struct meta_client *mc, Cairn__ClusterMap *map)
         if (map->partitions[i]->n_replicas > META_REPLICAS_MAX)
             continue;
         if (map->partitions[i]->id == ROOT_PARTITION)
-            route_from(mc, &root, map->partitions[i]); /* still found by id: mc->root is the old one */
+            route_from(mc, &root,
+                       map->partitions[i]); /* still found by id: mc->root is the old one */
         else
             route_from(mc, &routes[count++], map->partitions[i]);
     }

@@ -1,16 +1,16 @@
 #pragma once
-/* The gateway's side of the index: where partitions are and who leads them, reads that a witness lets
- * be served from the cache, proposals under one write id, lists across partitions.
+/* The gateway's side of the index: where partitions are and who leads them, reads that a witness
+ * lets be served from the cache, proposals under one write id, lists across partitions.
  *
  * One `struct meta_client` per event loop, over that loop's env, rpc and cache; no libuv, so the
  * simulator runs this very code.  Every operation is a struct embedded by its user, zeroed before
- * first use; a start always leads to exactly one callback, later, on the same loop, never inside the
- * start; *_fini frees what it holds, after the callback (or on one never started).
+ * first use; a start always leads to exactly one callback, later, on the same loop, never inside
+ * the start; *_fini frees what it holds, after the callback (or on one never started).
  *
- * Order of reading (DESIGN section 2, GET): whoever serves an object must know that bucket and access
- * key still allowed it at or after the moment at which the object was read.  So within one question
- * frame all objects are asked about first, then buckets and keys; and after a read of the object at
- * its leader bucket and key are asked about again. */
+ * Order of reading (DESIGN section 2, GET): whoever serves an object must know that bucket and
+ * access key still allowed it at or after the moment at which the object was read.  So within one
+ * question frame all objects are asked about first, then buckets and keys; and after a read of the
+ * object at its leader bucket and key are asked about again. */
 #include "common/base/id.h"
 #include "common/env/env.h"
 #include "common/op/op.h"
@@ -21,7 +21,7 @@
 
 struct meta_client;
 
-struct meta_seed { /* a metanode to learn the cluster map from */
+struct meta_seed {       /* a metanode to learn the cluster map from */
     const char *node_id; /* NULL: whoever answers there */
     const char *addr;
 };
@@ -30,13 +30,13 @@ struct meta_config {
     const char *zone; /* the own: its witness is asked first.  NULL: none is preferred */
     const struct meta_seed *seeds; /* copied */
     unsigned seed_count;
-    bool witness_check_off;        /* every read goes to the leader */
-    uint32_t witness_hedge_ms;     /* 0: 60; then another zone's witness is asked too */
-    uint32_t witness_timeout_ms;   /* 0: 400; then the leaders are read */
-    uint32_t read_attempt_ms;      /* 0: 1000; then another replica is tried */
-    uint32_t propose_attempt_ms;   /* 0: 2000 */
-    uint32_t backoff_ms;           /* 0: 10; doubles to 32 times that, with jitter */
-    uint32_t map_refresh_ms;       /* 0: 3000 */
+    bool witness_check_off;      /* every read goes to the leader */
+    uint32_t witness_hedge_ms;   /* 0: 60; then another zone's witness is asked too */
+    uint32_t witness_timeout_ms; /* 0: 400; then the leaders are read */
+    uint32_t read_attempt_ms;    /* 0: 1000; then another replica is tried */
+    uint32_t propose_attempt_ms; /* 0: 2000 */
+    uint32_t backoff_ms;         /* 0: 10; doubles to 32 times that, with jitter */
+    uint32_t map_refresh_ms;     /* 0: 3000 */
 };
 
 struct meta_stats {
@@ -59,7 +59,8 @@ struct env *meta_client_env(struct meta_client *mc);
 struct rpc *meta_client_rpc(struct meta_client *mc);
 struct cache *meta_client_cache(struct meta_client *mc);
 const struct meta_stats *meta_client_stats(const struct meta_client *mc);
-/* NULL until the first map has come.  Borrowed until the loop's next turn: a refresh replaces it. */
+/* NULL until the first map has come.  Borrowed until the loop's next turn: a refresh replaces it.
+ */
 const Cairn__ClusterMap *meta_client_map(const struct meta_client *mc);
 /* Asks for a newer map soon (a PG that a storage node refused, say). */
 void meta_client_refresh(struct meta_client *mc);
@@ -69,14 +70,14 @@ void meta_client_refresh(struct meta_client *mc);
 struct meta_call {
     /* Set by the caller. */
     const struct rpc_method *method;
-    bool root;               /* the root partition; else the one that holds (bucket_id, key) */
+    bool root; /* the root partition; else the one that holds (bucket_id, key) */
     uint64_t bucket_id;
-    struct slice key;        /* borrowed until the callback */
+    struct slice key;          /* borrowed until the callback */
     ProtobufCMessage *request; /* borrowed until the callback; partition and epoch are filled in */
-    struct payload payload;  /* referenced until fini */
-    bool is_write;           /* an unknown outcome is remembered */
+    struct payload payload;    /* referenced until fini */
+    bool is_write;             /* an unknown outcome is remembered */
     bool want_range;
-    uint32_t attempt_ms;     /* 0: read_attempt_ms */
+    uint32_t attempt_ms; /* 0: read_attempt_ms */
     uint64_t deadline_ns;
     void (*cb)(struct meta_call *);
     /* Results, until fini.  err after an unknown outcome is of class UNKNOWN_OUTCOME unless a later
@@ -85,7 +86,7 @@ struct meta_call {
     ProtobufCMessage *response;
     struct payload response_payload;
     uint32_t partition;
-    struct buf range_end;    /* end of the range that was asked, when want_range */
+    struct buf range_end; /* end of the range that was asked, when want_range */
     bool maybe_applied;
     unsigned attempts;
     /* private */
@@ -109,12 +110,12 @@ struct meta_read {
     struct slice bucket;     /* len 0: not asked */
     struct slice key;        /* of the object */
     bool want_object, want_body;
-    uint64_t deadline_ns;    /* on the env's monotonic clock */
+    uint64_t deadline_ns; /* on the env's monotonic clock */
     void (*cb)(struct meta_read *);
     /* Results, until fini.  With err OK each record asked for has an entry, but: an absent access
-     * key ends the read at once, alone (look at it first), and an absent bucket has no object entry.
-     * No entry is given that is not known to be current: each was at some moment between the start
-     * and the callback; bucket and access key at or after the moment of the object. */
+     * key ends the read at once, alone (look at it first), and an absent bucket has no object
+     * entry. No entry is given that is not known to be current: each was at some moment between the
+     * start and the callback; bucket and access key at or after the moment of the object. */
     int err;
     struct cache_entry *access_key_entry, *bucket_entry, *object_entry;
     struct payload body;           /* the object's inline data, when wanted and kept inline */
@@ -142,9 +143,9 @@ struct meta_propose {
      * here. */
     Cairn__Command command; /* cairn__command__init() first */
     bool root;
-    uint64_t bucket_id;     /* with key: which partition; ignored for the root */
+    uint64_t bucket_id; /* with key: which partition; ignored for the root */
     struct slice key;
-    struct payload body;    /* inline data; referenced until fini */
+    struct payload body; /* inline data; referenced until fini */
     uint64_t deadline_ns;
     void (*cb)(struct meta_propose *);
     /* Results, until fini.  err: what the state machine said, or how the attempt failed; of class
@@ -166,7 +167,7 @@ void meta_propose_fini(struct meta_propose *propose);
 /* ---- lists: across partitions in key order, whole or an error, never short ---- */
 
 struct meta_list_state { /* private: what lists of objects and of uploads have in common */
-    struct buf at; /* first position of the bucket not yet covered */
+    struct buf at;       /* first position of the bucket not yet covered */
     ProtobufCMessage **pages;
     size_t page_count, page_cap, entry_cap;
 };
@@ -216,9 +217,9 @@ struct meta_list_uploads {
 void meta_list_uploads_start(struct meta_client *mc, struct meta_list_uploads *list);
 void meta_list_uploads_fini(struct meta_list_uploads *list);
 
-/* The partitions that overlap a bucket, as the map has them now: for each the first key of the bucket
- * in its range (be16 length and bytes, appended), good for routing a call to it.
- * Returns: OK; ERR_NOT_READY (no map, or nothing overlaps); ERR_NOMEM. */
+/* The partitions that overlap a bucket, as the map has them now: for each the first key of the
+ * bucket in its range (be16 length and bytes, appended), good for routing a call to it. Returns:
+ * OK; ERR_NOT_READY (no map, or nothing overlaps); ERR_NOMEM. */
 int meta_bucket_ranges(struct meta_client *mc, uint64_t bucket_id, struct buf *ret_starts,
                        uint32_t *ret_count);
 /* Of objects: the root is not counted. */

@@ -1,6 +1,7 @@
-/* Proposals.  One write id is chosen for the operation and carried by every attempt; the partition's
- * outcome table turns all of them into one.  So any failure but a decision of the state machine is
- * retried until the deadline, and what is still not known then is reported as UNKNOWN_OUTCOME. */
+/* Proposals.  One write id is chosen for the operation and carried by every attempt; the
+ * partition's outcome table turns all of them into one.  So any failure but a decision of the state
+ * machine is retried until the deadline, and what is still not known then is reported as
+ * UNKNOWN_OUTCOME. */
 #include "common/base/check.h"
 #include "gateway/meta/internal.h"
 #include "proto/keyhash.h"
@@ -27,8 +28,8 @@ static size_t command_touches(const Cairn__Command *c, uint64_t *ret)
         return 1;
     case CAIRN__COMMAND__OP_DELETE_OBJECTS:
         for (size_t i = 0; i < c->delete_objects->n_keys; i++)
-            ret[i] = keyhash_object(c->delete_objects->bucket_id,
-                                    bytes_of(c->delete_objects->keys[i]));
+            ret[i] =
+                keyhash_object(c->delete_objects->bucket_id, bytes_of(c->delete_objects->keys[i]));
         return c->delete_objects->n_keys;
     case CAIRN__COMMAND__OP_COMPLETE_UPLOAD:
         ret[0] = keyhash_object(c->complete_upload->bucket_id, bytes_of(c->complete_upload->key));
@@ -54,8 +55,7 @@ static size_t command_touches(const Cairn__Command *c, uint64_t *ret)
     case CAIRN__COMMAND__OP_DELETE_ACCESS_KEY:
         ret[0] = keyhash_access_key(slice_cstr(c->delete_access_key->access_key_id));
         return 1;
-    default: /* uploads, parts, fences and the deletion queue are never cached */
-        return 0;
+    default: /* uploads, parts, fences and the deletion queue are never cached */ return 0;
     }
 }
 

@@ -6,11 +6,13 @@
  *         └────────► FINISHED
  *
  * DECIDING looks at three masks over {object, bucket, access key}: `entry` (something is known),
- * `asked` (a witness was asked about it), `ok` (it was current at a moment that counts).  What counts
- * is the rule of DESIGN section 2: bucket and access key at or after the moment of the object.  Hence:
+ * `asked` (a witness was asked about it), `ok` (it was current at a moment that counts).  What
+ * counts is the rule of DESIGN section 2: bucket and access key at or after the moment of the
+ * object.  Hence:
  *  - a frame asks about objects before all else, so fresh bits of one frame count together;
  *  - whenever the object becomes ok, what was known of the other two before is not ok any more;
- *  - a bucket that turns out to have another id makes the object, read under the old one, unknown. */
+ *  - a bucket that turns out to have another id makes the object, read under the old one, unknown.
+ */
 #include "common/base/check.h"
 #include "gateway/meta/internal.h"
 #include "proto/methods.h"
@@ -19,7 +21,8 @@
 #define READ_BUCKET_BIT META_BIT(META_BUCKET)
 #define READ_KEY_BIT META_BIT(META_ACCESS_KEY)
 #define READ_AUTH_BITS (READ_BUCKET_BIT | READ_KEY_BIT)
-/* Rounds after which a read gives up: more means that the bucket is made and deleted all the time. */
+/* Rounds after which a read gives up: more means that the bucket is made and deleted all the time.
+ */
 #define READ_ROUNDS_MAX 24
 
 enum { READ_DECIDING, READ_CHECKING, READ_AT_ROOT, READ_AT_OBJECT, READ_FINISHED, READ_STATES };
@@ -27,8 +30,8 @@ enum { READ_DECIDING, READ_CHECKING, READ_AT_ROOT, READ_AT_OBJECT, READ_FINISHED
 static const char *const read_state_names[READ_STATES] = {"DECIDING", "CHECKING", "AT_ROOT",
                                                           "AT_OBJECT", "FINISHED"};
 static const uint32_t read_transitions[READ_STATES] = {
-    [READ_DECIDING] = 1u << READ_CHECKING | 1u << READ_AT_ROOT | 1u << READ_AT_OBJECT |
-                      1u << READ_FINISHED,
+    [READ_DECIDING] =
+        1u << READ_CHECKING | 1u << READ_AT_ROOT | 1u << READ_AT_OBJECT | 1u << READ_FINISHED,
     [READ_CHECKING] = 1u << READ_DECIDING,
     [READ_AT_ROOT] = 1u << READ_DECIDING | 1u << READ_FINISHED,
     [READ_AT_OBJECT] = 1u << READ_DECIDING | 1u << READ_FINISHED,
@@ -41,7 +44,8 @@ static bool is_present(const struct cache_entry *e)
 
 static uint8_t wanted(const struct meta_read *r)
 {
-    return (uint8_t)((r->access_key.len ? READ_KEY_BIT : 0) | (r->bucket.len ? READ_BUCKET_BIT : 0) |
+    return (uint8_t)((r->access_key.len ? READ_KEY_BIT : 0) |
+                     (r->bucket.len ? READ_BUCKET_BIT : 0) |
                      (r->want_object ? READ_OBJECT_BIT : 0));
 }
 
@@ -83,10 +87,8 @@ static struct cache_key record_key(const struct meta_read *r, enum meta_record w
     case META_OBJECT:
         return (struct cache_key){CAIRN__RECORD_KIND__RECORD_OBJECT,
                                   r->entry[META_BUCKET]->record->bucket->id, r->key};
-    case META_BUCKET:
-        return (struct cache_key){CAIRN__RECORD_KIND__RECORD_BUCKET, 0, r->bucket};
-    default:
-        return (struct cache_key){CAIRN__RECORD_KIND__RECORD_ACCESS_KEY, 0, r->access_key};
+    case META_BUCKET: return (struct cache_key){CAIRN__RECORD_KIND__RECORD_BUCKET, 0, r->bucket};
+    default: return (struct cache_key){CAIRN__RECORD_KIND__RECORD_ACCESS_KEY, 0, r->access_key};
     }
 }
 
@@ -160,14 +162,15 @@ static enum op_next read_at_leader(struct meta_read *r, uint8_t bits)
     return OP_WAIT;
 }
 
-/* A record from a metanode must be what was asked for: its message is there, and of the right kind. */
+/* A record from a metanode must be what was asked for: its message is there, and of the right kind.
+ */
 static bool record_fits(const Cairn__Record *rec, enum meta_record which)
 {
     if (!rec)
         return false;
     if (!rec->present)
         return true;
-    return which == META_OBJECT ? rec->object != NULL
+    return which == META_OBJECT   ? rec->object != NULL
            : which == META_BUCKET ? rec->bucket != NULL
                                   : rec->access_key != NULL;
 }
@@ -185,7 +188,8 @@ static int own_body(struct payload *body)
     return OK;
 }
 
-static int take_record(struct meta_read *r, enum meta_record which, Cairn__Record **rec, uint64_t as_of)
+static int take_record(struct meta_read *r, enum meta_record which, Cairn__Record **rec,
+                       uint64_t as_of)
 {
     struct cache_key key = record_key(r, which);
     struct payload body = {0};
@@ -299,8 +303,7 @@ static enum op_next read_step(struct op *op)
     struct meta_read *r = container_of(op, struct meta_read, op);
     int err;
     switch (op->state) {
-    case READ_DECIDING:
-        return read_decide(r);
+    case READ_DECIDING: return read_decide(r);
     case READ_CHECKING: /* check_answered() has set the masks */
         return r->in_check ? OP_WAIT : op_move(op, READ_DECIDING);
     case READ_AT_ROOT:
@@ -324,9 +327,7 @@ static enum op_next read_step(struct op *op)
         forget(r, READ_AUTH_BITS);
         r->ok |= READ_OBJECT_BIT;
         return op_move(op, READ_DECIDING);
-    default:
-        CHECK(op->state == READ_FINISHED);
-        return OP_DONE;
+    default: CHECK(op->state == READ_FINISHED); return OP_DONE;
     }
 }
 

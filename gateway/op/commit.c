@@ -97,18 +97,17 @@ enum s3_code commit_code(struct request *req, int err)
         s3_fault_extra(&req->fault, "BucketName", req->s3.bucket);
         return S3_NO_SUCH_BUCKET;
     case ERR_SEALED:
-    case ERR_SETTINGS:
-        return s3_fault_set(&req->fault, S3_OPERATION_ABORTED, NULL);
+    case ERR_SETTINGS: return s3_fault_set(&req->fault, S3_OPERATION_ABORTED, NULL);
     case ERR_REFUSED:
         return s3_fault_set(&req->fault, S3_INVALID_REQUEST,
                             "The request exceeds a limit of the index");
-    default:
-        return s3_fault_set(&req->fault, s3_code_of_err(err), NULL);
+    default: return s3_fault_set(&req->fault, s3_code_of_err(err), NULL);
     }
 }
 
 /* A copy of what now lies in the index: as apply completed it. */
-static Cairn__Record *record_written(const Cairn__ObjectRecord *object, const Cairn__Outcome *outcome)
+static Cairn__Record *record_written(const Cairn__ObjectRecord *object,
+                                     const Cairn__Outcome *outcome)
 {
     Cairn__Record record = CAIRN__RECORD__INIT;
     uint8_t small[1024];

@@ -1,8 +1,8 @@
 #pragma once
-/* A proposal on behalf of a request that changes something in its bucket, under the bucket's settings
- * as this gateway knows them.  If they have changed, or the bucket is sealed by a deletion that may
- * still be called off, the bucket is read again and the proposal made anew: both refusals mean that
- * nothing has happened. */
+/* A proposal on behalf of a request that changes something in its bucket, under the bucket's
+ * settings as this gateway knows them.  If they have changed, or the bucket is sealed by a deletion
+ * that may still be called off, the bucket is read again and the proposal made anew: both refusals
+ * mean that nothing has happened. */
 #include "gateway/op/request.h"
 
 struct commit {

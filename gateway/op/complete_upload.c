@@ -3,9 +3,10 @@
  *   READING ──► COLLECTING ──► COMMITTING ──► DONE
  *      └────────────┴───────────────────────────▲
  *
- * COLLECTING walks the stored parts beside those that the client names, and works out ETag, size and
- * checksum; the proposal repeats what was named, and apply checks it again.  Asking twice is answered
- * twice: a manifest whose object still is the one that it made counts as completed by this request. */
+ * COLLECTING walks the stored parts beside those that the client names, and works out ETag, size
+ * and checksum; the proposal repeats what was named, and apply checks it again.  Asking twice is
+ * answered twice: a manifest whose object still is the one that it made counts as completed by this
+ * request. */
 #include "common/base/check.h"
 #include "common/crypto/codec.h"
 #include "gateway/op/body.h"
@@ -31,9 +32,9 @@ struct complete_op {
     struct body_text text;
     bool text_done, committed;
     struct s3_complete named;
-    size_t position;              /* in `named`: the next to be found */
+    size_t position; /* in `named`: the next to be found */
     struct parts_walk parts;
-    Cairn__UploadRecord *upload;  /* of the first page */
+    Cairn__UploadRecord *upload; /* of the first page */
     struct s3_combiner combiner;
     uint64_t size;
     bool too_small;
@@ -251,7 +252,8 @@ static enum op_next complete_collect(struct complete_op *c)
             return OP_WAIT;
         return complete_fail(c, invalid_part(c, &c->named.parts[c->position]));
     }
-    code = c->too_small ? s3_fault_set(&req->fault, S3_ENTITY_TOO_SMALL, NULL) : complete_prepare(c);
+    code =
+        c->too_small ? s3_fault_set(&req->fault, S3_ENTITY_TOO_SMALL, NULL) : complete_prepare(c);
     if (code != S3_OK)
         return complete_fail(c, code);
     cairn__command__init(&c->commit.propose.command);
@@ -309,9 +311,7 @@ static enum op_next complete_step(struct op *op)
             return complete_fail(c, complete_code(c));
         complete_reply(c);
         return op_move(op, COMPLETE_DONE);
-    default:
-        CHECK(op->state == COMPLETE_DONE);
-        return OP_DONE;
+    default: CHECK(op->state == COMPLETE_DONE); return OP_DONE;
     }
 }
 

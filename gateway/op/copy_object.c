@@ -5,9 +5,9 @@
  *      │          │            │           └──────────────────────►
  *      └──────────┴────────────┴──────────►
  *
- * SOURCE reads the source with the access key, as GET would.  LOOKING (parts only) reads the upload.
- * STOPPING waits until nothing is under way any more; with a copy that failed it is the way to the
- * answer. */
+ * SOURCE reads the source with the access key, as GET would.  LOOKING (parts only) reads the
+ * upload. STOPPING waits until nothing is under way any more; with a copy that failed it is the way
+ * to the answer. */
 #include "common/base/check.h"
 #include "gateway/op/commit.h"
 #include "gateway/op/extract.h"
@@ -16,7 +16,15 @@
 #include "gateway/op/record.h"
 #include "gateway/op/upload.h"
 
-enum { COPY_SOURCE, COPY_LOOKING, COPY_COPYING, COPY_STOPPING, COPY_COMMITTING, COPY_DONE, COPY_STATES };
+enum {
+    COPY_SOURCE,
+    COPY_LOOKING,
+    COPY_COPYING,
+    COPY_STOPPING,
+    COPY_COMMITTING,
+    COPY_DONE,
+    COPY_STATES
+};
 static const char *const copy_state_names[COPY_STATES] = {"SOURCE",   "LOOKING",    "COPYING",
                                                           "STOPPING", "COMMITTING", "DONE"};
 static const uint32_t copy_transitions[COPY_STATES] = {
@@ -44,12 +52,12 @@ struct copy_op {
     struct extract extract;
     struct ingest ingest;
     bool ingesting;
-    struct payload held;         /* read, not yet written */
-    struct slice rest;           /* of it */
+    struct payload held; /* read, not yet written */
+    struct slice rest;   /* of it */
     struct s3_hasher hasher;
     struct s3_hashes hashes;
-    enum s3_code code;           /* why it failed */
-    bool again;                  /* the source was replaced: start anew */
+    enum s3_code code; /* why it failed */
+    bool again;        /* the source was replaced: start anew */
     Cairn__ObjectRecord record;
     Cairn__PutObject put;
     struct upload_part part;
@@ -118,10 +126,9 @@ static enum s3_code source_range(struct copy_op *c)
     if (code != S3_OK || !given)
         return code;
     if (last >= c->from->size)
-        return s3_fault_argument(&req->fault,
-                                 "Range specified is not valid for source object of this size",
-                                 "x-amz-copy-source-range",
-                                 http_fields_get(req->s3.fields, "x-amz-copy-source-range"));
+        return s3_fault_argument(
+            &req->fault, "Range specified is not valid for source object of this size",
+            "x-amz-copy-source-range", http_fields_get(req->s3.fields, "x-amz-copy-source-range"));
     c->offset = first;
     c->length = last - first + 1;
     return S3_OK;
@@ -154,8 +161,7 @@ static enum s3_code source_check(struct copy_op *c)
         strcmp(req->user->user_id, r->bucket_entry->record->bucket->owner_id) != 0)
         return s3_fault_set(&req->fault, S3_ACCESS_DENIED, NULL);
     struct slice expected = http_fields_get(req->s3.fields, "x-amz-source-expected-bucket-owner");
-    if (expected.ptr &&
-        !slice_eq(expected, slice_cstr(r->bucket_entry->record->bucket->owner_id)))
+    if (expected.ptr && !slice_eq(expected, slice_cstr(r->bucket_entry->record->bucket->owner_id)))
         return s3_fault_set(&req->fault, S3_ACCESS_DENIED, NULL);
     if (!r->object_entry->record->present) {
         s3_fault_set(&req->fault, S3_NO_SUCH_KEY, NULL);
@@ -174,10 +180,11 @@ static enum s3_code source_check(struct copy_op *c)
                             "The specified copy source is larger than the maximum allowable size "
                             "for a copy source: 5368709120");
     if (changes_nothing(c))
-        return s3_fault_set(&req->fault, S3_INVALID_REQUEST,
-                            "This copy request is illegal because it is trying to copy an object to "
-                            "itself without changing the object's metadata, storage class, website "
-                            "redirect location or encryption attributes.");
+        return s3_fault_set(
+            &req->fault, S3_INVALID_REQUEST,
+            "This copy request is illegal because it is trying to copy an object to "
+            "itself without changing the object's metadata, storage class, website "
+            "redirect location or encryption attributes.");
     return S3_OK;
 }
 
@@ -213,10 +220,9 @@ static enum s3_code copy_algorithm(struct copy_op *c, enum s3_checksum_algorithm
     if (!name.ptr)
         return S3_OK;
     *ret = s3_checksum_by_name(name);
-    return *ret != S3_CHECKSUM_NONE
-               ? S3_OK
-               : s3_fault_set(&req->fault, S3_INVALID_REQUEST,
-                              "Checksum algorithm provided is unsupported.");
+    return *ret != S3_CHECKSUM_NONE ? S3_OK
+                                    : s3_fault_set(&req->fault, S3_INVALID_REQUEST,
+                                                   "Checksum algorithm provided is unsupported.");
 }
 
 static enum op_next copy_begin(struct copy_op *c)
@@ -322,7 +328,8 @@ static enum op_next copy_propose(struct copy_op *c)
         return op_move(&c->op, COPY_DONE);
     }
     op_move(&c->op, COPY_COMMITTING);
-    commit_start(c->committing, req, req->s3.key, c->is_part ? copy_part_commit_cb : copy_commit_cb);
+    commit_start(c->committing, req, req->s3.key,
+                 c->is_part ? copy_part_commit_cb : copy_commit_cb);
     return OP_WAIT;
 }
 
@@ -364,12 +371,9 @@ static enum op_next copy_step(struct op *op)
 {
     struct copy_op *c = container_of(op, struct copy_op, op);
     switch (op->state) {
-    case COPY_SOURCE:
-        return c->read_done ? copy_sourced(c) : OP_WAIT;
-    case COPY_LOOKING:
-        return c->look.busy ? OP_WAIT : copy_begin(c);
-    case COPY_COPYING:
-        return copy_data(c);
+    case COPY_SOURCE: return c->read_done ? copy_sourced(c) : OP_WAIT;
+    case COPY_LOOKING: return c->look.busy ? OP_WAIT : copy_begin(c);
+    case COPY_COPYING: return copy_data(c);
     case COPY_STOPPING:
         if (!extract_idle(&c->extract) || !ingest_idle(&c->ingest))
             return OP_WAIT;
@@ -383,9 +387,7 @@ static enum op_next copy_step(struct op *op)
             return OP_WAIT;
         copy_reply(c);
         return op_move(op, COPY_DONE);
-    default:
-        CHECK(op->state == COPY_DONE);
-        return OP_DONE;
+    default: CHECK(op->state == COPY_DONE); return OP_DONE;
     }
 }
 

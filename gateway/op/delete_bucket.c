@@ -4,11 +4,11 @@
  *       │            ├──────► ABORTING ────► DONE      it is not: it is as before
  *       └────────────┴─────────────────────► DONE      a failure: it stays DELETING, and sealed
  *
- * The root's record turns DELETING under a new settings version; then every partition that overlaps the
- * bucket is sealed under that version and says whether the bucket is empty there.  What was found
- * empty stays so: nothing gets past the seal.  Why this loses no object, whoever crashes or overtakes:
- * metanode/index/apply_root.c.  A deletion that died half way is resumed by any gateway that meets the
- * bucket; it needs no request. */
+ * The root's record turns DELETING under a new settings version; then every partition that overlaps
+ * the bucket is sealed under that version and says whether the bucket is empty there.  What was
+ * found empty stays so: nothing gets past the seal.  Why this loses no object, whoever crashes or
+ * overtakes: metanode/index/apply_root.c.  A deletion that died half way is resumed by any gateway
+ * that meets the bucket; it needs no request. */
 #include "common/base/check.h"
 #include "common/obs/log.h"
 #include "gateway/op/commit.h"
@@ -17,8 +17,8 @@
 #include <stdlib.h>
 
 enum { BD_BEGINNING, BD_FENCING, BD_FINISHING, BD_ABORTING, BD_DONE, BD_STATES };
-static const char *const bd_state_names[BD_STATES] = {"BEGINNING", "FENCING", "FINISHING", "ABORTING",
-                                                      "DONE"};
+static const char *const bd_state_names[BD_STATES] = {"BEGINNING", "FENCING", "FINISHING",
+                                                      "ABORTING", "DONE"};
 static const uint32_t bd_transitions[BD_STATES] = {
     [BD_BEGINNING] = 1u << BD_FENCING | 1u << BD_DONE,
     [BD_FENCING] = 1u << BD_FENCING | 1u << BD_FINISHING | 1u << BD_ABORTING | 1u << BD_DONE,
@@ -47,12 +47,12 @@ struct bucket_delete {
     struct meta_propose propose; /* to the root */
     bool proposing;
     struct fence *fences;
-    struct buf ranges;           /* first keys of the ranges that the fences are for */
+    struct buf ranges; /* first keys of the ranges that the fences are for */
     size_t fence_count, fences_left;
     unsigned rounds;
-    int err;                     /* the first failure of a fence */
+    int err; /* the first failure of a fence */
     bool empty;
-    enum s3_code code;           /* the answer */
+    enum s3_code code; /* the answer */
 };
 
 static uint64_t bd_deadline(const struct bucket_delete *bd)
@@ -167,7 +167,8 @@ static bool ranges_unchanged(struct bucket_delete *bd)
     struct buf now = {0};
     uint32_t count;
     int err = meta_bucket_ranges(bd->gw->mc, bd->id, &now, &count);
-    bool same = err == OK && count == bd->fence_count && slice_eq(buf_view(&now), buf_view(&bd->ranges));
+    bool same =
+        err == OK && count == bd->fence_count && slice_eq(buf_view(&now), buf_view(&bd->ranges));
     buf_fini(&now);
     return same;
 }
@@ -223,9 +224,7 @@ static enum op_next bd_step(struct op *op)
     case BD_ABORTING: /* 3b. It stays. */
         meta_propose_fini(&bd->propose);
         return bd_end(bd, err == OK || err == ERR_CONFLICT ? S3_BUCKET_NOT_EMPTY : bd_code(err));
-    default:
-        CHECK(op->state == BD_DONE);
-        return OP_DONE;
+    default: CHECK(op->state == BD_DONE); return OP_DONE;
     }
 }
 

@@ -1,4 +1,5 @@
-/* DeleteObject: one proposal.  What is not there is deleted already, unless a condition asks for it. */
+/* DeleteObject: one proposal.  What is not there is deleted already, unless a condition asks for
+ * it. */
 #include "common/base/check.h"
 #include "gateway/op/commit.h"
 #include "gateway/op/operations.h"
@@ -35,7 +36,8 @@ void delete_object_start(struct request *req)
     }
     d->req = req;
     cairn__delete_object__init(&d->command);
-    enum s3_code code = s3_conditions_parse(&req->s3, request_now_ms(req), &conditions, &req->fault);
+    enum s3_code code =
+        s3_conditions_parse(&req->s3, request_now_ms(req), &conditions, &req->fault);
     if (code == S3_OK)
         code = condition_from_request(req, &conditions, &d->command.condition);
     if (code != S3_OK) {

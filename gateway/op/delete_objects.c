@@ -1,5 +1,6 @@
-/* DeleteObjects: up to 1,000 keys in one request, one proposal for each partition that holds some of
- * them, all at once.  Each key has an answer of its own; a partition that fails fails its keys only. */
+/* DeleteObjects: up to 1,000 keys in one request, one proposal for each partition that holds some
+ * of them, all at once.  Each key has an answer of its own; a partition that fails fails its keys
+ * only. */
 #include "common/base/check.h"
 #include "gateway/op/body.h"
 #include "gateway/op/commit.h"
@@ -59,7 +60,8 @@ static void group_cb(struct commit *c)
         deletes_reply(d);
 }
 
-static bool condition_of(struct request *req, const struct s3_delete_object *o, Cairn__Condition **ret)
+static bool condition_of(struct request *req, const struct s3_delete_object *o,
+                         Cairn__Condition **ret)
 {
     Cairn__Condition *c = *ret = request_alloc(req, sizeof(*c));
     if (!c)

@@ -1,8 +1,8 @@
 /* Data out of blobs.
  *
- * Two cursors: `at` plans reads ahead of the client; the ring holds what was planned, in order.  For a
- * manifest the parts come in pages; a page is dropped only when every read planned from it is in the
- * ring (reads keep copies of what they need), so one page at a time is in memory. */
+ * Two cursors: `at` plans reads ahead of the client; the ring holds what was planned, in order. For
+ * a manifest the parts come in pages; a page is dropped only when every read planned from it is in
+ * the ring (reads keep copies of what they need), so one page at a time is in memory. */
 #include "gateway/op/extract.h"
 
 #include "common/base/check.h"
@@ -97,8 +97,8 @@ static void part_body_cb(struct meta_call *call)
     if (err == OK && (got.bytes.len < p->skip || got.bytes.len - p->skip < p->bytes))
         err = ERR_CORRUPT;
     if (err == OK)
-        p->data = payload_ref(
-            (struct payload){got.owner, SLICE(got.bytes.ptr + p->skip, p->bytes)});
+        p->data =
+            payload_ref((struct payload){got.owner, SLICE(got.bytes.ptr + p->skip, p->bytes)});
     meta_call_fini(call);
     piece_end(p, err);
 }

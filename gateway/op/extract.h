@@ -14,7 +14,7 @@ struct extract_piece {
     struct blob_read blob;
     struct meta_call part_body; /* the inline data of a part */
     Cairn__ReadPartBodyRequest part_request;
-    uint64_t skip, bytes;       /* of a part's inline data */
+    uint64_t skip, bytes; /* of a part's inline data */
     bool is_part_body, busy, ready;
     int err;
     struct payload data;
@@ -31,7 +31,7 @@ struct extract {
     void (*wake)(struct extract *);
     void *user;
     /* private */
-    uint64_t at, end;          /* what is next to be read; where to stop */
+    uint64_t at, end; /* what is next to be read; where to stop */
     struct extract_piece piece[EXTRACT_PIECES];
     unsigned head, count;      /* a ring: pieces in order */
     unsigned window;           /* pieces at once, */
@@ -39,14 +39,14 @@ struct extract {
     uint64_t budgeted;         /* are accounted for in the loop's budget */
     Cairn__Segment **segments; /* that `at` lies in, or before */
     size_t segment_count, segment;
-    uint64_t segment_at;       /* where segments[segment] begins */
-    struct parts_walk *parts;  /* of a manifest */
+    uint64_t segment_at;      /* where segments[segment] begins */
+    struct parts_walk *parts; /* of a manifest */
     int err;
 };
 /* Returns: OK; ERR_OVERLOAD (the loop's budget is full); ERR_CORRUPT; ERR_NOMEM. */
 int extract_start(struct extract *x);
-/* The next piece, the caller's to unref.  Returns: OK; ERR_LIMIT (wait to be woken); ERR_END; or why
- * the data cannot be had. */
+/* The next piece, the caller's to unref.  Returns: OK; ERR_LIMIT (wait to be woken); ERR_END; or
+ * why the data cannot be had. */
 int extract_next(struct extract *x, struct payload *ret);
 /* What to tell the client about data that cannot be had.  That a part or a blob is missing is our
  * fault: the object itself is there, and must not be called absent. */
@@ -64,13 +64,13 @@ struct parts_walk {
     uint64_t bucket_id;
     struct slice key, upload_id;
     bool want_segments;
-    uint32_t page_max;             /* 0: 1000, with segments fewer */
+    uint32_t page_max; /* 0: 1000, with segments fewer */
     void (*wake)(struct parts_walk *);
     void *user;
     /* The current page, from the callback to the next parts_walk_next(). */
     int err;
     Cairn__ListPartsResponse *page;
-    size_t part;                   /* position in the page, the walker's */
+    size_t part; /* position in the page, the walker's */
     bool busy;
     /* private */
     uint32_t marker;

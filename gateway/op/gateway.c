@@ -33,7 +33,7 @@ void gateway_metrics_init(struct gateway_metrics *m)
     char labels[96];
     for (int op = 0; op < S3_OP_COUNT; op++) {
         const char *name = op == S3_OP_NONE ? "none" : s3_op_name((enum s3_op)op);
-        for (int class = 0; class < 6; class++) {
+        for (int class = 0; class < 6; class ++) {
             if (class == 0)
                 snprintf(labels, sizeof(labels), "op=\"%s\",status=\"none\"", name);
             else
@@ -53,7 +53,8 @@ void gateway_metrics_init(struct gateway_metrics *m)
                                       "Object bytes sent to clients.");
 }
 
-/* Operations whose object is only looked at when the request has conditions say so in more_needs. */
+/* Operations whose object is only looked at when the request has conditions say so in more_needs.
+ */
 const struct operation operations[S3_OP_COUNT] = {
     [S3_OP_LIST_BUCKETS] = {0, NULL, list_buckets_start},
     [S3_OP_CREATE_BUCKET] = {NEED_BUCKET_MAYBE, NULL, create_bucket_start},

@@ -4,8 +4,8 @@
  *   LOCATING ──► FIRST ──► SENDING ──► STOPPING ──► DONE
  *       └──────────┴──────────┴───────────▲
  *
- * LOCATING finds the part that partNumber names.  FIRST waits for the first piece, so that data that
- * cannot be had are an error and not a broken body.  SENDING goes at the client's pace. */
+ * LOCATING finds the part that partNumber names.  FIRST waits for the first piece, so that data
+ * that cannot be had are an error and not a broken body.  SENDING goes at the client's pace. */
 #include "common/base/check.h"
 #include "common/obs/log.h"
 #include "gateway/op/extract.h"
@@ -37,9 +37,9 @@ struct get_op {
     /* Large, and only there for a body that comes from storage nodes. */
     struct parts_walk *parts; /* NULL: no part is asked for */
     struct extract *extract;
-    bool full;               /* the client's queue: wait for on_drain */
-    bool broken;             /* the body cannot be completed */
-    bool again;              /* the object was replaced: start anew */
+    bool full;   /* the client's queue: wait for on_drain */
+    bool broken; /* the body cannot be completed */
+    bool again;  /* the object was replaced: start anew */
 };
 
 /* ---- what is answered ---- */
@@ -267,15 +267,11 @@ static enum op_next get_step(struct op *op)
         if (err == ERR_END)
             return get_fail(g, S3_INVALID_PART_NUMBER);
         return err == OK ? get_extract(g) : get_no_data(g, err);
-    case GET_FIRST: /* 2. Can the data be had? */
-        return get_first(g);
-    case GET_SENDING: /* 3. All of it, in order. */
-        return get_send(g);
+    case GET_FIRST: /* 2. Can the data be had? */ return get_first(g);
+    case GET_SENDING: /* 3. All of it, in order. */ return get_send(g);
     case GET_STOPPING: /* 4. What still runs must come back. */
         return extract_idle(g->extract) ? op_move(op, GET_DONE) : OP_WAIT;
-    default:
-        CHECK(op->state == GET_DONE);
-        return OP_DONE;
+    default: CHECK(op->state == GET_DONE); return OP_DONE;
     }
 }
 
@@ -343,7 +339,8 @@ static enum s3_code get_prepare(struct get_op *g, bool *ret_unmet)
         return S3_NO_SUCH_KEY;
     }
     g->object = req->object;
-    enum s3_code code = s3_conditions_parse(&req->s3, request_now_ms(req), &conditions, &req->fault);
+    enum s3_code code =
+        s3_conditions_parse(&req->s3, request_now_ms(req), &conditions, &req->fault);
     if (code != S3_OK)
         return code;
     code = s3_conditions_read(&conditions, slice_cstr(g->object->etag), g->object->mtime_ms,
@@ -387,8 +384,8 @@ void get_object_start(struct request *req)
         }
         get_reply_head(g);
         if (sends)
-            get_write(g, (struct payload){req->read.body.owner,
-                                          SLICE(body.ptr + g->offset, g->length)});
+            get_write(
+                g, (struct payload){req->read.body.owner, SLICE(body.ptr + g->offset, g->length)});
         request_end(req);
         return;
     }

@@ -16,7 +16,8 @@ static int segments_init(struct ingest *in)
     struct gateway *gw = in->req->gw;
     in->kind = CAIRN__DATA_KIND__DATA_SEGMENTS;
     in->segment_bytes = gw->config->segment_bytes;
-    while ((in->total - 1) / in->segment_bytes >= SEGMENTS_MAX && in->segment_bytes < BLOB_BYTES_MAX)
+    while ((in->total - 1) / in->segment_bytes >= SEGMENTS_MAX &&
+           in->segment_bytes < BLOB_BYTES_MAX)
         in->segment_bytes *= 2;
     in->segment_bytes = MIN(in->segment_bytes, BLOB_BYTES_MAX);
     size_t count = (size_t)((in->total - 1) / in->segment_bytes) + 1;

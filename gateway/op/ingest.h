@@ -1,10 +1,12 @@
 #pragma once
-/* Data on their way into the store: a small object or part is gathered for the proposal, a larger one
- * is cut into segments that are written as they fill, a few at a time, within the request's budget. */
+/* Data on their way into the store: a small object or part is gathered for the proposal, a larger
+ * one is cut into segments that are written as they fill, a few at a time, within the request's
+ * budget. */
 #include "gateway/op/request.h"
 
-#define INGEST_WRITES_MAX 2   /* segments being written */
-#define INGEST_SEGMENTS_MAX 4 /* held in memory: filling, being written, or with a straggling copy */
+#define INGEST_WRITES_MAX 2 /* segments being written */
+#define INGEST_SEGMENTS_MAX                                                                        \
+    4 /* held in memory: filling, being written, or with a straggling copy */
 
 struct ingest_write {
     struct ingest *ingest;
@@ -18,7 +20,7 @@ struct ingest {
     /* Set before the start. */
     struct request *req;
     uint64_t total;
-    struct slice upload_id;   /* empty: a plain object */
+    struct slice upload_id; /* empty: a plain object */
     uint32_t part_number;
     void (*wake)(struct ingest *ingest); /* there may be room again, or it may be done */
     /* Results. */
@@ -45,8 +47,9 @@ bool ingest_idle(const struct ingest *in);     /* no write is under way */
 bool ingest_complete(const struct ingest *in); /* all of total is durable, or gathered */
 static inline struct payload ingest_body(const struct ingest *in)
 {
-    return in->gathered ? (struct payload){in->gathered, SLICE(in->gathered->data, in->gathered->len)}
-                        : (struct payload){0};
+    return in->gathered
+               ? (struct payload){in->gathered, SLICE(in->gathered->data, in->gathered->len)}
+               : (struct payload){0};
 }
 /* Idle.  discard: what was written will never be referred to: it is deleted. */
 void ingest_fini(struct ingest *in, bool discard);

@@ -11,11 +11,11 @@ struct intake {
     bool body_done;
 };
 
-/* Zeroed.  Reads what the header fields say; sets `wake` and, in `ingest`, upload id and part number
- * before intake_start(). */
+/* Zeroed.  Reads what the header fields say; sets `wake` and, in `ingest`, upload id and part
+ * number before intake_start(). */
 enum s3_code intake_init(struct intake *in, struct request *req, uint64_t bytes_max);
 enum s3_code intake_start(struct intake *in, enum s3_checksum_algorithm algorithm);
-/* Goes on as far as it can.  true: finished; with code S3_OK all is durable and verified, else nothing
- * more is under way. */
+/* Goes on as far as it can.  true: finished; with code S3_OK all is durable and verified, else
+ * nothing more is under way. */
 bool intake_poll(struct intake *in);
 void intake_fini(struct intake *in, bool discard);

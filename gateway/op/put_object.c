@@ -3,11 +3,11 @@
  *   RECEIVING ──► COMMITTING ──► DONE
  *       └──────────────────────────▲   anything wrong with the request or the data
  *
- * RECEIVING ends when the whole body is durable (or gathered, if it is small) and verified; only then
- * is the record proposed.  Conditions are decided at apply, in log order.  They are looked at before
- * the body is sent for, too, where that saves a useless upload or tells 404 from 412; a condition that
- * held then and does not hold at apply has lost a race: 412 for If-None-Match (somebody was first),
- * 409 for If-Match (the object changed while this upload was under way). */
+ * RECEIVING ends when the whole body is durable (or gathered, if it is small) and verified; only
+ * then is the record proposed.  Conditions are decided at apply, in log order.  They are looked at
+ * before the body is sent for, too, where that saves a useless upload or tells 404 from 412; a
+ * condition that held then and does not hold at apply has lost a race: 412 for If-None-Match
+ * (somebody was first), 409 for If-Match (the object changed while this upload was under way). */
 #include "common/base/check.h"
 #include "gateway/op/commit.h"
 #include "gateway/op/intake.h"
@@ -117,9 +117,7 @@ static enum op_next put_step(struct op *op)
             return put_fail(p, put_commit_code(p, p->commit.err));
         put_reply(p);
         return op_move(op, PUT_DONE);
-    default:
-        CHECK(op->state == PUT_DONE);
-        return OP_DONE;
+    default: CHECK(op->state == PUT_DONE); return OP_DONE;
     }
 }
 
@@ -128,8 +126,8 @@ static void put_done(struct op *op)
     struct put_op *p = container_of(op, struct put_op, op);
     struct request *req = p->req;
     /* After an unknown outcome the segments may be referred to: they stay. */
-    bool refused = !p->committed || (p->commit.err != OK && err_class(p->commit.err) !=
-                                                                 ERR_CLASS_UNKNOWN_OUTCOME);
+    bool refused = !p->committed ||
+                   (p->commit.err != OK && err_class(p->commit.err) != ERR_CLASS_UNKNOWN_OUTCOME);
     commit_fini(&p->commit);
     intake_fini(&p->intake, refused);
     request_end(req);
@@ -146,7 +144,8 @@ static const struct op_type put_type = {
 
 static enum s3_code put_prepare(struct put_op *p, struct request *req)
 {
-    enum s3_code code = s3_conditions_parse(&req->s3, request_now_ms(req), &p->conditions, &req->fault);
+    enum s3_code code =
+        s3_conditions_parse(&req->s3, request_now_ms(req), &p->conditions, &req->fault);
     if (code == S3_OK)
         code = s3_conditions_for_write(&p->conditions, &req->fault);
     if (code == S3_OK && req->read.want_object)

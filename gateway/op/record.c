@@ -80,7 +80,8 @@ void record_set_data(Cairn__ObjectRecord *r, const struct ingest *in)
 
 /* ---- conditions of writes ---- */
 
-static bool copy_etags(struct request *req, const struct s3_etag_list *l, char ***ret, size_t *ret_count)
+static bool copy_etags(struct request *req, const struct s3_etag_list *l, char ***ret,
+                       size_t *ret_count)
 {
     *ret = request_alloc(req, (l->count + 1) * sizeof(char *));
     if (!*ret)
@@ -144,7 +145,8 @@ enum s3_code condition_check_early(struct request *req, const struct s3_conditio
 
 /* ---- what GET and HEAD say of an object ---- */
 
-static void reply_text(struct request *req, const char *name, const char *stored, struct slice override)
+static void reply_text(struct request *req, const char *name, const char *stored,
+                       struct slice override)
 {
     if (override.len)
         reply_field(req, name, override);

@@ -26,7 +26,8 @@ void reply_begin(struct request *req, int status)
 
 void reply_field(struct request *req, const char *name, struct slice value)
 {
-    /* A value that no field may have is left out: it was refused when it came in, or never stored. */
+    /* A value that no field may have is left out: it was refused when it came in, or never stored.
+     */
     http_response_field(req->http, slice_cstr(name), value);
 }
 

@@ -105,15 +105,16 @@ static void on_request(void *arg, struct http_request *http)
 
 const struct http_handler gateway_http_handler = {.on_request = on_request};
 
-/* Who signed, and may they?  For now: the owner of a bucket, and the root user, may do everything with
- * it; nobody else may do anything. */
+/* Who signed, and may they?  For now: the owner of a bucket, and the root user, may do everything
+ * with it; nobody else may do anything. */
 static enum s3_code request_authorize(struct request *req)
 {
     const struct cache_entry *key = req->read.access_key_entry, *bucket = req->read.bucket_entry;
     if (!key || !key->record->present || !key->record->access_key->enabled)
         return sigv4_unknown_key(&req->auth, &req->fault);
     req->user = key->record->access_key;
-    sigv4_cached_key(&req->gw->signing, slice_cstr(req->user->secret), &req->auth, req->signing_key);
+    sigv4_cached_key(&req->gw->signing, slice_cstr(req->user->secret), &req->auth,
+                     req->signing_key);
     enum s3_code code = sigv4_verify(&req->s3, &req->auth, req->signing_key, &req->fault);
     if (code != S3_OK)
         return code;
@@ -167,12 +168,12 @@ static void request_account(struct request *req)
     uint64_t ns = uv_hrtime() - req->http->started_ns;
     metric_observe_ns(m->latency[req->s3.op], ns);
     if (gw->config->access_log)
-        log_info("s3.request", 0, L_STR("request_id", req->id), L_STR("op", s3_op_name(req->s3.op)),
-                 L_BYTES("bucket", req->s3.bucket), L_BYTES("key", req->s3.key),
-                 L_INT("status", req->status), L_UINT("bytes", req->bytes_sent),
-                 L_UINT("us", ns / 1000), L_STR("peer", req->http->peer),
-                 L_STR("user", req->user ? req->user->user_name : ""),
-                 L_UINT("checks", req->read.checks), L_UINT("leader_reads", req->read.leader_reads));
+        log_info(
+            "s3.request", 0, L_STR("request_id", req->id), L_STR("op", s3_op_name(req->s3.op)),
+            L_BYTES("bucket", req->s3.bucket), L_BYTES("key", req->s3.key),
+            L_INT("status", req->status), L_UINT("bytes", req->bytes_sent), L_UINT("us", ns / 1000),
+            L_STR("peer", req->http->peer), L_STR("user", req->user ? req->user->user_name : ""),
+            L_UINT("checks", req->read.checks), L_UINT("leader_reads", req->read.leader_reads));
 }
 
 static void request_release(struct request *req)

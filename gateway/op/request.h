@@ -4,8 +4,9 @@
  *   on_request ─► parse ─► who signed? ─► read key, bucket, object ─► authorize ─► the operation
  *                   └──────────┴──────────────────┴───────────────────────┴─► error document
  *
- * The request and all that its operation keeps lie in the HTTP request's arena.  So whatever runs on
- * its behalf must have called back before request_end(); after it nothing of the request exists. */
+ * The request and all that its operation keeps lie in the HTTP request's arena.  So whatever runs
+ * on its behalf must have called back before request_end(); after it nothing of the request exists.
+ */
 #include "gateway/op/gateway.h"
 #include "gateway/s3/checksum.h"
 #include "gateway/s3/headers.h"
@@ -36,15 +37,15 @@ struct request {
     struct sigv4_auth auth;
     struct s3_fault fault;
     uint8_t signing_key[SHA256_BYTES];
-    char id[17];              /* x-amz-request-id: 16 hex digits */
-    int status;               /* answered with; 0: not yet */
+    char id[17]; /* x-amz-request-id: 16 hex digits */
+    int status;  /* answered with; 0: not yet */
     uint64_t bytes_sent;
     unsigned restarts;
     struct meta_read read;
     /* Valid from the start of the operation. */
     const Cairn__AccessKeyRecord *user;
-    const Cairn__BucketRecord *bucket; /* NULL: absent, or not read */
-    const Cairn__ObjectRecord *object; /* NULL: absent, or not read */
+    const Cairn__BucketRecord *bucket;    /* NULL: absent, or not read */
+    const Cairn__ObjectRecord *object;    /* NULL: absent, or not read */
     void *operation;                      /* the operation's own struct */
     void (*on_gone)(struct request *req); /* the operation's; may be NULL */
     bool gone;
@@ -72,7 +73,7 @@ char *request_cstr(struct request *req, struct slice s);
 /* begin + the fields that every response has. */
 void reply_begin(struct request *req, int status);
 void reply_field(struct request *req, const char *name, struct slice value);
-void reply_etag(struct request *req, const char *etag);            /* in quotes */
+void reply_etag(struct request *req, const char *etag);              /* in quotes */
 void reply_time(struct request *req, const char *name, uint64_t ms); /* HTTP date */
 /* x-amz-checksum-<algorithm> and -type. */
 void reply_checksum(struct request *req, const Cairn__Checksum *checksum, unsigned part_count);
@@ -91,9 +92,9 @@ void reply_err(struct request *req, int err);
 void request_end(struct request *req);
 void request_abort(struct request *req);
 
-/* The object was replaced while its data were being read, and they went with it.  As long as nothing
- * has been answered the operation may let go of all that it holds and start anew, on the records as
- * they are now.  Not for ever: data may be missing for other reasons. */
+/* The object was replaced while its data were being read, and they went with it.  As long as
+ * nothing has been answered the operation may let go of all that it holds and start anew, on the
+ * records as they are now.  Not for ever: data may be missing for other reasons. */
 #define REQUEST_RESTARTS_MAX 2
 static inline bool request_may_restart(const struct request *req, int err)
 {

@@ -3,8 +3,8 @@
  *   LOOKING ──► RECEIVING ──► COMMITTING ──► DONE
  *      └────────────┴──────────────────────────▲
  *
- * LOOKING reads the upload: it must exist before a body is sent for, and says which checksum its parts
- * must have. */
+ * LOOKING reads the upload: it must exist before a body is sent for, and says which checksum its
+ * parts must have. */
 #include "common/base/check.h"
 #include "gateway/op/commit.h"
 #include "gateway/op/extract.h"
@@ -14,7 +14,8 @@
 #include "gateway/op/upload.h"
 
 enum { PART_LOOKING, PART_RECEIVING, PART_COMMITTING, PART_DONE, PART_STATES };
-static const char *const part_state_names[PART_STATES] = {"LOOKING", "RECEIVING", "COMMITTING", "DONE"};
+static const char *const part_state_names[PART_STATES] = {"LOOKING", "RECEIVING", "COMMITTING",
+                                                          "DONE"};
 static const uint32_t part_transitions[PART_STATES] = {
     [PART_LOOKING] = 1u << PART_RECEIVING | 1u << PART_DONE,
     [PART_RECEIVING] = 1u << PART_COMMITTING | 1u << PART_DONE,
@@ -107,9 +108,7 @@ static enum op_next part_step(struct op *op)
         reply_checksum(req, p->part.record.checksum, 0);
         reply_no_body(req);
         return op_move(op, PART_DONE);
-    default:
-        CHECK(op->state == PART_DONE);
-        return OP_DONE;
+    default: CHECK(op->state == PART_DONE); return OP_DONE;
     }
 }
 

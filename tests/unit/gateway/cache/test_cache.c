@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 static struct cache_key object_key(const char *key)
 {
@@ -23,7 +23,7 @@ static Cairn__Record *object_record(uint64_t version)
     Cairn__ObjectRecord o = CAIRN__OBJECT_RECORD__INIT;
     uint8_t packed[256];
     o.version = version;
-    o.etag = (char *)(uintptr_t)"etag";
+    o.etag = (char *)(uintptr_t) "etag";
     r.present = version != 0;
     r.object = version ? &o : NULL;
     size_t n = cairn__record__pack(&r, packed);
@@ -96,8 +96,9 @@ static void late_fill_never_replaces(void **state)
     cache_free(c);
 }
 
-/* The planted bug's story: a question about entry A is under way; A is evicted; a read that began long
- * ago fills an older state B under the same key; the answer about A comes.  B must stay as it is. */
+/* The planted bug's story: a question about entry A is under way; A is evicted; a read that began
+ * long ago fills an older state B under the same key; the answer about A comes.  B must stay as it
+ * is. */
 static bool other_entry_is_raised(void)
 {
     struct cache *c = new_cache(1 << 20, 0);
@@ -202,7 +203,8 @@ static void too_large_an_entry_is_not_kept(void **state)
     struct cache_key k = object_key("big");
     Cairn__Record *r = object_record(5);
     struct cache_entry *e;
-    assert_int_equal(cache_fill(c, &k, 1, 10, &r, (struct payload){b, SLICE(b->data, 3000)}, true, &e), OK);
+    assert_int_equal(
+        cache_fill(c, &k, 1, 10, &r, (struct payload){b, SLICE(b->data, 3000)}, true, &e), OK);
     cache_check(c);
     assert_int_equal(version_of(e), 5);
     cache_entry_unref(e);

@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 #define SPLIT "\0\0\0\0\0\0\0\7m"
 
@@ -36,9 +36,9 @@ static unsigned partition_of(Cairn__RecordKind kind, uint64_t bucket_id, struct 
 static uint64_t hash_of(const struct row *r)
 {
     struct slice key = slice_cstr(r->key);
-    return r->kind == CAIRN__RECORD_KIND__RECORD_OBJECT ? keyhash_object(r->bucket_id, key)
+    return r->kind == CAIRN__RECORD_KIND__RECORD_OBJECT   ? keyhash_object(r->bucket_id, key)
            : r->kind == CAIRN__RECORD_KIND__RECORD_BUCKET ? keyhash_bucket(key)
-                                                         : keyhash_access_key(key);
+                                                          : keyhash_access_key(key);
 }
 
 /* ---- rows ---- */
@@ -107,7 +107,7 @@ static void refuse(struct fake_call *call, int err, int leader)
     Cairn__ListResponse l = CAIRN__LIST_RESPONSE__INIT;
     route.leader_hint = leader >= 0 ? (char *)(uintptr_t)node_ids[leader] : route.leader_hint;
     r.route = p.route = l.route = &route;
-    const ProtobufCMessage *m = call->method == &method_meta_read ? &r.base
+    const ProtobufCMessage *m = call->method == &method_meta_read   ? &r.base
                                 : call->method == &method_meta_list ? &l.base
                                                                     : &p.base;
     fake_reply(call, err, m, (struct payload){0});
@@ -126,7 +126,8 @@ static bool is_refused(struct cluster *c, int node, struct fake_call *call, uint
 
 static void serve_map(struct cluster *c, struct fake_call *call)
 {
-    const Cairn__ClusterMapRequest *request = (const Cairn__ClusterMapRequest *)(void *)call->request;
+    const Cairn__ClusterMapRequest *request =
+        (const Cairn__ClusterMapRequest *)(void *)call->request;
     Cairn__ClusterMapResponse response = CAIRN__CLUSTER_MAP_RESPONSE__INIT;
     Cairn__ClusterMap map = CAIRN__CLUSTER_MAP__INIT;
     Cairn__NodeRecord node[METANODES + WITNESSES], *nodes[METANODES + WITNESSES];

@@ -14,17 +14,17 @@ struct row {
     Cairn__RecordKind kind;
     uint64_t bucket_id;
     char key[64];
-    uint64_t index;          /* of the last change */
+    uint64_t index; /* of the last change */
     bool present;
-    char text[64];           /* object: its etag and body; bucket: unused */
-    uint64_t bucket;         /* of a bucket */
-    bool enabled;            /* of an access key */
+    char text[64];   /* object: its etag and body; bucket: unused */
+    uint64_t bucket; /* of a bucket */
+    bool enabled;    /* of an access key */
 };
 
 struct partition_state {
     uint64_t index;
-    int leader;              /* metanode; -1: none */
-    uint64_t slot[4096];      /* what the witnesses know, by the low bits of the hash */
+    int leader;          /* metanode; -1: none */
+    uint64_t slot[4096]; /* what the witnesses know, by the low bits of the hash */
 };
 
 struct outcome_row {
@@ -47,9 +47,9 @@ struct cluster {
     struct outcome_row outcomes[64];
     unsigned outcome_count;
     unsigned reads, checks, questions, lists, proposals;
-    unsigned executed;       /* proposals that were no repetition */
-    unsigned list_page;      /* entries a page; 0: as asked */
-    bool out_of_order;       /* a question about an object behind one about a bucket or key */
+    unsigned executed;  /* proposals that were no repetition */
+    unsigned list_page; /* entries a page; 0: as asked */
+    bool out_of_order;  /* a question about an object behind one about a bucket or key */
     void (*before_read)(struct cluster *c, const Cairn__ReadRequest *r);
     void (*before_check)(struct cluster *c);
     int (*on_propose)(struct cluster *c, int node, struct fake_call *call); /* non-zero: handled */

@@ -59,11 +59,13 @@ static void work_start(struct env *e, struct env_work *w)
     w->done(w);
 }
 
-static const struct env_ops ops = {now_ns, wall_ms, random_bytes, timer_start, timer_stop, work_start};
+static const struct env_ops ops = {now_ns,      wall_ms,    random_bytes,
+                                   timer_start, timer_stop, work_start};
 
 void fake_init(struct rpc *f, uint64_t seed)
 {
-    *f = (struct rpc){.env = {&ops}, .now_ns = NS_PER_SEC, .wall_ms = 1700000000000, .random = seed};
+    *f =
+        (struct rpc){.env = {&ops}, .now_ns = NS_PER_SEC, .wall_ms = 1700000000000, .random = seed};
     list_init(&f->timers);
     list_init(&f->calls);
 }

@@ -1,11 +1,12 @@
-/* Proposals and lists: one write id, whatever fails; what may have happened is said so; no short list. */
+/* Proposals and lists: one write id, whatever fails; what may have happened is said so; no short
+ * list. */
 #include "common/base/check.h"
 #include "tests/unit/gateway/meta/cluster.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 struct proposing {
     struct meta_propose p;
@@ -316,8 +317,9 @@ static void list_fails_rather_than_being_short(void **state)
     put_object(&c, 7, "a", "x");
     put_object(&c, 7, "z", "x");
     c.partition[2].leader = -1;
-    struct listing x = {.l = {.bucket_id = 7, .keys_max = 10, .deadline_ns = c.f.now_ns + NS_PER_SEC,
-                              .cb = list_cb}};
+    struct listing x = {
+        .l = {
+            .bucket_id = 7, .keys_max = 10, .deadline_ns = c.f.now_ns + NS_PER_SEC, .cb = list_cb}};
     meta_list_start(c.mc, &x.l);
     fake_run_until(&c.f, &x.done, 20 * NS_PER_SEC);
     assert_true(x.done);

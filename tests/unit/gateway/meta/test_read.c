@@ -92,7 +92,8 @@ static void revoked_key_reads_nothing_new(void **state)
     cluster_fini(&c);
 }
 
-/* The same with nothing cached: what was known of the key before the object was read does not count. */
+/* The same with nothing cached: what was known of the key before the object was read does not
+ * count. */
 static void revoked_key_reads_nothing_new_when_cold(void **state)
 {
     (void)state;
@@ -173,12 +174,13 @@ static void learn_absent_key(struct cluster *c)
     cairn__record__init(record);
     c->before_check = NULL;
     assert_int_equal(cache_fill(c->cache, &key, 0, c->partition[0].index, &record,
-                                (struct payload){0}, false, &e), OK);
+                                (struct payload){0}, false, &e),
+                     OK);
     cache_entry_unref(e);
 }
 
-/* An absent key ends the read before the object is known to be current: what the cache held of it is
- * old, and is not given. */
+/* An absent key ends the read before the object is known to be current: what the cache held of it
+ * is old, and is not given. */
 static void absent_key_gives_nothing_old(void **state)
 {
     (void)state;
@@ -302,6 +304,31 @@ static void follows_the_leader(void **state)
     cluster_fini(&c);
 }
 
+/* Followers go on naming a leader that has stopped answering, until they elect another: whoever
+ * waited for it once is not sent back to it at once. */
+static void hung_leader_is_not_believed_in(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct reading r;
+    cluster_init(&c, NULL, 1 << 20);
+    put_object(&c, 7, "a", "one");
+    assert_read(&c, "a", "one");
+    put_object(&c, 7, "a", "two");
+    c.metanode[1]->silent = true;
+    uint64_t before = c.f.now_ns;
+    reading_start(&c, &r, "AK", "b", "a");
+    fake_run(&c.f, 1300 * NS_PER_MS);
+    assert_false(r.done);
+    c.partition[1].leader = 2;
+    fake_run_until(&c.f, &r.done, 5 * NS_PER_SEC);
+    assert_true(r.done);
+    assert_true(c.f.now_ns - before < 1900 * NS_PER_MS);
+    assert_string_equal(reading_text(&r), "two");
+    meta_read_fini(&r.read);
+    cluster_fini(&c);
+}
+
 static void new_epoch_is_learnt(void **state)
 {
     (void)state;
@@ -376,6 +403,7 @@ int main(void)
         cmocka_unit_test(own_witness_first_then_another),
         cmocka_unit_test(without_a_witness_leaders_are_read),
         cmocka_unit_test(follows_the_leader),
+        cmocka_unit_test(hung_leader_is_not_believed_in),
         cmocka_unit_test(new_epoch_is_learnt),
         cmocka_unit_test(no_leader_is_an_error),
         cmocka_unit_test(stop_ends_everything),

@@ -181,7 +181,8 @@ static void sign(struct exchange *x)
     assert_int_equal(sigv4_parse(&r, &auth, &fault), S3_OK);
     sigv4_canonical_request(&canonical, &r, &auth);
     sigv4_string_to_sign(&to_sign, &auth, buf_view(&canonical));
-    sigv4_signing_key(SLICE_LIT("secret"), SLICE(date, 8), SLICE_LIT("us-east-1"), SLICE_LIT("s3"), key);
+    sigv4_signing_key(SLICE_LIT("secret"), SLICE(date, 8), SLICE_LIT("us-east-1"), SLICE_LIT("s3"),
+                      key);
     hmac_sha256(SLICE(key, sizeof(key)), buf_view(&to_sign), mac);
     struct buf *b = &x->text[x->field_count - 1];
     hex_encode(SLICE(mac, sizeof(mac)), (char *)b->ptr + b->len - 2 * SHA256_BYTES);
@@ -197,8 +198,10 @@ static void exchange_begin(struct stand *s, struct exchange *x, const char *meth
     static const struct {
         const char *name;
         enum http_verb method;
-    } methods[] = {{"GET", HTTP_METHOD_GET},       {"HEAD", HTTP_METHOD_HEAD},
-                   {"PUT", HTTP_METHOD_PUT},       {"POST", HTTP_METHOD_POST},
+    } methods[] = {{"GET", HTTP_METHOD_GET},
+                   {"HEAD", HTTP_METHOD_HEAD},
+                   {"PUT", HTTP_METHOD_PUT},
+                   {"POST", HTTP_METHOD_POST},
                    {"DELETE", HTTP_METHOD_DELETE}};
     memset(x, 0, sizeof(*x));
     x->s = s;

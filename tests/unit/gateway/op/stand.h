@@ -1,16 +1,16 @@
 #pragma once
 /* A test stand for S3 operations: one gateway loop as it is, with its real metadata, cache and blob
- * clients, on a virtual clock.  Around it: an HTTP server that is an array of bytes, a metanode whose
- * partitions (the root and two of objects) are the real index over stores in memory, one witness,
- * three storage nodes in three zones that keep blobs in memory and can be told to fail. */
+ * clients, on a virtual clock.  Around it: an HTTP server that is an array of bytes, a metanode
+ * whose partitions (the root and two of objects) are the real index over stores in memory, one
+ * witness, three storage nodes in three zones that keep blobs in memory and can be told to fail. */
 #include "gateway/op/gateway.h"
 #include "metanode/index/index.h"
 #include "tests/unit/gateway/meta/fake_rpc.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 #define STAND_PARTITIONS 3
 #define STAND_NODES 3
@@ -68,9 +68,9 @@ struct exchange {
     struct http_field fields[EXCHANGE_FIELDS_MAX];
     size_t field_count;
     struct buf text[EXCHANGE_FIELDS_MAX];
-    struct slice body;       /* what the client sends */
-    size_t chunk, sent;      /* bytes a delivery; bytes delivered */
-    size_t break_at;         /* the client goes away after so many; 0: never */
+    struct slice body;  /* what the client sends */
+    size_t chunk, sent; /* bytes a delivery; bytes delivered */
+    size_t break_at;    /* the client goes away after so many; 0: never */
     http_body_cb body_cb;
     void *body_arg;
     bool paused;

@@ -1,12 +1,15 @@
-/* Objects and uploads through the whole of a gateway loop, with failures that clients do not make. */
+/* Objects and uploads through the whole of a gateway loop, with failures that clients do not make.
+ */
 #include "common/base/check.h"
+#include "gateway/op/body.h"
 #include "proto/methods.h"
 #include "tests/unit/gateway/op/stand.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-static void run(struct stand *s, int status, const char *method, const char *target, struct slice body)
+static void run(struct stand *s, int status, const char *method, const char *target,
+                struct slice body)
 {
     struct exchange x;
     assert_int_equal(exchange_run(s, &x, method, target, body), status);
@@ -124,7 +127,8 @@ static void wrong_digest_is_refused_after_the_body(void **state)
     struct slice body = make_body(600000);
     stand_init(&s);
     run(&s, 200, "PUT", "/bucket", SLICE_EMPTY);
-    exchange_start(&s, &x, "PUT", "/bucket/key", body, "Content-MD5: AAAAAAAAAAAAAAAAAAAAAA==", NULL);
+    exchange_start(&s, &x, "PUT", "/bucket/key", body,
+                   "Content-MD5: AAAAAAAAAAAAAAAAAAAAAA==", NULL);
     exchange_wait(&x);
     assert_int_equal(x.status, 400);
     assert_true(exchange_says(&x, "<Code>BadDigest</Code>"));
@@ -232,7 +236,8 @@ static void memory_of_an_upload_is_bounded(void **state)
     stand_fini(&s);
 }
 
-/* Downloads count as well: with little left they go on in small pieces, with nothing left they wait. */
+/* Downloads count as well: with little left they go on in small pieces, with nothing left they
+ * wait. */
 static void memory_of_downloads_is_bounded(void **state)
 {
     (void)state;
@@ -246,13 +251,30 @@ static void memory_of_downloads_is_bounded(void **state)
     uint64_t max = s.config.body_bytes_max, left[] = {2 << 20, 200 << 10, 1000};
     for (size_t i = 0; i < ARRAY_COUNT(left); i++) {
         assert_true(budget_take(s.gw.budget, max - left[i]));
-        assert_int_equal(exchange_run(&s, &x, "GET", "/bucket/key", SLICE_EMPTY), i < 2 ? 200 : 503);
+        assert_int_equal(exchange_run(&s, &x, "GET", "/bucket/key", SLICE_EMPTY),
+                         i < 2 ? 200 : 503);
         if (i < 2)
             assert_memory_equal(x.out.ptr, body.ptr, body.len);
         exchange_fini(&x);
         budget_give(s.gw.budget, max - left[i]);
     }
     free_body(body);
+    stand_fini(&s);
+}
+
+static void memory_of_documents_is_bounded(void **state)
+{
+    (void)state;
+    struct stand s;
+    struct slice xml = SLICE_LIT("<Delete><Object><Key>a</Key></Object></Delete>");
+    stand_init(&s);
+    run(&s, 200, "PUT", "/bucket", SLICE_EMPTY);
+    s.gw.text_bytes = BODY_TEXT_BYTES_MAX - xml.len;
+    run(&s, 200, "POST", "/bucket?delete", xml);
+    s.gw.text_bytes++;
+    run(&s, 503, "POST", "/bucket?delete", xml);
+    run(&s, 200, "PUT", "/bucket/key", xml); /* no document */
+    s.gw.text_bytes = 0;
     stand_fini(&s);
 }
 
@@ -305,17 +327,20 @@ static void if_match(void **state)
     stand_init(&s);
     run(&s, 200, "PUT", "/bucket", SLICE_EMPTY);
     /* 404: there is none.  412: another.  409: it was that one, until somebody else changed it. */
-    exchange_start(&s, &x, "PUT", "/bucket/key", SLICE_LIT("b"), "If-Match: \"0cc175b9c0f1b6a831c399e269772661\"", NULL);
+    exchange_start(&s, &x, "PUT", "/bucket/key", SLICE_LIT("b"),
+                   "If-Match: \"0cc175b9c0f1b6a831c399e269772661\"", NULL);
     exchange_wait(&x);
     assert_int_equal(x.status, 404);
     exchange_fini(&x);
     run(&s, 200, "PUT", "/bucket/key", SLICE_LIT("a"));
-    exchange_start(&s, &x, "PUT", "/bucket/key", SLICE_LIT("b"), "If-Match: \"00000000000000000000000000000000\"", NULL);
+    exchange_start(&s, &x, "PUT", "/bucket/key", SLICE_LIT("b"),
+                   "If-Match: \"00000000000000000000000000000000\"", NULL);
     exchange_wait(&x);
     assert_int_equal(x.status, 412);
     exchange_fini(&x);
     s.on_propose = change_first;
-    exchange_start(&s, &x, "PUT", "/bucket/key", SLICE_LIT("b"), "If-Match: \"0cc175b9c0f1b6a831c399e269772661\"", NULL);
+    exchange_start(&s, &x, "PUT", "/bucket/key", SLICE_LIT("b"),
+                   "If-Match: \"0cc175b9c0f1b6a831c399e269772661\"", NULL);
     exchange_wait(&x);
     assert_int_equal(x.status, 409);
     assert_true(exchange_says(&x, "ConditionalRequestConflict"));
@@ -326,7 +351,8 @@ static void if_match(void **state)
 
 /* ---- buckets ---- */
 
-/* A deletion that died after its fences: the bucket refuses writes, until somebody takes it over. */
+/* A deletion that died after its fences: the bucket refuses writes, until somebody takes it over.
+ */
 static bool die_at_abort(struct stand *s, struct fake_call *call)
 {
     const Cairn__ProposeRequest *q = (const Cairn__ProposeRequest *)(void *)call->request;
@@ -380,7 +406,8 @@ static void called_off_deletion_refuses_no_write(void **state)
         exchange_start(&s, &del, "DELETE", "/bucket", SLICE_EMPTY, NULL);
         for (int i = 0; i < 10; i++) {
             fake_run(&s.f, 500000);
-            exchange_start(&s, &put[i], "PUT", i % 2 ? "/bucket/a" : "/bucket/z", SLICE_LIT("x"), NULL);
+            exchange_start(&s, &put[i], "PUT", i % 2 ? "/bucket/a" : "/bucket/z", SLICE_LIT("x"),
+                           NULL);
         }
         exchange_wait(&del);
         assert_int_equal(del.status, 409);
@@ -415,7 +442,8 @@ static void upload_in_parts(struct stand *s, struct slice body, size_t part_byte
         assert_int_equal(exchange_run(s, &x, "PUT", target, part), 200);
         buf_u8(&x.head, 0);
         const char *etag = strstr((const char *)x.head.ptr, "ETag: ");
-        buf_printf(&xml, "<Part><PartNumber>%d</PartNumber><ETag>%.34s</ETag></Part>", number, etag + 6);
+        buf_printf(&xml, "<Part><PartNumber>%d</PartNumber><ETag>%.34s</ETag></Part>", number,
+                   etag + 6);
         exchange_fini(&x);
     }
     buf_cstr(&xml, "</CompleteMultipartUpload>");
@@ -443,7 +471,8 @@ static void parts_and_copies(void **state)
         assert_get(&s, "/bucket/mp", body);
         /* A range over the joint of two parts, and a part by its number. */
         char range[64];
-        snprintf(range, sizeof(range), "Range: bytes=%zu-%zu", part_bytes[i] - 3, part_bytes[i] + 3);
+        snprintf(range, sizeof(range), "Range: bytes=%zu-%zu", part_bytes[i] - 3,
+                 part_bytes[i] + 3);
         exchange_start(&s, &x, "GET", "/bucket/mp", SLICE_EMPTY, range, NULL);
         exchange_wait(&x);
         assert_int_equal(x.out.len, 7);
@@ -454,7 +483,8 @@ static void parts_and_copies(void **state)
         assert_true(exchange_says(&x, "x-amz-mp-parts-count: 6"));
         exchange_fini(&x);
         run(&s, 416, "GET", "/bucket/mp?partNumber=7", SLICE_EMPTY);
-        exchange_start(&s, &x, "PUT", "/bucket/copy", SLICE_EMPTY, "x-amz-copy-source: bucket/mp", NULL);
+        exchange_start(&s, &x, "PUT", "/bucket/copy", SLICE_EMPTY, "x-amz-copy-source: bucket/mp",
+                       NULL);
         exchange_wait(&x);
         assert_int_equal(x.status, 200);
         exchange_fini(&x);
@@ -496,14 +526,16 @@ static void object_replaced_under_a_read(void **state)
     parts_lost = 2;
     run(&s, 206, "GET", "/bucket/mp?partNumber=2", SLICE_EMPTY);
     parts_lost = 1;
-    exchange_start(&s, &x, "PUT", "/bucket/copy", SLICE_EMPTY, "x-amz-copy-source: bucket/mp", NULL);
+    exchange_start(&s, &x, "PUT", "/bucket/copy", SLICE_EMPTY, "x-amz-copy-source: bucket/mp",
+                   NULL);
     exchange_wait(&x);
     assert_int_equal(x.status, 200);
     exchange_fini(&x);
     assert_get(&s, "/bucket/copy", body);
     parts_lost = 100;
     run(&s, 500, "GET", "/bucket/mp", SLICE_EMPTY);
-    exchange_start(&s, &x, "PUT", "/bucket/copy2", SLICE_EMPTY, "x-amz-copy-source: bucket/mp", NULL);
+    exchange_start(&s, &x, "PUT", "/bucket/copy2", SLICE_EMPTY, "x-amz-copy-source: bucket/mp",
+                   NULL);
     exchange_wait(&x);
     assert_int_equal(x.status, 500);
     exchange_fini(&x);
@@ -576,8 +608,9 @@ static void delete_many(void **state)
     run(&s, 200, "PUT", "/bucket", SLICE_EMPTY);
     run(&s, 200, "PUT", "/bucket/a", SLICE_LIT("x"));
     run(&s, 200, "PUT", "/bucket/z", SLICE_LIT("x"));
-    struct slice xml = SLICE_LIT("<Delete><Object><Key>a</Key></Object><Object><Key>z</Key></Object>"
-                                 "<Object><Key>none</Key></Object></Delete>");
+    struct slice xml =
+        SLICE_LIT("<Delete><Object><Key>a</Key></Object><Object><Key>z</Key></Object>"
+                  "<Object><Key>none</Key></Object></Delete>");
     unsigned before = s.proposals;
     exchange_start(&s, &x, "POST", "/bucket?delete", xml, NULL);
     exchange_wait(&x);
@@ -604,6 +637,7 @@ int main(void)
         cmocka_unit_test(without_a_quorum_nothing_is_acknowledged),
         cmocka_unit_test(memory_of_an_upload_is_bounded),
         cmocka_unit_test(memory_of_downloads_is_bounded),
+        cmocka_unit_test(memory_of_documents_is_bounded),
         cmocka_unit_test(one_of_many_creators_wins),
         cmocka_unit_test(if_match),
         cmocka_unit_test(dead_deletion_is_taken_over),

@@ -99,8 +99,7 @@ $(foreach d,$(LIB_DIRS),$(eval $(call lib_rule,$(d))))
 $(PROTO_LIB): $(PROTO_OBJS)
 $(B)/lib/%.a:
 	@mkdir -p $(dir $@)
-	@rm -f $@
-	@ar rcs $@ $^
+	@rm -f $@.tmp && ar rcs $@.tmp $^ && mv -f $@.tmp $@
 
 link = @mkdir -p $(dir $@); echo "ld $@"; \
        $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDLIBS)

@@ -35,6 +35,37 @@ unit: test-deps
 	@$(MAKE) --no-print-directory VARIANT=test unit-programs
 	@tests/run.py unit
 
+# ---- fuzz: with the corpora and their mutations in VARIANT=test, with libFuzzer in VARIANT=fuzz ----
+FUZZ_SOURCES := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_PROGRAMS := $(patsubst %.c,$(B)/%,$(FUZZ_SOURCES))
+FUZZ_LIBS := $(foreach d,common/base common/env common/op common/crypto common/config common/rpc common/obs \
+             common/env_uv common/proc gateway/http gateway/s3 metanode/index metanode/visible metanode/raft \
+             metanode/io metanode/op storagenode/extent,$(if $(filter $(d),$(LIB_DIRS)),$(call lib,$(d))))
+FUZZ_MAIN := $(if $(filter fuzz,$(VARIANT)),,$(B)/tests/fuzz/replay.o)
+$(FUZZ_PROGRAMS): %: %.o $(FUZZ_MAIN) $(FUZZ_LIBS) $(PROTO_LIB)
+	$(link)
+.PHONY: fuzz-programs fuzz-corpora fuzz-corpora-run fuzz
+fuzz-programs: $(FUZZ_PROGRAMS)
+FUZZ_MUTATIONS ?= 1000
+fuzz-corpora: deps
+	@$(MAKE) --no-print-directory VARIANT=test fuzz-programs
+	@$(MAKE) --no-print-directory fuzz-corpora-run
+fuzz-corpora-run:
+	@printf '%s\n' $(FUZZ_SOURCES:tests/fuzz/%.c=%) | xargs -P $$(nproc) -I{} sh -c 't={}; \
+	    build/test/tests/fuzz/$$t --mutations=$(FUZZ_MUTATIONS) tests/fuzz/corpus/$${t#fuzz_}'
+FUZZ_SECONDS ?= 60
+fuzz: deps
+	@deploy/deps.sh tests/packages-fuzz.txt
+	@$(MAKE) --no-print-directory VARIANT=fuzz fuzz-programs
+	@set -e; for t in $(FUZZ_SOURCES:tests/fuzz/%.c=%); do \
+	    mkdir -p build/fuzz-corpus/$$t build/fuzz-found; \
+	    echo "== $$t, $(FUZZ_SECONDS) s"; \
+	    build/fuzz/tests/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+	        -artifact_prefix=build/fuzz-found/$$t- build/fuzz-corpus/$$t tests/fuzz/corpus/$${t#fuzz_} \
+	        2>build/fuzz-found/$$t.log || { tail -n 40 build/fuzz-found/$$t.log; exit 1; }; \
+	    grep -E 'cov:|number_of_executed' build/fuzz-found/$$t.log | tail -n 2; \
+	done
+
 # ---- the model of the witness ----
 .PHONY: spec
 spec: test-deps
@@ -76,7 +107,7 @@ $(B)/bin/cairn-bench: $(B)/tests/bench/bench.o $(call lib,common/base) $(call li
 test-programs:
 	@$(MAKE) --no-print-directory VARIANT=rel bins build/rel/bin/cairn-check-history build/rel/bin/cairn-bench
 	@$(MAKE) --no-print-directory VARIANT=sim build/sim/bin/cairn-sim
-	@$(MAKE) --no-print-directory VARIANT=test unit-programs
+	@$(MAKE) --no-print-directory VARIANT=test unit-programs fuzz-programs
 
 # Not part of `make test`: it needs a quiet machine, and measures rather than judges.
 .PHONY: bench

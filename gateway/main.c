@@ -13,6 +13,7 @@
 #include "common/proc/proc.h"
 #include "gateway/op/gateway.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -37,6 +38,8 @@ static const struct config_param params[] = {
      "index records and small objects cached, all loops together", 0},
     {"body_bytes_max", CONFIG_BYTES, "256MiB", 32 << 20, 1ll << 40, NULL,
      "bodies under way, all loops together; beyond it uploads hear SlowDown", 0},
+    {"body_bytes_eager", CONFIG_BYTES, "32MiB", 0, 1ll << 40, NULL,
+     "beyond it a body keeps only one segment in memory; 0: no such bound", 0},
     {"inline_bytes_max", CONFIG_BYTES, "16KiB", 0, 1 << 20, NULL,
      "objects and parts up to this size are kept in the index", 0},
     {"segment_bytes", CONFIG_BYTES, "4MiB", 64 << 10, BLOB_BYTES_MAX, NULL,
@@ -407,6 +410,7 @@ static int read_config(struct service *s)
     s->config.segment_bytes = config_bytes(c, "segment_bytes");
     s->config.part_bytes_min = config_bytes(c, "part_bytes_min");
     s->config.body_bytes_max = config_bytes(c, "body_bytes_max") / s->loop_count;
+    s->config.body_bytes_eager = config_bytes(c, "body_bytes_eager") / s->loop_count;
     s->config.timeout_ms = config_duration_ms(c, "request_timeout");
     s->config.bucket_resume_ms = config_duration_ms(c, "bucket_resume_after");
     s->config.access_log = config_bool(c, "access_log");
@@ -474,12 +478,21 @@ static bool ready(void *arg, struct buf *ret_reason)
     return true;
 }
 
+/* Segments go back to the system when they are done, instead of staying behind in a heap for each
+ * thread; smaller buffers are kept, since fresh pages for each would cost more than their use. */
+static void tune_malloc(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 2 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 8 << 20);
+}
+
 int main(int argc, char **argv)
 {
     static struct service s;
     int status;
     if (!proc_init(&s.proc, "cairn-gateway", argc, argv, params, ARRAY_COUNT(params), &status))
         return status;
+    tune_malloc();
     /* A start that fails ends the process: nothing is kept that would have to be closed. */
     if (start(&s) != OK)
         return 1;

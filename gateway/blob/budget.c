@@ -34,9 +34,12 @@ void budget_unref(struct budget *b)
 
 bool budget_take(struct budget *b, uint64_t bytes)
 {
-    for (const struct budget *at = b; at; at = at->parent)
+    for (const struct budget *at = b; at; at = at->parent) {
         if (at->used + bytes > at->max)
             return false;
+        if (at != b && at->eager_max && b->used > 0 && at->used + bytes > at->eager_max)
+            return false;
+    }
     for (struct budget *at = b; at; at = at->parent)
         at->used += bytes;
     return true;

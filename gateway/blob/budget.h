@@ -10,6 +10,9 @@
 
 struct budget {
     uint64_t used, max;
+    /* Above this only those below may take that hold nothing yet: each body moves on, but none reads far
+     * ahead while many are under way.  0: no such bound. */
+    uint64_t eager_max;
     struct budget *parent; /* referenced; NULL: the loop's own */
     unsigned refs;
     struct list waiters;

@@ -510,6 +510,11 @@ static void budget_bounds_and_wakes(void **state)
     assert_true(budget_take(one, 60));
     assert_false(budget_take(one, 1));
     assert_false(budget_take(two, 50)); /* nothing of it is taken anywhere */
+    loop->eager_max = 70;
+    assert_true(budget_take(two, 20)); /* who holds nothing goes on; who holds something waits */
+    assert_false(budget_take(two, 10));
+    budget_give(two, 20);
+    loop->eager_max = 0;
     assert_true(budget_take(two, 40));
     assert_true(budget_exhausted(two, 1));
     budget_wait(one, &w1);

@@ -3,10 +3,11 @@
 #include "common/base/check.h"
 #include "tests/unit/gateway/meta/cluster.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 struct proposing {
     struct meta_propose p;

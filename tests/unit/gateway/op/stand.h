@@ -7,10 +7,11 @@
 #include "metanode/index/index.h"
 #include "tests/unit/gateway/meta/fake_rpc.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 #define STAND_PARTITIONS 3
 #define STAND_NODES 3

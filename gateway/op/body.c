@@ -215,6 +215,10 @@ enum s3_code body_text_start(struct body_text *t, struct request *req, uint64_t 
     enum s3_code code = body_init(&t->body, req, bytes_max);
     if (code != S3_OK)
         return code;
+    if (req->gw->text_bytes + t->body.length > BODY_TEXT_BYTES_MAX)
+        return s3_fault_set(&req->fault, S3_SLOW_DOWN, NULL);
+    t->counted = t->body.length;
+    req->gw->text_bytes += t->counted;
     t->body.sink = text_sink;
     t->body.done = text_done;
     if (body_start(&t->body, S3_CHECKSUM_NONE, false) != OK)
@@ -226,4 +230,7 @@ void body_text_fini(struct body_text *t)
 {
     body_fini(&t->body);
     buf_fini(&t->text);
+    if (t->counted)
+        t->body.req->gw->text_bytes -= t->counted;
+    t->counted = 0;
 }

@@ -47,12 +47,14 @@ static inline const uint8_t *body_sha256(const struct body *b)
     return b->req->auth.payload == S3_PAYLOAD_SHA256 ? b->req->auth.payload_sha256 : NULL;
 }
 
-/* A small body, collected whole (XML documents). */
+/* A small body, collected whole (XML documents).  Those of one loop are bounded together. */
+#define BODY_TEXT_BYTES_MAX (32u << 20)
 struct body_text {
     struct body body;
     struct buf text;
+    uint64_t counted; /* in gw->text_bytes */
     void (*done)(struct body_text *t);
 };
-/* Returns: S3_OK: done comes later; else as body_init. */
+/* Returns: S3_OK: done comes later; SLOW_DOWN (too many at once); else as body_init. */
 enum s3_code body_text_start(struct body_text *t, struct request *req, uint64_t bytes_max);
 void body_text_fini(struct body_text *t);

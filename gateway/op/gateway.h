@@ -43,6 +43,7 @@ struct gateway {
     struct budget *budget;
     struct sigv4_cache signing;
     uint64_t request_id_salt, request_count;
+    uint64_t text_bytes;              /* of XML documents coming in */
     uint64_t date_s;                  /* the second that `date` is of */
     char date[HTTP_DATE_CHARS + 1];
     unsigned under_way;               /* requests, and bucket deletions taken over */

@@ -312,6 +312,7 @@ void stand_fini(struct stand *s)
     fake_run(&s->f, 20 * NS_PER_SEC);
     assert_int_equal(s->gw.under_way, 0);
     assert_int_equal(s->gw.budget->used, 0);
+    assert_int_equal(s->gw.text_bytes, 0);
     meta_client_stop(s->mc);
     blob_client_stop(s->bc);
     fake_run(&s->f, NS_PER_SEC);

@@ -392,6 +392,35 @@ static void overload_does_not_block_burial(void **state)
     fx_fini(&fx);
 }
 
+/* While the root's leadership is being handed to a replica that has just gone away, a Death is refused
+ * again and again: the leader tries at intervals and does not spin. */
+static void refused_death_does_not_spin(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    unsigned want = 1;
+    bool done = false, drained = false;
+    fx_init(&fx, 14);
+    fx_boot_all(&fx, want);
+    assert_true(fx_wait_ready(&fx, 10000));
+    assert_true(fx_run_until(&fx, 5000, witnesses_are_ready, &want));
+    unsigned leader = (unsigned)fx_leader(&fx, 0);
+    for (unsigned i = 0; i < FX_METAS; i++)
+        if (i != leader)
+            world_block(fx.world, fx.metas[leader].host, fx.metas[i].host, true);
+    /* Something that the others lack, so that the transfer cannot end. */
+    (void)fx_put_once(&fx, leader, 3000, "a", "1", 10, NULL);
+    meta_node_drain(fx.metas[leader].node, released, &drained);
+    fx_run_ms(&fx, 20);
+    witness_node_release(fx.witnesses[0].node, released, &done);
+    uint64_t events = world_run_until(fx.world, world_now(fx.world) + 600 * NS_PER_MS);
+    assert_true(done);
+    assert_true(events < 20000);
+    world_heal(fx.world);
+    fx_run_ms(&fx, 5000);
+    fx_fini(&fx);
+}
+
 /* ---- planted bugs: each rule as a scenario whose answer a bug changes ---- */
 
 static struct host *meta_host(struct fixture *fx, unsigned i)
@@ -531,6 +560,7 @@ int main(void)
         cmocka_unit_test(root_leader_and_a_witness_die),
         cmocka_unit_test(a_wrong_clock_expires_nothing),
         cmocka_unit_test(overload_does_not_block_burial),
+        cmocka_unit_test(refused_death_does_not_spin),
         cmocka_unit_test(planted_bugs_show),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -135,6 +135,19 @@ bool witness_holds_lease(const struct witness *w, uint64_t now_ns)
     return now_ns < w->lease_until_ns;
 }
 
+/* Everything up to `resume` counts as received; what was skipped on the way raises the floor. */
+static void resume_at(struct witness_partition *p, const struct witness_open *open, uint64_t from,
+                      uint64_t resume)
+{
+    if ((p->term == 0 || resume > from) && !MUTANT(FLOOR_NOT_RAISED))
+        p->floor = MAX(p->floor, resume);
+    p->term = open->term;
+    p->stream = open->stream;
+    p->listening = true;
+    p->recv = resume;
+    p->through = MAX(p->through, MIN(resume, open->commit));
+}
+
 /* RecvHello.  A newer term resumes behind the committed part of what is here, because only that is
  * the same in every log; a further open of the same leader goes on where it was. */
 int witness_open(struct witness *w, const struct witness_open *open, uint64_t *ret_resume_after)
@@ -150,7 +163,8 @@ int witness_open(struct witness *w, const struct witness_open *open, uint64_t *r
     if (p && p->term > open->term)
         return ERR_CONFLICT;
     if (p && p->listening && p->term == open->term) {
-        p->stream = open->stream;
+        resume_at(p, open, p->recv, MAX(p->recv, open->log_first));
+        p->ready = p->ready || p->recv >= p->target;
         *ret_resume_after = p->recv;
         return OK;
     }
@@ -164,14 +178,8 @@ int witness_open(struct witness *w, const struct witness_open *open, uint64_t *r
     uint64_t resume = MAX(from, open->log_first);
     if (resume > open->target && !MUTANT(RESUME_FROM_RECV))
         return ERR_INVAL; /* less than what was committed before: not a leader's log */
-    if ((p->term == 0 || resume > from) && !MUTANT(FLOOR_NOT_RAISED))
-        p->floor = MAX(p->floor, resume);
-    p->term = open->term;
-    p->stream = open->stream;
-    p->listening = true;
+    resume_at(p, open, from, resume);
     p->target = open->target;
-    p->recv = resume;
-    p->through = MAX(p->through, MIN(resume, open->commit));
     p->ready = p->ready || resume >= p->target || MUTANT(READY_ON_HELLO);
     *ret_resume_after = resume;
     return OK;

@@ -36,7 +36,7 @@ struct witness_node {
     struct id128 gave_up; /* the life whose lease ran out, until the root has heard of it; zero: none */
     uint64_t asked_at_ns;
 
-    bool releasing;
+    bool releasing, release_asked;
     struct id128 released;
     void (*release_done)(void *arg);
     void *release_arg;
@@ -89,7 +89,10 @@ static void lease_answered(struct rpc_call *call)
     n->calling = false;
     if (n->releasing) {
         rpc_call_fini(call);
-        released(n);
+        if (n->release_asked)
+            released(n);
+        else
+            ask_root(n); /* what ended was the renewal that the release cancelled */
         return;
     }
     if (call->err == OK && r && r->dead) {
@@ -121,6 +124,7 @@ static void ask_root(struct witness_node *n)
     ref.zone = n->zone;
     req.witness = &ref;
     req.release = n->releasing;
+    n->release_asked = n->releasing;
     if (!id128_is_zero(n->gave_up))
         req.gave_up = (ProtobufCBinaryData){ID_BYTES, n->gave_up.bytes};
     n->call = (struct rpc_call){.method = &method_root_lease,

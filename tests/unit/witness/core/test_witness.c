@@ -179,6 +179,22 @@ static void a_split_raises_the_floor(void **state)
     assert_true(fresh(5, 1, 0, &through));
 }
 
+/* The leader lost its stream to us and has compacted what we lack: the floor rises over the gap. */
+static void a_reopened_stream_may_skip(void **state)
+{
+    (void)state;
+    uint64_t resume, recv, through;
+    assert_int_equal(open_at(LIFE1, 1, 3, 0, 0, &resume), OK);
+    assert_int_equal(entry(LIFE1, 1, 0, 5, 0, &recv), OK);
+    struct witness_open again = {.partition = 7, .term = 1, .incarnation = LIFE1, .target = 9,
+                                 .log_first = 8, .commit = 9, .stream = 2};
+    assert_int_equal(witness_open(&w, &again, &resume), OK);
+    assert_int_equal(resume, 8);
+    assert_int_equal(witness_find(&w, 7)->floor, 8);
+    assert_false(fresh(6, 7, 0, &through)); /* a change between 2 and 8 would not be known */
+    assert_true(fresh(6, 8, 0, &through));
+}
+
 static void unsound_messages_are_refused(void **state)
 {
     (void)state;
@@ -224,6 +240,7 @@ int main(void)
         T(the_mutants_of_streams_break_their_rules),
         T(a_new_life_is_not_ready_and_hears_no_old_stream),
         T(a_split_raises_the_floor),
+        T(a_reopened_stream_may_skip),
         T(unsound_messages_are_refused),
         T(a_clone_is_independent),
     };

@@ -262,6 +262,21 @@ def test_multipart_too_small_abort_replace(s3, bucket):
     assert error(s3.abort_multipart_upload, Bucket=bucket, Key="k", UploadId=up) == (404, "NoSuchUpload")
 
 
+def test_replaced_under_a_download(cluster, s3, bucket):
+    """Whoever has begun to read an object reads on what it was, its last small part included."""
+    up = s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+    pieces = [bytes([n]) * (8 * MIB) for n in range(1, 6)] + [b"the end"]
+    parts = [{"PartNumber": n, "ETag": s3.upload_part(Bucket=bucket, Key="k", UploadId=up, PartNumber=n,
+                                                      Body=data)["ETag"]}
+             for n, data in enumerate(pieces, 1)]
+    s3.complete_multipart_upload(Bucket=bucket, Key="k", UploadId=up, MultipartUpload={"Parts": parts})
+    body = s3.get_object(Bucket=bucket, Key="k")["Body"]
+    first = body.read(1000)
+    cluster.client(2).put_object(Bucket=bucket, Key="k", Body=b"another")
+    assert first + body.read() == b"".join(pieces)
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"another"
+
+
 def test_copy(s3, bucket):
     body = b"copy me " * 40000
     etag = s3.put_object(Bucket=bucket, Key="a b+c/ü", Body=body, Metadata={"x": "1"},

@@ -306,6 +306,20 @@ static const struct op_type get_type = {
 
 /* ---- the start ---- */
 
+/* If-Range (RFC 9110, 13.1.5): who wants the rest of what it has must not get that of another
+ * object. */
+static bool range_holds(const struct get_op *g)
+{
+    struct slice v = http_fields_get(g->req->s3.fields, "if-range");
+    uint64_t ms;
+    if (!v.ptr)
+        return true;
+    if (v.len >= 2 && v.ptr[0] == '"' && v.ptr[v.len - 1] == '"')
+        return slice_eq(SLICE(v.ptr + 1, v.len - 2), slice_cstr(g->object->etag));
+    return http_date_parse(v, request_now_ms(g->req), &ms) &&
+           ms / 1000 == g->object->mtime_ms / 1000;
+}
+
 /* What of the object is asked for: offset, length, or a part to be located. */
 static enum s3_code get_range(struct get_op *g)
 {
@@ -324,7 +338,7 @@ static enum s3_code get_range(struct get_op *g)
         return g->part <= count ? S3_OK : s3_fault_set(&req->fault, S3_INVALID_PART_NUMBER, NULL);
     }
     struct s3_range parsed;
-    s3_range_parse(range, &parsed);
+    s3_range_parse(range_holds(g) ? range : SLICE_EMPTY, &parsed);
     return s3_range_resolve(&parsed, g->object->size, range, req->arena, &g->offset, &g->length,
                             &g->partial, &req->fault);
 }

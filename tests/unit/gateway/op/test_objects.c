@@ -92,6 +92,24 @@ static void ranges(void **state)
     exchange_wait(&x);
     assert_int_equal(x.status, 416);
     exchange_fini(&x);
+    /* If-Range: of this object, or the whole. */
+    assert_int_equal(exchange_run(&s, &x, "HEAD", "/bucket/key", SLICE_EMPTY), 200);
+    buf_u8(&x.head, 0);
+    char etag[64], date[64];
+    snprintf(etag, sizeof(etag), "If-Range: %.34s", strstr((char *)x.head.ptr, "ETag: ") + 6);
+    snprintf(date, sizeof(date), "If-Range: %.29s",
+             strstr((char *)x.head.ptr, "Last-Modified: ") + 15);
+    exchange_fini(&x);
+    const char *if_range[] = {etag, date, "If-Range: \"00000000000000000000000000000000\"",
+                              "If-Range: Thu, 01 Jan 1970 00:00:00 GMT", "If-Range: W/\"x\""};
+    for (size_t i = 0; i < ARRAY_COUNT(if_range); i++) {
+        exchange_start(&s, &x, "GET", "/bucket/key", SLICE_EMPTY, "Range: bytes=5-6", if_range[i],
+                       NULL);
+        exchange_wait(&x);
+        assert_int_equal(x.status, i < 2 ? 206 : 200);
+        assert_int_equal(x.out.len, i < 2 ? 2 : body.len);
+        exchange_fini(&x);
+    }
     free_body(body);
     stand_fini(&s);
 }

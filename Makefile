@@ -18,12 +18,11 @@ GEN := build/gen
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 
-PKGS := libuv libprotobuf-c openssl libcurl expat jansson yaml-0.1 libisal libxxhash
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wformat=2 -Wstrict-prototypes -Werror
 CPPFLAGS := -I. -I$(GEN) -D_GNU_SOURCE
 CFLAGS := -std=gnu11 -g -pthread -fno-omit-frame-pointer -ffunction-sections -fdata-sections
-LDFLAGS := -pthread -Wl,--gc-sections
-LDLIBS := -lrocksdb -luv -lprotobuf-c -lssl -lcrypto -lcurl -lhttp_parser -lexpat -ljansson -lyaml \
+LDFLAGS := -pthread -Wl,--gc-sections -Wl,--as-needed
+LDLIBS := -lrocksdb -luv -lprotobuf-c -lssl -lcrypto -lhttp_parser -lexpat -ljansson -lyaml \
           -lisal -lxxhash -lm
 
 ifeq ($(VARIANT),rel)

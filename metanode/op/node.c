@@ -36,6 +36,7 @@ void meta_config_defaults(struct meta_config *c)
         .reads_max = 8192,
         .lists_max = 4,
         .apply_entries_max = 256,
+        .append_entries_max = BATCH_ENTRIES_MAX,
         .log_bytes_keep = 16u << 20,
         .log_bytes_max = 128u << 20,
         .log_entries_max = 400000,
@@ -63,7 +64,8 @@ int meta_config_check(const struct meta_config *c, struct buf *ret_error)
     else if (t->tick == 0 || t->witness_poll == 0 || t->clock_ahead == 0)
         what = "tick, witness_poll and clock_ahead must be above 0";
     else if (l->proposals_max == 0 || l->reads_max == 0 || l->lists_max == 0 ||
-             l->apply_entries_max == 0 || l->log_entries_max == 0 ||
+             l->apply_entries_max == 0 || l->append_entries_max == 0 ||
+             l->append_entries_max > BATCH_ENTRIES_MAX || l->log_entries_max == 0 ||
              l->log_bytes_max < l->log_bytes_keep || l->proposal_bytes_max == 0)
         what = "limits must be above 0, and log_bytes_max at least log_bytes_keep";
     else if (l->snapshot_chunk_bytes == 0 || l->snapshot_chunk_bytes > (8u << 20) ||
@@ -82,7 +84,7 @@ uint64_t node_drift_ns(const struct meta_node *n, uint32_t ms)
 {
     /* The other clock may be slow by the drift while ours is fast by it. */
     uint64_t million = 1000000, drift = n->config.timeouts.drift_ppm;
-    return ms_to_ns(ms) / (million - drift) * (million + drift) + NS_PER_MS;
+    return ms_to_ns(ms) * (million + drift) / (million - drift) + NS_PER_MS;
 }
 
 /* ---- small things ---- */

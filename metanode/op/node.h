@@ -59,6 +59,7 @@ struct meta_limits {
     uint32_t reads_max;             /* under way, per partition */
     uint32_t lists_max;             /* on worker threads, of the node */
     uint32_t apply_entries_max;     /* applied in one turn of a replica */
+    uint32_t append_entries_max;    /* of one Raft message, at most 1024 */
     uint64_t log_bytes_keep;        /* a log this small is not truncated */
     uint64_t log_bytes_max;         /* beyond it, it is, whoever still needs it */
     uint64_t log_entries_max;

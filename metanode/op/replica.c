@@ -431,7 +431,7 @@ static int options(struct replica *r, struct raft_options *o)
         .lease_ns = ms_to_ns(c->timeouts.raft_lease),
         .drift_ppm = c->timeouts.drift_ppm,
         .lease_enabled = c->lease_reads,
-        .append_entries_max = BATCH_ENTRIES_MAX,
+        .append_entries_max = c->limits.append_entries_max,
         /* Clients are held back before (propose.c): control entries must always find room, or a
          * witness that holds everything up could not be declared dead. */
         .uncommitted_bytes_max = c->limits.proposal_bytes_max + TAIL_HEADROOM_BYTES,
@@ -490,6 +490,17 @@ static int start_core(struct replica *r, const struct raft_log_state *log, const
     return OK;
 }
 
+/* The log holds another entry at the applied index than the one that was applied: a snapshot was
+ * installed, and the log, with a tail that nobody committed, not yet reset. */
+static bool contradicts_state(const struct replica *r, const struct raft_log_state *log,
+                              const struct found_log *f)
+{
+    uint64_t applied = index_applied(r->index), term = index_applied_term(r->index);
+    if (applied == log->compact_index)
+        return term != log->compact_term;
+    return applied <= log->last_index && f->entries[applied - log->compact_index - 1].term != term;
+}
+
 /* The state is ahead of the log: it was flushed before the log's end was synced here, or a snapshot was
  * installed and the log not yet reset.  Everything up to the applied index is committed. */
 static int reset_behind(struct replica *r, struct raft_log_state *log, const struct found_log *f)
@@ -511,7 +522,7 @@ static int reset_behind(struct replica *r, struct raft_log_state *log, const str
         /* No snapshot's: as of the log's end, because no control entry lies between. */
         struct raft_options o;
         buf_clear(&header);
-        err = options(r, &o);
+        err = applied > log->last_index ? options(r, &o) : ERR_CORRUPT;
         if (err == OK)
             err = control_restore(&r->control, &r->visible, raft_log_header(r->log),
                                   log->compact_index, log->compact_index);
@@ -556,7 +567,8 @@ static int start(struct replica *r, struct found_log *f)
     err = open_index(r, &log);
     if (err == OK && index_applied(r->index) < log.compact_index)
         err = ERR_CORRUPT;
-    if (err == OK && index_applied(r->index) > log.last_index) {
+    if (err == OK &&
+        (index_applied(r->index) > log.last_index || contradicts_state(r, &log, f))) {
         err = reset_behind(r, &log, f);
         f->count = 0;
     }

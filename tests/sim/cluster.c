@@ -87,6 +87,7 @@ static void boot_meta(struct sim_node *n)
     config.snapshot_dir = dirs[at];
     config.lease_reads = c->lease_reads;
     config.timeouts.drift_ppm = c->drift_ppm;
+    config.limits.append_entries_max = c->append_entries_max;
     config.limits.log_bytes_keep = c->log_bytes_max / 4;
     config.limits.log_bytes_max = c->log_bytes_max;
     config.on_failed = meta_failed;
@@ -222,37 +223,48 @@ void sim_cluster_init(struct sim_cluster *c, struct world *w, const char *split_
 
 /* ---- invariants ---- */
 
+static void check_bounds(struct sim_cluster *c, const char *id, const struct meta_partition_info *p)
+{
+    char text[256];
+    if (p->quarantined) {
+        snprintf(text, sizeof(text), "%s partition %u is quarantined", id, p->partition);
+        c->problem(c->problem_arg, text);
+    }
+    if (p->applied > p->visible || p->visible > p->commit || p->commit > p->last) {
+        snprintf(text, sizeof(text), "%s partition %u: applied %llu, visible %llu, commit %llu, last %llu",
+                 id, p->partition, (unsigned long long)p->applied, (unsigned long long)p->visible,
+                 (unsigned long long)p->commit, (unsigned long long)p->last);
+        c->problem(c->problem_arg, text);
+    }
+}
+
+/* One leader a term, at any time. */
+static void check_leader(struct sim_cluster *c, size_t zone, size_t at, const struct meta_partition_info *p)
+{
+    char text[256];
+    if (!p->leader || p->term >= SIM_TERMS_MAX)
+        return;
+    uint8_t *leader = &c->terms[at].leader[p->term];
+    if (*leader != 0 && *leader != zone + 1) {
+        snprintf(text, sizeof(text), "partition %u has had two leaders in term %llu", p->partition,
+                 (unsigned long long)p->term);
+        c->problem(c->problem_arg, text);
+    }
+    *leader = (uint8_t)(zone + 1);
+}
+
 void sim_check(struct sim_cluster *c)
 {
-    struct meta_partition_info infos[SIM_NODES_MAX][8];
-    size_t counts[SIM_NODES_MAX] = {0};
-    char text[256];
+    struct meta_partition_info info;
     for (size_t z = 0; z < c->zones; z++) {
         struct meta_node *m = c->metas[z].meta;
         if (!m || c->metas[z].failed)
             continue;
-        counts[z] = MIN(meta_node_partition_count(m), ARRAY_COUNT(infos[z]));
-        for (size_t i = 0; i < counts[z]; i++) {
-            struct meta_partition_info *p = &infos[z][i];
-            meta_node_partition_info(m, i, p);
-            if (p->quarantined) {
-                snprintf(text, sizeof(text), "%s partition %u is quarantined", c->metas[z].id, p->partition);
-                c->problem(c->problem_arg, text);
-            }
-            if (p->applied > p->visible || p->visible > p->commit || p->commit > p->last) {
-                snprintf(text, sizeof(text),
-                         "%s partition %u: applied %llu, visible %llu, commit %llu, last %llu", c->metas[z].id,
-                         p->partition, (unsigned long long)p->applied, (unsigned long long)p->visible,
-                         (unsigned long long)p->commit, (unsigned long long)p->last);
-                c->problem(c->problem_arg, text);
-            }
-            for (size_t y = 0; y < z; y++) {
-                if (i < counts[y] && p->leader && infos[y][i].leader && p->term == infos[y][i].term) {
-                    snprintf(text, sizeof(text), "two leaders of partition %u in term %llu",
-                             p->partition, (unsigned long long)p->term);
-                    c->problem(c->problem_arg, text);
-                }
-            }
+        size_t count = MIN(meta_node_partition_count(m), (size_t)SIM_PARTITIONS_MAX);
+        for (size_t i = 0; i < count; i++) {
+            meta_node_partition_info(m, i, &info);
+            check_bounds(c, c->metas[z].id, &info);
+            check_leader(c, z, i, &info);
         }
     }
 }

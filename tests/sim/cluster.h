@@ -7,6 +7,8 @@
 #include "tests/sim/world.h"
 
 #define SIM_NODES_MAX 16
+#define SIM_PARTITIONS_MAX 8
+#define SIM_TERMS_MAX 1024 /* later ones are not looked at */
 
 /* The services' own headers are not included here: services never include one another. */
 struct cache;
@@ -45,7 +47,12 @@ struct sim_cluster {
     size_t zones;
     uint32_t drift_ppm;
     bool lease_reads;
+    uint32_t append_entries_max; /* of one Raft message */
+    uint64_t cache_bytes_max;    /* of a gateway; small, so that records share places, or leave */
     uint64_t log_bytes_max;  /* small, so that logs are truncated and snapshots needed */
+    struct sim_terms { /* who led which term: at most one ever */
+        uint8_t leader[SIM_TERMS_MAX]; /* zone + 1; 0: nobody seen */
+    } terms[SIM_PARTITIONS_MAX];
     void (*problem)(void *arg, const char *text); /* an invariant broke */
     void *problem_arg;
 };

@@ -7,7 +7,7 @@ void sim_boot_gateway(struct sim_node *n)
 {
     struct sim_cluster *c = n->cluster;
     struct meta_seed seeds[SIM_NODES_MAX];
-    struct cache_config cache = {.bytes_max = 1 << 20, .seed = world_random(c->world)};
+    struct cache_config cache = {.bytes_max = c->cache_bytes_max, .seed = world_random(c->world)};
     struct meta_config config = {
         .zone = host_zone(n->host), .seeds = seeds, .seed_count = (unsigned)c->zones};
     for (size_t i = 0; i < c->zones; i++)

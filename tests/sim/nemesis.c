@@ -1,7 +1,10 @@
-/* Draws faults: crashes, pauses, partitions, clocks, bad networks. */
+/* Draws faults: crashes, pauses, partitions, clocks, bad networks, and directed ones (scenario.h), of
+ * which each seed that has them prefers two. */
 #include "tests/sim/nemesis.h"
 
 #include "common/base/check.h"
+#include "common/obs/log.h"
+#include "tests/sim/scenario.h"
 
 #include <stdlib.h>
 
@@ -10,11 +13,13 @@ struct nemesis {
     bool active;
     uint64_t faults, gap_max_ns;
     bool crash, pause, partition, clocks, network; /* what this run's seed allows */
+    uint32_t directed_per_10k;
+    unsigned favourites[2];
+    struct scenario scenario;
 };
 
 struct healing { /* undoes one fault later */
     struct nemesis *nemesis;
-    struct sim_node *node;
     struct host *from, *to;
 };
 
@@ -31,6 +36,10 @@ struct nemesis *nemesis_new(struct sim_cluster *c)
     n->partition = kinds & 4;
     n->clocks = kinds & 8;
     n->network = kinds & 16;
+    n->directed_per_10k = world_below(w, 4) == 0 ? 0 : 7000;
+    for (size_t i = 0; i < ARRAY_COUNT(n->favourites); i++)
+        n->favourites[i] = (unsigned)world_below(w, SCENARIO_COUNT);
+    scenario_init(&n->scenario, c);
     return n;
 }
 
@@ -44,14 +53,6 @@ static struct sim_node *any_node(struct nemesis *n)
     case 2: return &c->witnesses[zone];
     default: return &c->metas[zone];
     }
-}
-
-static void reboot(void *arg)
-{
-    struct healing *h = arg;
-    if (!h->node->running)
-        sim_boot(h->node);
-    free(h);
 }
 
 static void unblock(void *arg)
@@ -72,12 +73,9 @@ static struct healing *healing_new(struct nemesis *n)
 static void crash(struct nemesis *n, struct sim_node *node)
 {
     struct world *w = n->cluster->world;
-    if (!node->running)
-        return;
-    struct healing *h = healing_new(n);
-    h->node = node;
-    sim_crash(node, world_below(w, 2));
-    world_call(w, world_below(w, world_below(w, 3) ? NS_PER_SEC : 8 * NS_PER_SEC), reboot, h);
+    if (node->running)
+        scenario_crash(n->cluster, node, world_below(w, 2),
+                       world_below(w, world_below(w, 3) ? NS_PER_SEC : 8 * NS_PER_SEC));
 }
 
 static void block_for(struct nemesis *n, struct host *from, struct host *to, uint64_t ns)
@@ -136,6 +134,22 @@ static void disturb_network(struct nemesis *n)
     world_set_faults(w, &f);
 }
 
+/* A directed fault, if it is time for one.  While it runs, others come less often. */
+static bool direct(struct nemesis *n)
+{
+    struct world *w = n->cluster->world;
+    if (n->scenario.active)
+        return n->directed_per_10k && world_chance(w, 8000);
+    if (!world_chance(w, n->directed_per_10k))
+        return false;
+    unsigned kind = world_below(w, 4) == 0 ? (unsigned)world_below(w, SCENARIO_COUNT)
+                                           : n->favourites[world_below(w, 2)];
+    bool started = scenario_start(&n->scenario, kind);
+    if (started)
+        log_info("nemesis.directed", 0, L_STR("scenario", scenario_name(kind)));
+    return started;
+}
+
 static void strike(void *arg)
 {
     struct nemesis *n = arg;
@@ -145,7 +159,8 @@ static void strike(void *arg)
         return;
     uint64_t kind = world_below(w, 5);
     n->faults++;
-    if (kind == 0 && n->crash)
+    if (direct(n)) {
+    } else if (kind == 0 && n->crash)
         crash(n, any_node(n));
     else if (kind == 1 && n->pause)
         host_pause(any_node(n)->host, world_now(w) + world_below(w, 5 * NS_PER_SEC));
@@ -171,6 +186,7 @@ void nemesis_heal(struct nemesis *n)
     struct sim_cluster *c = n->cluster;
     struct world_faults calm = {.delay_min_ns = 50 * NS_PER_US, .delay_max_ns = NS_PER_MS};
     n->active = false;
+    scenario_stop(&n->scenario);
     world_heal(c->world);
     world_set_faults(c->world, &calm);
     for (size_t z = 0; z < c->zones; z++) {

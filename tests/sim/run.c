@@ -135,12 +135,15 @@ void run_seed(uint64_t seed, unsigned seconds, bool verbose, struct run_result *
                                          "\"8000000000000000622f32\", \"80000000000000006e\""};
     *ret = (struct run_result){.seed = seed};
     r->result = ret;
+    static const uint64_t cache_sizes[] = {1 << 20, 32 << 10, 6 << 10};
     r->seed = seed;
     r->verbose = verbose;
     r->cluster = (struct sim_cluster){
         .world = w, .problem = problem, .problem_arg = r,
         .drift_ppm = world_below(w, 2) ? 1000 : 20000,
         .lease_reads = world_below(w, 4) != 0,
+        .append_entries_max = world_below(w, 2) ? 1 + (uint32_t)world_below(w, 3) : 1024,
+        .cache_bytes_max = cache_sizes[world_below(w, 3)],
         .log_bytes_max = world_below(w, 2) ? 16 << 10 : 1 << 20,
     };
     log_hook_set(log_line, r);

@@ -53,6 +53,8 @@ struct sim_client {
     uint64_t progress;
     uint64_t seen[SIM_REGISTERS]; /* last value seen or written, for if-match */
     unsigned left;                /* of the final round of reads */
+    bool skewed;                  /* reads each object half as often as the next */
+    unsigned favourite;           /* the one that a skewed reader reads most */
 };
 
 struct sim_workload {
@@ -399,7 +401,7 @@ static void start_propose(struct attempt *a)
 
 /* ---- the loop of a client ---- */
 
-static void choose(struct sim_workload *w, struct attempt *a)
+static void choose(struct sim_workload *w, const struct sim_client *c, struct attempt *a)
 {
     struct world *world = w->cluster->world;
     uint64_t dice = world_below(world, 100);
@@ -407,10 +409,17 @@ static void choose(struct sim_workload *w, struct attempt *a)
     a->key_reg = SIM_OBJECTS + (uint32_t)world_below(world, SIM_KEYS);
     a->with_body = world_below(world, 2);
     a->with_key = world_below(world, 2);
+    uint64_t coin = world_random(world);
     if (!w->have_bucket) {
         a->action = ACT_CREATE_BUCKET;
     } else if (dice < 40) {
         a->action = ACT_READ;
+        /* What is read rarely lies in the cache while everything around it changes. */
+        for (uint32_t i = 0; c->skewed && i < SIM_OBJECTS; i++) {
+            a->reg = (c->favourite + i) % SIM_OBJECTS;
+            if ((coin >> i) & 1)
+                break;
+        }
     } else if (dice < 48) {
         a->action = ACT_READ_KEY;
     } else if (dice < 82) {
@@ -439,7 +448,7 @@ static void begin(struct sim_client *c)
         a->reg = reg;
         a->key_reg = reg < SIM_OBJECTS ? SIM_OBJECTS : reg;
     } else {
-        choose(w, a);
+        choose(w, c, a);
     }
     c->current = a;
     w->stats.started++;
@@ -485,9 +494,14 @@ struct sim_workload *sim_workload_new(struct sim_cluster *c, unsigned clients_pe
     CHECK(w && clients_per_gateway * c->zones <= SIM_CLIENTS_MAX);
     w->cluster = c;
     w->think_max_ns = think_max_ns;
-    for (unsigned i = 0; i < clients_per_gateway * c->zones; i++)
-        w->clients[w->client_count++] =
-            (struct sim_client){.load = w, .gateway = &c->gateways[i % c->zones], .id = i};
+    bool skewed = world_below(c->world, 3) != 0;
+    for (unsigned i = 0; i < clients_per_gateway * c->zones; i++) {
+        struct sim_node *gateway = &c->gateways[i % c->zones];
+        unsigned favourite = skewed && i >= c->zones ? w->clients[i - c->zones].favourite
+                                                     : (unsigned)world_below(c->world, SIM_OBJECTS);
+        w->clients[w->client_count++] = (struct sim_client){
+            .load = w, .gateway = gateway, .id = i, .skewed = skewed, .favourite = favourite};
+    }
     for (size_t z = 0; z < c->zones; z++) {
         c->gateways[z].on_boot = gateway_booted;
         c->gateways[z].on_boot_arg = w;

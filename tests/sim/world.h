@@ -57,5 +57,7 @@ void host_on_enter(struct host *h, void (*fn)(void *arg), void *arg);
 
 /* One-way: what `from` sends does not reach `to` while blocked. */
 void world_block(struct world *w, struct host *from, struct host *to, bool blocked);
+/* All connections between the two break. */
+void world_break(struct world *w, struct host *a, struct host *b);
 void world_heal(struct world *w);
 uint64_t host_clock_ns(struct host *h);

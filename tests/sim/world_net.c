@@ -88,6 +88,21 @@ static void break_conn(struct net_conn *c, int why, uint64_t delay_ns)
     }
 }
 
+void world_break(struct world *w, struct host *a, struct host *b)
+{
+    struct host *both[] = {a, b};
+    for (size_t i = 0; i < 2; i++) {
+        if (!both[i]->alive)
+            continue;
+        list_for_each_safe(it, next, &both[i]->net->conns)
+        {
+            struct net_conn *c = container_of(it, struct net_conn, node);
+            if (c->remote == both[1 - i])
+                break_conn(c, ERR_CONN_LOST, delay_of(w));
+        }
+    }
+}
+
 /* ---- frames ---- */
 
 static void flight_free(struct flight *f)

@@ -95,6 +95,15 @@ class History:
             self.faults.append(text)
 
 
+def present_in(history, text):
+    """What a list shows: {register: value}; -1 is a content that nobody wrote."""
+    found = re.findall(r"<Key>r(\d+)</Key>.*?<ETag>(?:&quot;|\"|&#34;)?([0-9a-f]{32})", text, re.S)
+    keys = [int(k) for k, _ in found]
+    if keys != sorted(set(keys)):
+        history.fault(f"a list is out of order or repeats a key: {keys}")
+    return {int(k): history.by_etag.get(e, -1) for k, e in found}
+
+
 class Client(threading.Thread):
     def __init__(self, load, number, zone):
         super().__init__(daemon=True)
@@ -185,12 +194,7 @@ class Client(threading.Thread):
             status, data, _ = self.request("GET", f"/{self.load.bucket}", "list-type=2")
             if status == 200:
                 end = time.monotonic_ns()
-                found = re.findall(r"<Key>r(\d+)</Key>.*?<ETag>(?:&quot;|\"|&#34;)?([0-9a-f]{32})",
-                                   data.decode(), re.S)
-                keys = [int(k) for k, _ in found]
-                if keys != sorted(keys) or len(set(keys)) != len(keys):
-                    h.fault(f"a list is out of order or repeats a key: {keys}")
-                present = {int(k): h.by_etag.get(e, -1) for k, e in found}
+                present = present_in(h, data.decode())
                 for register in range(self.load.registers):
                     h.add(register, self.number, "read", present.get(register, 0), 0, start, end)
                 ok = True

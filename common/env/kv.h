@@ -54,8 +54,8 @@ struct kv_ops {
     /* Bounds: lower inclusive, upper exclusive (empty upper: none).  Copied. NULL: out of memory. */
     struct kv_iter *(*iter_new)(struct kv *, const struct kv_snapshot *, enum kv_family,
                                 struct slice lower, struct slice upper);
-    /* Writes the range [lower, upper) of a family as of `snap` into a file (SST in the real world)
-     * to be read by replace_range; used by Raft snapshots.  The file is synced; *ret_bytes is its size,
+    /* Writes the range [lower, upper) of a family as of `snap` into a file
+     * (kv_file.h) to be read by replace_range; used by Raft snapshots.  The file is synced; *ret_bytes is its size,
      * 0 when the range is empty and no file was made (an older one of that name is gone).
      * Blocking: run on a worker thread. */
     int (*export_range)(struct kv *, const struct kv_snapshot *, enum kv_family, struct slice lower,

@@ -307,7 +307,30 @@ def check_links(tree):
     return findings
 
 
-CHECKS = (check_layers, check_marks, check_text, check_size, check_secrets, check_scripts, check_links,
+def check_names(tree):
+    """Tests, planted bugs and metrics that the documents name exist, and every metric is documented."""
+    findings = []
+    tests = "\n".join(tree.text(n) for n in tree.files(".c", under=["tests/"]))
+    bugs = "".join(tree.text(n) for n in tree.files("mutant.h"))
+    for name in tree.files("docs/invariants.md"):
+        for number, line in tree.lines(name):
+            for test in re.findall(r"\*(\w+_\w+)\*", line):
+                if not re.search(rf"\b{test}\b", tests):
+                    findings.append(f"{name}:{number}: there is no test {test}")
+            for part in re.findall(r"\bbugs? ((?:`\w+`(?:, )?)+)", line):
+                for bug in re.findall(r"`(\w+)`", part):
+                    if f'"{bug}"' not in bugs:
+                        findings.append(f"{name}:{number}: there is no planted bug {bug}")
+    metrics = "".join(tree.text(n) for n in tree.files("docs/metrics.md"))
+    for name in tree.files(".c", under=[f"{s}/" for s in (*SERVICES, "common")]):
+        for number, line in tree.lines(name):
+            for metric in re.findall(r'"(cairn_[a-z0-9]+_[a-z0-9_]*[a-z0-9])"', line):
+                if f"`{metric}`" not in metrics:
+                    findings.append(f"{name}:{number}: {metric} is not in docs/metrics.md")
+    return findings
+
+
+CHECKS = (check_layers, check_marks, check_text, check_size, check_secrets, check_scripts, check_links, check_names,
           check_purity, check_headers, check_clang)
 
 
@@ -388,6 +411,16 @@ def plant_scripts(root):
 def plant_links(root):
     plant_file(root, "docs/a.md", "[a](a.md) [b](../b.md#c)\n[w](https://w)\n")
     return ["docs/a.md:1: links to ../b.md"]
+
+
+def plant_names(root):
+    plant_file(root, "tests/unit/a.c", "static void it_holds(void **state);\n")
+    plant_file(root, "common/base/mutant.h", 'X(SKIP, "skip_it", "")\n')
+    plant_file(root, "docs/invariants.md", "*it_holds*; bug `skip_it`\n*it_breaks*; bugs `skip_it`, `skip_that`\n")
+    plant_file(root, "docs/metrics.md", "| `cairn_meta_reads_total` | |\n")
+    plant_file(root, "metanode/a.c", '"cairn_meta_reads_total"\n"cairn_meta_lists_total"\n')
+    return ["docs/invariants.md:2: there is no test it_breaks", "docs/invariants.md:2: there is no planted bug skip_that",
+            "metanode/a.c:2: cairn_meta_lists_total"]
 
 
 def self_test(check):

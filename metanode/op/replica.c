@@ -4,8 +4,9 @@
  * truncated), then the write (so that messages find their entries), messages, commit, reads.
  *
  * What is applied: at most visible_apply_limit(), and not beyond what is synced here while a control
- * entry is among the unsynced.  After a crash the state can then be ahead of the log only by entries
- * that say nothing about witnesses, and the attach set as of the log's end is the right one. */
+ * entry is among the unsynced, or while the disk may hold entries that were removed.  After a crash the
+ * state can then be ahead of the log only by entries that say nothing about witnesses, and the attach
+ * set as of the log's end is the right one; and it never contradicts the log but for a snapshot. */
 #include "metanode/op/internal.h"
 
 #include <stdlib.h>
@@ -287,7 +288,7 @@ static uint64_t apply_limit(const struct replica *r)
     /* A leader deposed before it told the core what had become visible lets the next one tell it. */
     uint64_t limit = MIN(visible_apply_limit(&r->visible), raft_visible(r->raft));
     uint64_t synced = raft_synced_index(r->raft);
-    if (r->control.last_index > synced)
+    if (r->control.last_index > synced || raft_is_truncating(r->raft))
         limit = MIN(limit, synced);
     return limit;
 }

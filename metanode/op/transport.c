@@ -99,6 +99,9 @@ void transport_send(struct replica *r, const struct raft_message *m)
     struct meta_peer *p = transport_peer(r->node, m->to);
     if (!p)
         return;
+    /* Before the entries are queued: they go with the message that they belong to. */
+    if (p->out_count == OUTBOX_MESSAGES_MAX)
+        flush_peer(p);
     if (m->type == RAFT_APPEND && m->entry_count > 0) {
         struct rcbuf *packed = fetch_entries(r, m);
         if (!packed)
@@ -110,8 +113,6 @@ void transport_send(struct replica *r, const struct raft_message *m)
             (struct payload){packed, SLICE(packed->data, packed->len)};
         p->payload_bytes += packed->len;
     }
-    if (p->out_count == OUTBOX_MESSAGES_MAX)
-        flush_peer(p);
     p->out[p->out_count++] = (struct out_message){r->partition, r->desc->epoch, *m};
     replica_wake(r); /* the end of the turn sends it */
 }

@@ -260,6 +260,8 @@ uint64_t raft_commit(const struct raft *r);
 uint64_t raft_last_index(const struct raft *r);
 uint64_t raft_last_term(const struct raft *r);
 uint64_t raft_synced_index(const struct raft *r);
+/* Entries were removed here and the disk may still hold them. */
+bool raft_is_truncating(const struct raft *r);
 uint64_t raft_compact_index(const struct raft *r);
 uint64_t raft_log_bytes(const struct raft *r);  /* data bytes after the compaction point */
 uint64_t raft_term_start(const struct raft *r); /* leader: index of its no-op; else 0 */

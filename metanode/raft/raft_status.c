@@ -42,6 +42,10 @@ uint64_t raft_synced_index(const struct raft *r)
 {
     return r->synced_index;
 }
+bool raft_is_truncating(const struct raft *r)
+{
+    return r->synced_seq < r->truncate_seq;
+}
 uint64_t raft_compact_index(const struct raft *r)
 {
     return r->tail.base_index;

@@ -2,6 +2,7 @@
 /* The inside of a metanode, shared by the files of this folder:
  *   node.c         life, timers, the turn, drain, readiness
  *   topology.c     which partitions this node holds, and who else does
+ *   store_id.c     a node that lost its data is noticed
  *   transport.c    Raft messages to and from the other metanodes, batched per peer and turn
  *   replica.c      one Raft group: restart, steps and their effects, apply
  *   propose.c      commands in, outcomes out
@@ -61,6 +62,9 @@ struct meta_peer {
     unsigned payload_count;
     uint64_t payload_bytes;
     bool refused; /* a cast was refused: what was under way is probably lost */
+    struct id128 store; /* of its log, as first seen; zero: never */
+    struct kv_write_req store_write;
+    bool store_writing, store_refused;
 };
 
 /* Queues a message, with the entries that it carries; the turn's end sends it. */
@@ -69,6 +73,14 @@ void transport_flush(struct meta_node *n);
 void transport_tick(struct meta_node *n);
 void transport_batch(void *arg, struct rpc_request *req); /* handler of raft.batch */
 struct meta_peer *transport_peer(struct meta_node *n, uint64_t raft_id);
+
+/* ---- store_id.c ---- */
+
+struct slice store_id_key(void);
+/* Ours and those of the peers; *ret_new: ours was drawn and is not stored. */
+int store_id_load(struct meta_node *n, bool *ret_new);
+/* May the batch be listened to?  If it says that we are not who we were, the node fails. */
+bool store_id_admits(struct meta_node *n, const char *node_id, const Cairn__RaftBatch *batch);
 
 /* ---- propose.c ---- */
 
@@ -374,6 +386,7 @@ struct meta_node {
     struct kv_flush_req flush;
     struct kv_write_req topology_write;
     bool topology_writing;
+    struct id128 store; /* of our log store */
 
     Cairn__ClusterMap *map; /* newest seen of the root; NULL: none */
     uint64_t map_ns;        /* it is looked at anew then */

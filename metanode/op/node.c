@@ -425,6 +425,8 @@ bool meta_node_idle(const struct meta_node *n)
 {
     bool idle = n->stopped && raft_logstore_idle(n->logs) && !n->flush_running &&
                 !n->topology_writing && n->lists_under_way == 0;
+    for (size_t i = 0; i < n->peer_count; i++)
+        idle &= !n->peers[i].store_writing;
     for (size_t i = 0; i < n->replica_count; i++) {
         idle &= n->replicas[i]->receiver == NULL;
         for (unsigned k = 0; k < META_REPLICAS_MAX; k++)

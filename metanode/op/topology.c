@@ -172,6 +172,7 @@ static int store(struct meta_node *n)
     }
     packed.len = cairn__cluster_map__pack(n->topology, packed.ptr);
     kv_batch_put(batch, KV_INDEX, topology_key(), buf_view(&packed));
+    kv_batch_put(batch, KV_INDEX, store_id_key(), id128_slice(&n->store));
     buf_fini(&packed);
     n->topology_write = (struct kv_write_req){.cb = stored, .batch = batch};
     list_init(&n->topology_write.node);
@@ -202,7 +203,11 @@ static void refresh_addresses(struct meta_node *n)
 int topology_load(struct meta_node *n)
 {
     struct buf packed = {0};
-    int err = n->log_kv->ops->get(n->log_kv, NULL, KV_INDEX, topology_key(), &packed);
+    bool new_store;
+    int err = store_id_load(n, &new_store);
+    if (err != OK)
+        return err;
+    err = n->log_kv->ops->get(n->log_kv, NULL, KV_INDEX, topology_key(), &packed);
     if (err == OK) {
         n->topology = cairn__cluster_map__unpack(NULL, packed.len, packed.ptr);
         buf_fini(&packed);
@@ -212,11 +217,13 @@ int topology_load(struct meta_node *n)
         if (!slice_eq(id, id128_slice(&n->config.cluster->cluster_id)))
             return ERR_CONFIG;
         refresh_addresses(n);
-        return OK;
+        return new_store ? store(n) : OK; /* of a version that had no ids */
     }
     buf_fini(&packed);
     if (err != ERR_NOT_FOUND)
         return err;
+    if (!new_store)
+        return ERR_CORRUPT;
     n->topology = malloc(sizeof(*n->topology));
     if (!n->topology)
         return ERR_NOMEM;

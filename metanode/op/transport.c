@@ -49,7 +49,12 @@ static void flush_peer(struct meta_peer *p)
     }
     batch.n_messages = p->out_count;
     batch.messages = ptrs;
-    if (rpc_cast(p->rpc, &method_raft_batch, &batch.base, p->payload, p->payload_count) != OK)
+    batch.store = (ProtobufCBinaryData){ID_BYTES, n->store.bytes};
+    if (!id128_is_zero(p->store))
+        batch.known_store = (ProtobufCBinaryData){ID_BYTES, p->store.bytes};
+    /* Nobody hears of this store before its id is durable: what is lost is repeated. */
+    if (n->topology_writing ||
+        rpc_cast(p->rpc, &method_raft_batch, &batch.base, p->payload, p->payload_count) != OK)
         p->refused = true;
     n->stats.batches_sent++;
     n->stats.messages_sent += p->out_count;
@@ -240,6 +245,10 @@ void transport_batch(void *arg, struct rpc_request *req)
     struct raft_entry_meta *metas = n->received_metas;
     uint64_t sender = topology_raft_id(req->peer.node_id);
     n->stats.batches_received++;
+    if (n->stopped || n->failed || !store_id_admits(n, req->peer.node_id, batch)) {
+        n->stats.messages_refused += batch->n_messages;
+        return;
+    }
     for (size_t i = 0; i < batch->n_messages && !n->stopped; i++) {
         struct raft_message m;
         uint32_t count;

@@ -1,6 +1,6 @@
 /* A replica whose disk was left between two steps: its state says one thing and its log another.
  *
- * Both begin with a leader that is cut off with a tail that nobody else has.  When it comes back, other
+ * The first two begin with a leader that is cut off with a tail that nobody else has.  When it comes back, other
  * entries stand at these indexes. */
 #include "common/base/check.h"
 #include "common/base/err.h"
@@ -128,11 +128,53 @@ static void truncation_not_synced(void **state)
     fx_fini(&fx);
 }
 
+static void wipe(struct fixture *fx, unsigned meta)
+{
+    struct fx_meta *m = &fx->metas[meta];
+    struct kv_mem_config log = {.mode = KV_LOG, .files = fx->table, .write_delay_ns = NS_PER_MS,
+                                .keep_on_close = true};
+    struct kv_mem_config state = {.mode = KV_STATE, .files = fx->table, .keep_on_close = true};
+    fx_crash_meta(fx, meta);
+    kv_mem_free(m->log_kv);
+    kv_mem_free(m->state_kv);
+    m->log_kv = kv_mem_new(host_env(m->host), &log);
+    m->state_kv = kv_mem_new(host_env(m->host), &state);
+}
+
+/* A metanode whose data directory was emptied: with it, one that lacks what was acknowledged would have
+ * a quorum.  It stops, and until then nobody listens to it. */
+static void no_node_comes_back_empty(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    uint64_t version = 0, as_of = 0;
+    fx_init(&fx, 33);
+    fx_boot_all(&fx, 0);
+    assert_true(fx_wait_ready(&fx, 10000));
+    unsigned leader = (unsigned)fx_leader(&fx, 1);
+    unsigned behind = (leader + 1) % FX_METAS, empty = (leader + 2) % FX_METAS;
+    fx_crash_meta(&fx, behind);
+    assert_int_equal(fx_put(&fx, "a", "bytes", 5000, NULL), OK);
+    fx_crash_meta(&fx, leader);
+    wipe(&fx, empty);
+    fx_boot_meta(&fx, behind);
+    fx_boot_meta(&fx, empty);
+    assert_false(fx_wait_leader(&fx, 1, 10000));
+    assert_int_equal(fx.metas[behind].failed, OK);
+    assert_int_equal(fx.metas[empty].failed, ERR_CONFLICT);
+    fx_crash_meta(&fx, empty);
+    fx_boot_meta(&fx, leader);
+    assert_int_equal(fx_get(&fx, "a", 10000, &version, &as_of), OK);
+    assert_true(version > 0);
+    fx_fini(&fx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(snapshot_installed_log_not_reset),
         cmocka_unit_test(truncation_not_synced),
+        cmocka_unit_test(no_node_comes_back_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

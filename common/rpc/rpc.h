@@ -26,7 +26,7 @@ struct rpc_config {
     uint64_t queued_bytes_max;        /* per peer and per connection served, 0: 64 MiB; at
                                          least 64 KiB */
     uint32_t requests_max_per_conn;   /* server side, 0: 1024 */
-    uint64_t request_bytes_max;       /* server side, all connections, 0: 256 MiB */
+    uint64_t request_bytes_max;       /* server side, 0: 256 MiB; stops no metanode or witness */
     uint32_t connect_timeout_ms;      /* until the peer's HELLO, 0: 2000 */
     uint8_t version_min, version_max; /* 0: RPC_VERSION_MIN, RPC_VERSION_MAX */
     /* A peer came up (err OK), could not be reached or was lost (why: ERR_AUTH, ERR_VERSION, ...).

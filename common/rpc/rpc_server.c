@@ -47,11 +47,18 @@ void rpc_served_free(struct rpc *rpc)
 
 /* ---- windows ---- */
 
+/* Metanodes and witnesses are few, and so are their bytes; what others' requests wait for (Raft's
+ * answers, a lease) comes over their connections, so bytes held by others do not stop these. */
+static bool is_vital(const struct rpc_conn *c)
+{
+    return c->peer.role == NET_ROLE_METANODE || c->peer.role == NET_ROLE_WITNESS;
+}
+
 static bool over_window(const struct rpc_conn *c)
 {
     const struct rpc *rpc = c->rpc;
     return c->request_count >= rpc->config.requests_max_per_conn ||
-           rpc->stats.request_bytes_now >= rpc->config.request_bytes_max;
+           (rpc->stats.request_bytes_now >= rpc->config.request_bytes_max && !is_vital(c));
 }
 
 static bool over_queue(const struct rpc_conn *c, uint64_t max)

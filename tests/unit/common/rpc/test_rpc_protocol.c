@@ -113,6 +113,24 @@ static void room_made_by_one_connection_is_given_to_another(void **state)
     teardown(state);
 }
 
+/* What the requests that hold the memory wait for comes over such connections. */
+static void a_metanode_is_read_however_much_others_hold(void **state)
+{
+    static struct test_call t[6];
+    make(NULL, &(struct rpc_config){.request_bytes_max = 100000}, true);
+    client_node.identity.role = NET_ROLE_METANODE;
+    hold = true;
+    for (unsigned i = 0; i < 6; i++)
+        assert_int_equal(start_method(&t[i], &method_other, i, NS_PER_SEC, 40000), OK);
+    fake_run_for(&world, 10 * NS_PER_MS);
+    assert_int_equal(held_count, 6);
+    assert_int_equal(world.stops, 0);
+    release();
+    for (unsigned i = 0; i < 6; i++)
+        end(&t[i], OK);
+    teardown(state);
+}
+
 static void answers_that_pile_up_stop_reading(void **state)
 {
     (void)state;
@@ -321,6 +339,7 @@ int main(void)
         OWN(the_clients_window_refuses),
         OWN(the_servers_windows_stop_reading),
         OWN(room_made_by_one_connection_is_given_to_another),
+        OWN(a_metanode_is_read_however_much_others_hold),
         OWN(answers_that_pile_up_stop_reading),
         OWN(a_net_that_cannot_stop_reading_makes_the_server_refuse),
         T(roles_and_methods_are_checked),

@@ -13,9 +13,12 @@
 #include "common/proc/proc.h"
 #include "gateway/op/gateway.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define LOOPS_MAX 16
@@ -336,6 +339,32 @@ static int loop_listen(struct loop *l)
     return err;
 }
 
+/* The loops share the port, which would also let them share it with another gateway that somebody
+ * forgot to stop: clients would reach either.  A socket that does not share finds that one. */
+static int check_port_is_free(struct service *s)
+{
+    const char *text = config_address(s->proc.config, "http_listen");
+    struct sockaddr_storage addr = {0};
+    char host[256];
+    unsigned port;
+    int on = 1;
+    if (!config_address_split(text, host, sizeof(host), &port) ||
+        (uv_ip4_addr(host, (int)port, (struct sockaddr_in *)(void *)&addr) != 0 &&
+         uv_ip6_addr(host, (int)port, (struct sockaddr_in6 *)(void *)&addr) != 0)) {
+        log_error("gateway.listen", 0, L_STR("addr", text), L_STR("why", "not a numeric address"));
+        return ERR_CONFIG;
+    }
+    socklen_t len = addr.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    int fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool is_free = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+                   bind(fd, (const struct sockaddr *)&addr, len) == 0 && listen(fd, 1) == 0;
+    if (!is_free)
+        log_error("gateway.listen", 0, L_STR("addr", text), L_STR("why", strerror(errno)));
+    if (fd >= 0)
+        close(fd);
+    return is_free ? OK : ERR_IO;
+}
+
 static int loop_open(struct loop *l)
 {
     int err = uv_loop_init(&l->uv) == 0 ? OK : ERR_IO;
@@ -446,6 +475,8 @@ static int start(struct service *s)
     int err = read_config(s);
     if (err == OK)
         err = open_tls(s);
+    if (err == OK)
+        err = check_port_is_free(s);
     if (err != OK)
         return err;
     register_metrics(s);

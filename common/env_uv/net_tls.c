@@ -472,7 +472,7 @@ static int listen_socket(const struct tls_net *net, const char *host, const char
     struct addrinfo *found;
     if (getaddrinfo(host[0] && strcmp(host, "*") != 0 ? host : NULL, port, &hints, &found) != 0)
         return ERR_INVAL;
-    int result = ERR_IO, on = 1;
+    int result = ERR_IO, on = 1, why = 0;
     for (struct addrinfo *a = found; a && result < 0; a = a->ai_next) {
         int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (fd < 0)
@@ -483,9 +483,10 @@ static int listen_socket(const struct tls_net *net, const char *host, const char
         if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, 512) == 0)
             result = fd;
         else
-            close(fd);
+            why = errno, close(fd);
     }
     freeaddrinfo(found);
+    errno = result < 0 ? why : 0;
     return result;
 }
 

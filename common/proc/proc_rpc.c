@@ -4,6 +4,9 @@
 #include "common/env_uv/net_tls.h"
 #include "common/obs/log.h"
 
+#include <errno.h>
+#include <string.h>
+
 static void on_problem(void *arg, const char *addr, int err, const char *text)
 {
     (void)arg;
@@ -55,9 +58,11 @@ int proc_rpc_open(struct proc *p, enum net_role role, struct proc_rpc *ret)
 int proc_rpc_listen(struct proc *p, struct proc_rpc *r)
 {
     const char *addr = config_address(p->config, "listen");
+    errno = 0;
     int err = rpc_listen(r->rpc, addr);
     if (err != OK)
-        log_error("proc.listen", 0, L_STR("addr", addr), L_ERR(err));
+        log_error("proc.listen", 0, L_STR("addr", addr), L_ERR(err),
+                  L_STR("why", errno ? strerror(errno) : err_text(err)));
     return err;
 }
 

@@ -10,25 +10,44 @@
 #
 # Environment: CAIRN_VAR (data, default ./var), CAIRN_BIN (programs, default ./build/rel/bin),
 # ZONES (3), GATEWAYS_PER_ZONE, METANODES_PER_ZONE, STORAGE_PER_ZONE, WITNESSES_PER_ZONE (1 each),
+# PARTITIONS (4) of the index,
 # S3_PORT (9000: zone 1's gateway, then 9001, ...), PORT_BASE (7000: internal ports),
+# AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (the root user's keys of a new cluster; else made up),
 # CAIRN_EXTRA (a YAML fragment appended to every process's configuration).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-VAR=${CAIRN_VAR:-var}
+VAR=$(realpath -m "${CAIRN_VAR:-var}")
 BIN=${CAIRN_BIN:-build/rel/bin}
-ZONES=${ZONES:-3}
-S3_PORT=${S3_PORT:-9000}
-PORT_BASE=${PORT_BASE:-7000}
-ROLES="metanode witness storagenode gateway"
-declare -A COUNT=(
-    [gateway]=${GATEWAYS_PER_ZONE:-1} [metanode]=${METANODES_PER_ZONE:-1}
-    [storagenode]=${STORAGE_PER_ZONE:-1} [witness]=${WITNESSES_PER_ZONE:-1}
-)
-declare -A ROLE_OFFSET=([metanode]=0 [witness]=20 [storagenode]=40 [gateway]=60)
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# A cluster that exists keeps its shape: what the environment does not name comes from there.
+declare -A KEPT=()
+if [ -f "$VAR/topology" ]; then
+    for word in $(cat "$VAR/topology"); do KEPT[${word%%=*}]=${word#*=}; done
+fi
+setting() { # name, default, least, most
+    local own=${!1:-}
+    printf -v "$1" %s "${own:-${KEPT[$1]:-$2}}"
+    [[ ${!1} =~ ^[0-9]{1,5}$ ]] && ((10#${!1} >= $3 && 10#${!1} <= $4)) ||
+        die "$1=${!1}: must be a number from $3 to $4"
+}
+setting ZONES 3 1 9
+setting GATEWAYS_PER_ZONE 1 1 19
+setting METANODES_PER_ZONE 1 1 19
+setting STORAGE_PER_ZONE 1 1 19
+setting WITNESSES_PER_ZONE 1 1 19
+setting PARTITIONS 4 1 1000
+setting S3_PORT 9000 1 65000
+setting PORT_BASE 7000 1 63000
+ROLES="metanode witness storagenode gateway"
+declare -A COUNT=(
+    [gateway]=$GATEWAYS_PER_ZONE [metanode]=$METANODES_PER_ZONE
+    [storagenode]=$STORAGE_PER_ZONE [witness]=$WITNESSES_PER_ZONE
+)
+declare -A ROLE_OFFSET=([metanode]=0 [witness]=20 [storagenode]=40 [gateway]=60)
 
 nodes() { # prints: id zone role port index-in-role
     local z role k
@@ -43,7 +62,17 @@ nodes() { # prints: id zone role port index-in-role
 
 s3_port() { echo $((S3_PORT + $1)); }
 
-topology() { echo "zones=$ZONES gateway=${COUNT[gateway]} metanode=${COUNT[metanode]} storagenode=${COUNT[storagenode]} witness=${COUNT[witness]} s3=$S3_PORT base=$PORT_BASE"; }
+# What a cluster keeps for its life: its nodes, their addresses, its partitions.
+SHAPE="ZONES GATEWAYS_PER_ZONE METANODES_PER_ZONE STORAGE_PER_ZONE WITNESSES_PER_ZONE PARTITIONS PORT_BASE"
+
+check_shape() {
+    local name
+    for name in $SHAPE; do
+        [ "${KEPT[$name]:-${!name}}" = "${!name}" ] ||
+            die "$VAR holds a cluster with $name=${KEPT[$name]}, and $name=${!name} was asked for.
+Leave $name away, name another directory in CAIRN_VAR, or delete the cluster: make wipe"
+    done
+}
 
 # ---- certificates: a development CA that never leaves $VAR/pki ----
 make_pki() {
@@ -71,9 +100,15 @@ make_pki() {
 # ---- the root user's keys: from the environment, else made once ----
 make_credentials() {
     local file=$VAR/root-credentials
-    [ -f "$file" ] && return
     local id=${AWS_ACCESS_KEY_ID:-} secret=${AWS_SECRET_ACCESS_KEY:-}
-    if [ -z "$id" ] || [ -z "$secret" ]; then
+    if [ -f "$file" ]; then
+        [ -z "$id" ] || [ -z "$secret" ] || grep -qxF "access_key_id=$id" "$file" ||
+            say "note: this cluster was made with other keys than the environment's; they are below and in $file"
+        return
+    fi
+    if [ -n "$id" ] && [ -n "$secret" ]; then
+        say "the root user's keys: the environment's AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    else
         id=CAIRN$(openssl rand -hex 20 | tr -d '\n' | tr 'a-f' 'A-F' | cut -c1-15)
         secret=$(openssl rand -base64 30 | tr -d '\n' | tr '/+' 'ab')
     fi
@@ -83,15 +118,13 @@ make_credentials() {
 write_configs() {
     local id zone role port index
     mkdir -p "$VAR/conf" "$VAR/run" "$VAR/log" "$VAR/data"
-    if [ -f "$VAR/topology" ] && [ "$(cat "$VAR/topology")" != "$(topology)" ]; then
-        die "$VAR holds a cluster of another shape ($(cat "$VAR/topology")); start it with that shape, or 'make wipe' deletes it"
-    fi
-    topology >"$VAR/topology"
+    local name
+    for name in $SHAPE S3_PORT; do echo "$name=${!name}"; done >"$VAR/topology"
     [ -f "$VAR/cluster-id" ] || openssl rand -hex 16 >"$VAR/cluster-id"
     {
         echo "cluster_id: $(cat "$VAR/cluster-id")"
         echo "region: us-east-1"
-        echo "partitions: ${PARTITIONS:-4}"
+        echo "partitions: $PARTITIONS"
         echo "nodes:"
         nodes | while read -r id zone role port _; do
             echo "  - {id: $id, zone: $zone, role: $role, addr: \"127.0.0.1:$port\", admin: \"127.0.0.1:$((port + 1000))\"}"
@@ -124,11 +157,11 @@ write_configs() {
 
 # ---- processes ----
 pid_of() { # prints the pid when the node's process runs
-    local file=$VAR/run/$1.pid pid
-    [ -f "$file" ] || return 1
-    pid=$(cat "$file")
+    local file=$VAR/run/$1.pid pid argv
+    [ -f "$file" ] && pid=$(<"$file") && [ -r "/proc/${pid:-none}/cmdline" ] || return 1
     # The pid may have been given to another process since: look at what it runs.
-    [ -r "/proc/$pid/cmdline" ] && tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q -- "$VAR/conf/$1.yaml" || return 1
+    mapfile -d '' -t argv 2>/dev/null <"/proc/$pid/cmdline" || return 1
+    [[ " ${argv[*]} " == *"--config=$VAR/conf/$1.yaml "* ]] || return 1
     echo "$pid"
 }
 
@@ -171,24 +204,63 @@ wait_ready() {
     while :; do
         waiting=
         while read -r id _ _ port _; do
-            pid_of "$id" >/dev/null || { tail -n 5 "$VAR/log/$id.out" "$VAR/log/$id.log" >&2 2>/dev/null; die "$id has stopped; its log: $VAR/log/$id.log"; }
+            pid_of "$id" >/dev/null || {
+                tail -q -n 3 "$VAR/log/$id.out" "$VAR/log/$id.log" >&2 2>/dev/null || true
+                say "error: $id has stopped; its log: $VAR/log/$id.log" >&2
+                return 1
+            }
             [ "$(readyz "$port")" = 200 ] || waiting="$waiting $id"
         done < <(nodes)
         [ -z "$waiting" ] && return
-        [ $SECONDS -ge $deadline ] && die "not ready in time:$waiting (logs: $VAR/log)"
+        if [ $SECONDS -ge $deadline ]; then
+            say "error: not ready in time:$waiting (logs: $VAR/log)" >&2
+            return 1
+        fi
         sleep 0.1
     done
 }
 
 up() {
-    local id
+    local id role started=
+    for role in $ROLES; do
+        [ -x "$BIN/cairn-$role" ] || die "$BIN/cairn-$role is missing; build it with: make"
+    done
+    check_shape
     mkdir -p "$VAR"
     chmod 700 "$VAR"
     make_pki
     make_credentials
     write_configs
-    for id in $(all_ids); do start_node "$id"; done
-    wait_ready
+    for id in $(all_ids); do
+        pid_of "$id" >/dev/null && continue
+        start_node "$id"
+        started="$started $id"
+    done
+    wait_ready && return
+    # Nothing that this call has begun stays behind half-way.
+    for id in $started; do signal_node "$id" TERM; done
+    # shellcheck disable=SC2086
+    wait_gone 15 $started >/dev/null || for id in $started; do signal_node "$id" KILL; done
+    exit 1
+}
+
+# In the foreground: says it when a process ends, and ends with the last.
+watch_over() {
+    local id left ids gone=" "
+    ids=$(all_ids)
+    while :; do
+        sleep 1
+        left=
+        for id in $ids; do
+            if pid_of "$id" >/dev/null; then
+                left=yes gone=${gone/" $id "/" "}
+            elif [[ $gone != *" $id "* ]]; then
+                say "$id has stopped; its log: $VAR/log/$id.log"
+                gone="$gone$id "
+            fi
+        done
+        [ -n "$left" ] || { say "all processes have stopped"; return 1; }
+    done
 }
 
 down() {
@@ -243,12 +315,12 @@ status() {
 
 case ${1:-} in
 run)
+    trap 'trap "" INT TERM HUP; say; say "stopping"; down; exit 0' INT TERM HUP
     up
     greet
-    trap 'say; say "stopping"; down; exit 0' INT TERM
     say
     say "Ctrl-C stops the cluster."
-    while :; do sleep 1; done
+    watch_over
     ;;
 up) up; greet ;;
 down) down ;;

@@ -60,8 +60,26 @@ void status_serve(void *arg, struct rpc_request *req)
 
 /* ---- cluster map ---- */
 
+/* What the root says of a partition must be what this node began with.  One that was added to the
+ * cluster file later has placed the partitions by another file: its groups are none. */
+static bool contradicts(const struct meta_node *n, const Cairn__PartitionDescriptor *d)
+{
+    if (!node_replica((struct meta_node *)(uintptr_t)n, d->id) || d->n_replicas == 0)
+        return false;
+    for (size_t i = 0; i < d->n_replicas; i++)
+        if (strcmp(d->replicas[i]->node_id, n->config.node_id) == 0)
+            return false;
+    return true;
+}
+
 static void keep_map(struct meta_node *n, Cairn__ClusterMap *map)
 {
+    for (size_t i = 0; i < map->n_partitions && !n->failed; i++) {
+        if (!contradicts(n, map->partitions[i]))
+            continue;
+        log_error("metanode.not_a_member", 0, L_UINT("partition", map->partitions[i]->id));
+        node_fail(n, ERR_CONFIG, "this node was added to the cluster file after the first start");
+    }
     if (n->map)
         cairn__cluster_map__free_unpacked(n->map, NULL);
     n->map = map;

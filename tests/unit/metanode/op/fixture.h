@@ -38,12 +38,12 @@ struct fx_witness {
 struct fixture {
     struct world *world;
     struct cluster_config cluster;
-    struct cluster_node nodes[FX_METAS + FX_WITNESSES + 3];
+    struct cluster_node nodes[FX_METAS + FX_WITNESSES + 4]; /* room for a test's own */
     struct buf split;
     struct kv_mem_files *table;
     struct fx_files files;
     struct meta_config config; /* of the next boot */
-    struct fx_meta metas[FX_METAS];
+    struct fx_meta metas[FX_METAS + 1]; /* the last: a test's own */
     struct fx_witness witnesses[FX_WITNESSES];
     struct host *client_host;
     struct rpc *client;

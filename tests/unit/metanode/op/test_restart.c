@@ -169,12 +169,42 @@ static void no_node_comes_back_empty(void **state)
     fx_fini(&fx);
 }
 
+/* A fourth metanode, added to the file of a running cluster, would place partition 1 on itself, lead it
+ * with whoever came with it, and take the witnesses from the real one. */
+static void an_added_node_founds_nothing(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct fx_meta *m = &fx.metas[FX_METAS];
+    struct kv_mem_config log = {.mode = KV_LOG, .write_delay_ns = NS_PER_MS, .keep_on_close = true};
+    struct kv_mem_config kept = {.mode = KV_STATE, .keep_on_close = true};
+    fx_init(&fx, 34);
+    fx_boot_all(&fx, 0);
+    assert_true(fx_wait_ready(&fx, 10000));
+    fx.nodes[fx.cluster.node_count++] = (struct cluster_node){
+        .id = strdup("m3"), .zone = strdup("z0"), .addr = strdup("m3:1"), .admin = strdup(""),
+        .role = NET_ROLE_METANODE};
+    *m = (struct fx_meta){.fx = &fx, .id = "m3", .addr = "m3:1", .dir = "dir3"};
+    m->host = host_new(fx.world, m->id, "z0", NET_ROLE_METANODE, m->addr, 0, 1700000000000u);
+    m->log_kv = kv_mem_new(host_env(m->host), &log);
+    m->state_kv = kv_mem_new(host_env(m->host), &kept);
+    fx_boot_meta(&fx, FX_METAS);
+    fx_run_ms(&fx, 1100); /* before anyone can be elected */
+    assert_int_equal(m->failed, ERR_CONFIG);
+    fx_crash_meta(&fx, FX_METAS);
+    kv_mem_free(m->log_kv);
+    kv_mem_free(m->state_kv);
+    assert_int_equal(fx_put(&fx, "a", "bytes", 5000, NULL), OK);
+    fx_fini(&fx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(snapshot_installed_log_not_reset),
         cmocka_unit_test(truncation_not_synced),
         cmocka_unit_test(no_node_comes_back_empty),
+        cmocka_unit_test(an_added_node_founds_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,7 +95,7 @@ bool store_id_admits(struct meta_node *n, const char *node_id, const Cairn__Raft
     if (id128_from_slice(SLICE(batch->known_store.data, batch->known_store.len), &id) &&
         !id128_eq(id, n->store)) {
         log_error("metanode.store_replaced", 0, L_STR("known_to", node_id));
-        node_fail(n, ERR_CONFLICT, "the others know this node by another data directory");
+        node_fail(n, ERR_CONFIG, "the others know this node by another data directory");
         return false;
     }
     if (!id128_from_slice(SLICE(batch->store.data, batch->store.len), &id) || id128_is_zero(id))

@@ -161,7 +161,7 @@ static void no_node_comes_back_empty(void **state)
     fx_boot_meta(&fx, empty);
     assert_false(fx_wait_leader(&fx, 1, 10000));
     assert_int_equal(fx.metas[behind].failed, OK);
-    assert_int_equal(fx.metas[empty].failed, ERR_CONFLICT);
+    assert_int_equal(fx.metas[empty].failed, ERR_CONFIG);
     fx_crash_meta(&fx, empty);
     fx_boot_meta(&fx, leader);
     assert_int_equal(fx_get(&fx, "a", 10000, &version, &as_of), OK);

@@ -98,7 +98,8 @@ static void boot_meta(struct sim_node *n)
     }
     kv_mem_set_env(n->log_kv, host_env(n->host));
     kv_mem_set_env(n->state_kv, host_env(n->host));
-    int err = meta_node_new(n->rpc, n->log_kv, n->state_kv, &c->snapshot_files->files, &config, &n->meta);
+    int err =
+        meta_node_new(n->rpc, n->log_kv, n->state_kv, &c->snapshot_files->files, &config, &n->meta);
     if (err != OK)
         meta_failed(n, err, "meta_node_new");
 }
@@ -108,10 +109,16 @@ static void boot_witness(struct sim_node *n)
     struct sim_cluster *c = n->cluster;
     const char *ids[SIM_NODES_MAX], *addrs[SIM_NODES_MAX];
     struct witness_config config = {
-        .name = n->id, .addr = host_addr(n->host), .zone = host_zone(n->host),
-        .metanode_ids = ids, .metanode_addrs = addrs, .metanode_count = c->zones,
+        .name = n->id,
+        .addr = host_addr(n->host),
+        .zone = host_zone(n->host),
+        .metanode_ids = ids,
+        .metanode_addrs = addrs,
+        .metanode_count = c->zones,
         .slot_bits = 4, /* few slots, so that collisions happen */
-        .partitions_max = 16, .renew_ns = 400 * NS_PER_MS, .call_timeout_ns = 500 * NS_PER_MS,
+        .partitions_max = 16,
+        .renew_ns = 400 * NS_PER_MS,
+        .call_timeout_ns = 500 * NS_PER_MS,
     };
     for (size_t i = 0; i < c->zones; i++) {
         ids[i] = c->metas[i].id;
@@ -170,15 +177,19 @@ static void node_init(struct sim_cluster *c, struct sim_node *n, size_t zone, co
     snprintf(addr, sizeof(addr), "%s%zu:1", kind, zone + 1);
     int32_t rate = (int32_t)world_below(c->world, 2 * c->drift_ppm + 1) - (int32_t)c->drift_ppm;
     int64_t wall = (int64_t)world_below(c->world, 400) - 200;
-    n->host = host_new(c->world, n->id, zone_name, role, addr, rate,
-                       WALL_START_MS + (uint64_t)wall);
+    n->host =
+        host_new(c->world, n->id, zone_name, role, addr, rate, WALL_START_MS + (uint64_t)wall);
     host_on_enter(n->host, enter, n);
     if (role == NET_ROLE_METANODE) {
-        struct kv_mem_config log = {.mode = KV_LOG, .files = c->files,
-                                    .write_delay_ns = 200 * NS_PER_US + world_below(c->world, 3 * NS_PER_MS),
+        struct kv_mem_config log = {.mode = KV_LOG,
+                                    .files = c->files,
+                                    .write_delay_ns =
+                                        200 * NS_PER_US + world_below(c->world, 3 * NS_PER_MS),
                                     .keep_on_close = true};
-        struct kv_mem_config state = {.mode = KV_STATE, .files = c->files,
-                                      .flush_delay_ns = 5 * NS_PER_MS, .keep_on_close = true};
+        struct kv_mem_config state = {.mode = KV_STATE,
+                                      .files = c->files,
+                                      .flush_delay_ns = 5 * NS_PER_MS,
+                                      .keep_on_close = true};
         n->log_kv = kv_mem_new(host_env(n->host), &log);
         n->state_kv = kv_mem_new(host_env(n->host), &state);
         CHECK(n->log_kv && n->state_kv);
@@ -200,9 +211,14 @@ void sim_cluster_init(struct sim_cluster *c, struct world *w, const char *split_
     else
         buf_cstr(&text, "partitions: 2\n");
     buf_cstr(&text, "nodes:\n");
-    static const struct { const char *kind; enum net_role role; } roles[] = {
-        {"metanode", NET_ROLE_METANODE}, {"witness", NET_ROLE_WITNESS},
-        {"gateway", NET_ROLE_GATEWAY}, {"storagenode", NET_ROLE_STORAGENODE},
+    static const struct {
+        const char *kind;
+        enum net_role role;
+    } roles[] = {
+        {"metanode", NET_ROLE_METANODE},
+        {"witness", NET_ROLE_WITNESS},
+        {"gateway", NET_ROLE_GATEWAY},
+        {"storagenode", NET_ROLE_STORAGENODE},
     };
     for (size_t r = 0; r < ARRAY_COUNT(roles); r++)
         for (size_t z = 1; z <= c->zones; z++)
@@ -231,15 +247,17 @@ static void check_bounds(struct sim_cluster *c, const char *id, const struct met
         c->problem(c->problem_arg, text);
     }
     if (p->applied > p->visible || p->visible > p->commit || p->commit > p->last) {
-        snprintf(text, sizeof(text), "%s partition %u: applied %llu, visible %llu, commit %llu, last %llu",
-                 id, p->partition, (unsigned long long)p->applied, (unsigned long long)p->visible,
+        snprintf(text, sizeof(text),
+                 "%s partition %u: applied %llu, visible %llu, commit %llu, last %llu", id,
+                 p->partition, (unsigned long long)p->applied, (unsigned long long)p->visible,
                  (unsigned long long)p->commit, (unsigned long long)p->last);
         c->problem(c->problem_arg, text);
     }
 }
 
 /* One leader a term, at any time. */
-static void check_leader(struct sim_cluster *c, size_t zone, size_t at, const struct meta_partition_info *p)
+static void check_leader(struct sim_cluster *c, size_t zone, size_t at,
+                         const struct meta_partition_info *p)
 {
     char text[256];
     if (!p->leader || p->term >= SIM_TERMS_MAX)
@@ -279,7 +297,8 @@ static uint64_t state_hash(struct kv *kv, uint32_t partition)
     }
     const struct kv_snapshot *snap = kv->ops->snapshot_new(kv);
     for (int family = 0; family < KV_FAMILY_COUNT; family++) {
-        struct kv_iter *it = kv->ops->iter_new(kv, snap, (enum kv_family)family, SLICE(lower, 4), SLICE(upper, 4));
+        struct kv_iter *it =
+            kv->ops->iter_new(kv, snap, (enum kv_family)family, SLICE(lower, 4), SLICE(upper, 4));
         for (it->ops->seek(it, SLICE_EMPTY); it->ops->valid(it); it->ops->next(it)) {
             hash = hash64(hash, it->ops->key(it));
             hash = hash64(hash, it->ops->value(it));
@@ -301,8 +320,9 @@ bool sim_converged(struct sim_cluster *c, struct buf *ret_why)
             meta_node_partition_info(c->metas[z].meta, i, &b);
             leaders += b.leader;
             if (b.applied != a.applied) {
-                buf_printf(ret_why, "partition %u: %s applied %llu, %s %llu", a.partition, c->metas[0].id,
-                           (unsigned long long)a.applied, c->metas[z].id, (unsigned long long)b.applied);
+                buf_printf(ret_why, "partition %u: %s applied %llu, %s %llu", a.partition,
+                           c->metas[0].id, (unsigned long long)a.applied, c->metas[z].id,
+                           (unsigned long long)b.applied);
                 return false;
             }
         }

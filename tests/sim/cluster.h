@@ -1,6 +1,6 @@
 #pragma once
-/* A simulated Cairn: metanodes, witnesses and gateways (cache and metadata client) on the hosts of one
- * world, each with its disks, each able to crash and come back. */
+/* A simulated Cairn: metanodes, witnesses and gateways (cache and metadata client) on the hosts of
+ * one world, each with its disks, each able to crash and come back. */
 #include "common/config/cluster.h"
 #include "common/env/kv_mem.h"
 #include "common/rpc/rpc.h"
@@ -49,8 +49,8 @@ struct sim_cluster {
     bool lease_reads;
     uint32_t append_entries_max; /* of one Raft message */
     uint64_t cache_bytes_max;    /* of a gateway; small, so that records share places, or leave */
-    uint64_t log_bytes_max;  /* small, so that logs are truncated and snapshots needed */
-    struct sim_terms { /* who led which term: at most one ever */
+    uint64_t log_bytes_max;      /* small, so that logs are truncated and snapshots needed */
+    struct sim_terms {           /* who led which term: at most one ever */
         uint8_t leader[SIM_TERMS_MAX]; /* zone + 1; 0: nobody seen */
     } terms[SIM_PARTITIONS_MAX];
     void (*problem)(void *arg, const char *text); /* an invariant broke */
@@ -66,6 +66,6 @@ void sim_crash(struct sim_node *n, bool silent);
 void sim_boot_gateway(struct sim_node *n);
 /* The invariants that hold at every moment (DESIGN section 9, numbers 1 and 2). */
 void sim_check(struct sim_cluster *c);
-/* All replicas of each partition that have applied the same index hold the same state; every partition
- * has a leader and all are at its index.  false with a reason. */
+/* All replicas of each partition that have applied the same index hold the same state; every
+ * partition has a leader and all are at its index.  false with a reason. */
 bool sim_converged(struct sim_cluster *c, struct buf *ret_why);

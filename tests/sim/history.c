@@ -86,14 +86,15 @@ struct search {
     const struct history_op *ops; /* sorted by start */
     size_t count, known_left;
     bool *done;
-    uint64_t hash;                /* of the set of done ops */
+    uint64_t hash; /* of the set of done ops */
     uint64_t steps, steps_max;
-    size_t first;                 /* all before it are done */
+    size_t first; /* all before it are done */
     size_t deepest_stuck, deepest_done, done_count;
     struct memory memory;
 };
 
-/* The earliest end among the known ops that are not done: an op that starts later cannot be next. */
+/* The earliest end among the known ops that are not done: an op that starts later cannot be next.
+ */
 static uint64_t horizon(const struct search *s)
 {
     uint64_t end = HISTORY_PENDING;
@@ -115,9 +116,9 @@ static void mark(struct search *s, size_t i, bool done)
 }
 
 struct frame {
-    uint64_t value;  /* before the choice */
-    size_t next;     /* the next op to try */
-    size_t chosen;   /* SIZE_MAX: none yet */
+    uint64_t value; /* before the choice */
+    size_t next;    /* the next op to try */
+    size_t chosen;  /* SIZE_MAX: none yet */
 };
 
 static int by_start(const void *a, const void *b)
@@ -219,8 +220,8 @@ void history_print(const struct history *h, const char *name, void (*line)(void 
         char text[256], end[32] = "?";
         if (op->end != HISTORY_PENDING)
             snprintf(end, sizeof(end), "%.6f", (double)op->end / 1e9);
-        snprintf(text, sizeof(text), "%s #%zu client %u %s value=%llu expect=%llu%s [%.6f, %s]", name,
-                 i, op->client, kinds[op->kind], (unsigned long long)op->value,
+        snprintf(text, sizeof(text), "%s #%zu client %u %s value=%llu expect=%llu%s [%.6f, %s]",
+                 name, i, op->client, kinds[op->kind], (unsigned long long)op->value,
                  (unsigned long long)op->expect, op->refused ? " refused" : "",
                  (double)op->start / 1e9, end);
         line(arg, text);

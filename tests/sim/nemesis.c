@@ -1,5 +1,5 @@
-/* Draws faults: crashes, pauses, partitions, clocks, bad networks, and directed ones (scenario.h), of
- * which each seed that has them prefers two. */
+/* Draws faults: crashes, pauses, partitions, clocks, bad networks, and directed ones (scenario.h),
+ * of which each seed that has them prefers two. */
 #include "tests/sim/nemesis.h"
 
 #include "common/base/check.h"
@@ -15,6 +15,7 @@ struct nemesis {
     bool crash, pause, partition, clocks, network; /* what this run's seed allows */
     uint32_t directed_per_10k;
     unsigned favourites[2];
+    bool only_favourites;
     struct scenario scenario;
 };
 
@@ -23,7 +24,7 @@ struct healing { /* undoes one fault later */
     struct host *from, *to;
 };
 
-struct nemesis *nemesis_new(struct sim_cluster *c)
+struct nemesis *nemesis_new(struct sim_cluster *c, const char *directed)
 {
     struct nemesis *n = calloc(1, sizeof(*n));
     CHECK(n);
@@ -39,6 +40,13 @@ struct nemesis *nemesis_new(struct sim_cluster *c)
     n->directed_per_10k = world_below(w, 4) == 0 ? 0 : 7000;
     for (size_t i = 0; i < ARRAY_COUNT(n->favourites); i++)
         n->favourites[i] = (unsigned)world_below(w, SCENARIO_COUNT);
+    for (unsigned kind = 0; directed && kind < SCENARIO_COUNT; kind++) {
+        if (strcmp(directed, scenario_name(kind)) != 0)
+            continue;
+        n->directed_per_10k = 9000;
+        n->favourites[0] = n->favourites[1] = kind;
+        n->only_favourites = true;
+    }
     scenario_init(&n->scenario, c);
     return n;
 }
@@ -142,8 +150,9 @@ static bool direct(struct nemesis *n)
         return n->directed_per_10k && world_chance(w, 8000);
     if (!world_chance(w, n->directed_per_10k))
         return false;
-    unsigned kind = world_below(w, 4) == 0 ? (unsigned)world_below(w, SCENARIO_COUNT)
-                                           : n->favourites[world_below(w, 2)];
+    unsigned kind = !n->only_favourites && world_below(w, 4) == 0
+                        ? (unsigned)world_below(w, SCENARIO_COUNT)
+                        : n->favourites[world_below(w, 2)];
     bool started = scenario_start(&n->scenario, kind);
     if (started)
         log_info("nemesis.directed", 0, L_STR("scenario", scenario_name(kind)));

@@ -126,7 +126,7 @@ static void print_line(void *arg, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
-void run_seed(uint64_t seed, unsigned seconds, bool verbose, struct run_result *ret)
+void run_seed(uint64_t seed, const struct run_options *o, struct run_result *ret)
 {
     struct run *r = calloc(1, sizeof(*r));
     CHECK(r);
@@ -136,28 +136,32 @@ void run_seed(uint64_t seed, unsigned seconds, bool verbose, struct run_result *
     *ret = (struct run_result){.seed = seed};
     r->result = ret;
     static const uint64_t cache_sizes[] = {1 << 20, 32 << 10, 6 << 10};
+    static const uint32_t append_sizes[] = {1, 1, 2, 1024};
+    static const uint64_t log_sizes[] = {4 << 10, 4 << 10, 16 << 10, 1 << 20};
     r->seed = seed;
-    r->verbose = verbose;
+    r->verbose = o->verbose;
     r->cluster = (struct sim_cluster){
-        .world = w, .problem = problem, .problem_arg = r,
+        .world = w,
+        .problem = problem,
+        .problem_arg = r,
         .drift_ppm = world_below(w, 2) ? 1000 : 20000,
         .lease_reads = world_below(w, 4) != 0,
-        .append_entries_max = world_below(w, 2) ? 1 + (uint32_t)world_below(w, 3) : 1024,
+        .append_entries_max = append_sizes[world_below(w, 4)],
         .cache_bytes_max = cache_sizes[world_below(w, 3)],
-        .log_bytes_max = world_below(w, 2) ? 16 << 10 : 1 << 20,
+        .log_bytes_max = log_sizes[world_below(w, 4)],
     };
     log_hook_set(log_line, r);
-    log_level_min = verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR;
+    log_level_min = o->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR;
     sim_cluster_init(&r->cluster, w, splits[world_below(w, 3)]);
     r->load = sim_workload_new(&r->cluster, 2, (5 + world_below(w, 60)) * NS_PER_MS);
-    r->nemesis = nemesis_new(&r->cluster);
+    r->nemesis = nemesis_new(&r->cluster, o->directed);
     boot(r);
     nemesis_start(r->nemesis);
-    run_until(r, world_now(w) + seconds * NS_PER_SEC, NULL);
+    run_until(r, world_now(w) + o->seconds * NS_PER_SEC, NULL);
     if (r->problems == 0)
         recover(r);
     sim_workload_check(r->load);
-    if (r->problems > 0 && verbose)
+    if (r->problems > 0 && o->verbose)
         for (uint32_t reg = 0; reg < SIM_REGISTERS; reg++)
             sim_workload_print(r->load, reg, print_line, NULL);
     ret->trace = world_trace(w);

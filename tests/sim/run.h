@@ -1,6 +1,6 @@
 #pragma once
-/* One run of the simulator: a cluster boots, is broken for a while as its seed says, is healed, must
- * converge and answer every client; then the histories are checked. */
+/* One run of the simulator: a cluster boots, is broken for a while as its seed says, is healed,
+ * must converge and answer every client; then the histories are checked. */
 #include "tests/sim/workload.h"
 
 struct run_result { /* what a run's process tells its parent */
@@ -10,6 +10,11 @@ struct run_result { /* what a run's process tells its parent */
     char first_problem[240];
 };
 
-/* seconds: virtual ones in which things break.  verbose: everything is logged to stderr.  What the run
- * allocated is not freed: it is meant to have a process of its own. */
-void run_seed(uint64_t seed, unsigned seconds, bool verbose, struct run_result *ret);
+struct run_options {
+    unsigned seconds;     /* virtual ones in which things break */
+    bool verbose;         /* everything is logged to stderr */
+    const char *directed; /* of directed faults only this kind (scenario.h); NULL: any */
+};
+
+/* What the run allocated is not freed: it is meant to have a process of its own. */
+void run_seed(uint64_t seed, const struct run_options *o, struct run_result *ret);

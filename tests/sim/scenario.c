@@ -144,9 +144,17 @@ static bool isolated_leader(struct scenario *s)
         block_out(s, s->leader, true);
         if (below(s, 2))
             block_in(s, s->leader, true);
-        return go(s, 1, NS_PER_SEC + below(s, 3 * NS_PER_SEC));
+        return go(s, 1, 10 * NS_PER_MS + below(s, 400 * NS_PER_MS));
     }
-    return !passed(s);
+    if (!passed(s))
+        return true;
+    if (s->step ==
+        1) { /* often no more than a few entries: the next leader's soon have their indexes */
+        for (size_t z = 0; z < s->cluster->zones && below(s, 3); z++)
+            block_way(s, &s->cluster->gateways[z], meta(s, s->leader), true);
+        return go(s, 2, 2 * NS_PER_SEC + below(s, 2 * NS_PER_SEC));
+    }
+    return false;
 }
 
 /* A witness that some leaders reach and others do not: it is reported, dies, lives again. */
@@ -157,6 +165,27 @@ static bool pair_cut(struct scenario *s)
         return go(s, 1, NS_PER_SEC + below(s, 7 * NS_PER_SEC));
     }
     return !passed(s);
+}
+
+/* A witness loses its tables; what it is told again begins where the leaders' logs do.  A gateway
+ * that slept meanwhile comes with questions about older times. */
+static bool blank_witness(struct scenario *s)
+{
+    struct sim_cluster *c = s->cluster;
+    if (s->step == 0) {
+        bool sleeps = below(s, 3) != 0;
+        if (sleeps)
+            host_pause(c->gateways[s->witness].host,
+                       now(s) + 2500 * NS_PER_MS + below(s, 3 * NS_PER_SEC));
+        return go(s, 1, sleeps ? 500 * NS_PER_MS + below(s, 2 * NS_PER_SEC) : 0);
+    }
+    if (!passed(s))
+        return true;
+    if (s->step == 1) {
+        scenario_crash(c, &c->witnesses[s->witness], below(s, 2), below(s, 300 * NS_PER_MS));
+        return go(s, 2, 2 * NS_PER_SEC + below(s, 2 * NS_PER_SEC));
+    }
+    return false;
 }
 
 /* The next leader does not reach a witness that the last one streamed to. */
@@ -173,9 +202,11 @@ static bool handover(struct scenario *s)
         return true;
     if (s->step == 1) {
         if (below(s, 2))
-            scenario_crash(s->cluster, meta(s, s->leader), below(s, 2), 2 * NS_PER_SEC + below(s, 4 * NS_PER_SEC));
+            scenario_crash(s->cluster, meta(s, s->leader), below(s, 2),
+                           2 * NS_PER_SEC + below(s, 4 * NS_PER_SEC));
         else
-            host_pause(meta(s, s->leader)->host, now(s) + 2 * NS_PER_SEC + below(s, 3 * NS_PER_SEC));
+            host_pause(meta(s, s->leader)->host,
+                       now(s) + 2 * NS_PER_SEC + below(s, 3 * NS_PER_SEC));
         return go(s, 2, 5 * NS_PER_SEC);
     }
     return false;
@@ -192,8 +223,8 @@ static bool witness_is_ready(struct scenario *s)
     return t && t->ready && t->listening;
 }
 
-/* A witness is attached, is ready, and the leader is lost before the others know more of it than the
- * tail of their logs; or the Attach never gets into their logs. */
+/* A witness is attached, is ready, and the leader is lost before the others know more of it than
+ * the tail of their logs; or the Attach never gets into their logs. */
 static bool attach_and_lose(struct scenario *s)
 {
     struct sim_node *w = &s->cluster->witnesses[s->witness];
@@ -220,8 +251,8 @@ static bool attach_and_lose(struct scenario *s)
     }
 }
 
-/* Answers to a leader's round arrive late, and after that nothing: a lease counted from their arrival
- * would last beyond the next election. */
+/* Answers to a leader's round arrive late, and after that nothing: a lease counted from their
+ * arrival would last beyond the next election. */
 static bool late_round(struct scenario *s)
 {
     switch (s->step) {
@@ -269,7 +300,8 @@ static bool lost_pages(struct scenario *s)
     }
 }
 
-/* A voter crashes while its vote is on the way to its disk; then somebody else asks for its vote. */
+/* A voter crashes while its vote is on the way to its disk; then somebody else asks for its vote.
+ */
 static bool lost_vote(struct scenario *s)
 {
     size_t at = leader_of(s, s->partition);
@@ -344,10 +376,15 @@ static const struct {
     const char *name;
     bool (*step)(struct scenario *s);
 } kinds[SCENARIO_COUNT] = {
-    {"isolated leader", isolated_leader}, {"pair cut", pair_cut},
-    {"handover", handover},               {"attach and lose", attach_and_lose},
-    {"late round", late_round},           {"lost pages", lost_pages},
-    {"lost vote", lost_vote},             {"figure 8", figure_8},
+    {"isolated leader", isolated_leader},
+    {"pair cut", pair_cut},
+    {"blank witness", blank_witness},
+    {"handover", handover},
+    {"attach and lose", attach_and_lose},
+    {"late round", late_round},
+    {"lost pages", lost_pages},
+    {"lost vote", lost_vote},
+    {"figure 8", figure_8},
 };
 
 const char *scenario_name(unsigned kind)

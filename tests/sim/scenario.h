@@ -6,21 +6,22 @@
  * One runs at a time.  It reads the state of nodes only to choose its moment. */
 #include "tests/sim/cluster.h"
 
-#define SCENARIO_COUNT 8
+#define SCENARIO_COUNT 9
 
 struct scenario {
     struct sim_cluster *cluster;
     bool active, stop;
     unsigned kind, step;
-    size_t partition;     /* position in the nodes' tables: the same on all */
+    size_t partition;            /* position in the nodes' tables: the same on all */
     size_t leader, other, third; /* zones of metanodes, as they stood at the start */
-    size_t witness;       /* zone */
+    size_t witness;              /* zone */
     uint64_t boot, term, mark, until_ns;
     bool flag;
 };
 
 void scenario_init(struct scenario *s, struct sim_cluster *c);
-/* Starts one of the kinds (< SCENARIO_COUNT).  Returns: false when the cluster is in no state for it. */
+/* Starts one of the kinds (< SCENARIO_COUNT).  Returns: false when the cluster is in no state for
+ * it. */
 bool scenario_start(struct scenario *s, unsigned kind);
 /* Ends it, if one runs; what it blocked and slowed is as before. */
 void scenario_stop(struct scenario *s);

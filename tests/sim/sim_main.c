@@ -23,11 +23,12 @@
 
 struct options {
     uint64_t first, count;
-    unsigned jobs, seconds;  /* virtual seconds of the broken phase */
-    unsigned until_found;    /* with a mutant: stop at the first finding */
-    unsigned limit_s;        /* seconds of processor time a run */
-    unsigned time_s;         /* real seconds after which no further run begins; 0: no bound */
-    bool verbose, repeat;
+    unsigned jobs;
+    struct run_options run;
+    unsigned until_found; /* with a mutant: stop at the first finding */
+    unsigned limit_s;     /* seconds of processor time a run */
+    unsigned time_s;      /* real seconds after which no further run begins; 0: no bound */
+    bool repeat;
     const char *mutant, *mutants_file;
 };
 
@@ -54,7 +55,7 @@ static void start_job(struct job *job, uint64_t seed, const struct options *o)
         struct itimerval limit = {.it_value = {.tv_sec = (time_t)o->limit_s}};
         setitimer(ITIMER_PROF, &limit, NULL);
         struct run_result result;
-        run_seed(seed, o->seconds, o->verbose, &result);
+        run_seed(seed, &o->run, &result);
         ssize_t n = write(fds[1], &result, sizeof(result));
         _exit(n == (ssize_t)sizeof(result) ? 0 : 1);
     }
@@ -82,7 +83,8 @@ static struct run_result end_job(struct job *job)
         if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF)
             snprintf(r.first_problem, sizeof(r.first_problem), "the run took too long");
         else
-            snprintf(r.first_problem, sizeof(r.first_problem), "the process died (signal %d, status %d)",
+            snprintf(r.first_problem, sizeof(r.first_problem),
+                     "the process died (signal %d, status %d)",
                      WIFSIGNALED(status) ? WTERMSIG(status) : 0,
                      WIFEXITED(status) ? WEXITSTATUS(status) : 0);
     }
@@ -109,9 +111,10 @@ static void account(struct totals *t, const struct run_result *r, const struct o
     if (t->failed++ == 0 || r->seed < t->first_failed)
         t->first_failed = r->seed;
     if (!t->quiet && (t->failed <= 10 || o->mutant == NULL))
-        printf("seed %llu: %s\n  repeat: build/sim/bin/cairn-sim --verbose --seed=%llu --seconds=%u%s%s\n",
-               (unsigned long long)r->seed, r->first_problem, (unsigned long long)r->seed, o->seconds,
-               o->mutant ? " --mutant=" : "", o->mutant ? o->mutant : "");
+        printf("seed %llu: %s\n  repeat: build/sim/bin/cairn-sim --verbose --seed=%llu "
+               "--seconds=%u%s%s\n",
+               (unsigned long long)r->seed, r->first_problem, (unsigned long long)r->seed,
+               o->run.seconds, o->mutant ? " --mutant=" : "", o->mutant ? o->mutant : "");
     fflush(stdout);
 }
 
@@ -195,12 +198,16 @@ static int run_mutants(struct options *o)
 
 static void usage(void)
 {
-    puts("usage: cairn-sim [--seed=N | --first=N --seeds=COUNT] [--jobs=N] [--seconds=N] [--mutant=NAME]\n"
+    puts("usage: cairn-sim [--seed=N | --first=N --seeds=COUNT] [--jobs=N] [--seconds=N] "
+         "[--mutant=NAME]\n"
          "  --time=N      begins no run after so many real seconds\n"
          "  --seed=N      one run                  --seeds=N    so many, from --first (1)\n"
          "  --seconds=N   virtual seconds in which things break (20)\n"
-         "  --mutant=NAME plants a bug             --until-found  stop at the first seed that fails\n"
-         "  --all-mutants=FILE  each bug named in the file must be found within its number of seeds\n"
+         "  --directed=KIND  directed faults of this kind only (tests/sim/scenario.c), and always\n"
+         "  --mutant=NAME plants a bug             --until-found  stop at the first seed that "
+         "fails\n"
+         "  --all-mutants=FILE  each bug named in the file must be found within its number of "
+         "seeds\n"
          "  --repeat      runs each seed twice and compares the traces\n"
          "  --mutants     lists the planted bugs   --verbose    logs everything\n"
          "exit status: 0 all runs passed, 1 some failed, 2 usage");
@@ -209,27 +216,31 @@ static void usage(void)
 static bool parse(int argc, char **argv, struct options *o)
 {
     static const struct option flags[] = {
-        {"seed", required_argument, NULL, 's'},   {"first", required_argument, NULL, 'f'},
-        {"seeds", required_argument, NULL, 'n'},  {"jobs", required_argument, NULL, 'j'},
-        {"seconds", required_argument, NULL, 't'}, {"mutant", required_argument, NULL, 'm'},
-        {"until-found", no_argument, NULL, 'u'},  {"verbose", no_argument, NULL, 'v'},
-        {"repeat", no_argument, NULL, 'r'},       {"mutants", no_argument, NULL, 'l'},
-        {"limit", required_argument, NULL, 'x'},  {"time", required_argument, NULL, 'T'},
-        {"all-mutants", required_argument, NULL, 'a'}, {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0}};
+        {"seed", required_argument, NULL, 's'},     {"first", required_argument, NULL, 'f'},
+        {"seeds", required_argument, NULL, 'n'},    {"jobs", required_argument, NULL, 'j'},
+        {"seconds", required_argument, NULL, 't'},  {"mutant", required_argument, NULL, 'm'},
+        {"until-found", no_argument, NULL, 'u'},    {"verbose", no_argument, NULL, 'v'},
+        {"repeat", no_argument, NULL, 'r'},         {"mutants", no_argument, NULL, 'l'},
+        {"limit", required_argument, NULL, 'x'},    {"time", required_argument, NULL, 'T'},
+        {"directed", required_argument, NULL, 'd'}, {"all-mutants", required_argument, NULL, 'a'},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "", flags, NULL)) != -1;) {
         switch (c) {
-        case 's': o->first = strtoull(optarg, NULL, 10); o->count = 1; break;
+        case 's':
+            o->first = strtoull(optarg, NULL, 10);
+            o->count = 1;
+            break;
         case 'f': o->first = strtoull(optarg, NULL, 10); break;
         case 'n': o->count = strtoull(optarg, NULL, 10); break;
         case 'j': o->jobs = (unsigned)MIN(JOBS_MAX, MAX(1, atoi(optarg))); break;
-        case 't': o->seconds = (unsigned)atoi(optarg); break;
+        case 't': o->run.seconds = (unsigned)atoi(optarg); break;
         case 'x': o->limit_s = (unsigned)atoi(optarg); break;
         case 'T': o->time_s = (unsigned)atoi(optarg); break;
         case 'a': o->mutants_file = optarg; break;
+        case 'd': o->run.directed = optarg; break;
         case 'm': o->mutant = optarg; break;
         case 'u': o->until_found = true; break;
-        case 'v': o->verbose = true; break;
+        case 'v': o->run.verbose = true; break;
         case 'r': o->repeat = true; break;
         case 'l':
             for (int m = 1; m < MUTANT_COUNT; m++)
@@ -265,14 +276,18 @@ static int run_twice(const struct options *o)
             differ++;
         }
     }
-    printf("determinism: %llu passed, %u failed\n", (unsigned long long)(o->count - differ), differ);
+    printf("determinism: %llu passed, %u failed\n", (unsigned long long)(o->count - differ),
+           differ);
     return differ ? 1 : 0;
 }
 
 int main(int argc, char **argv)
 {
-    struct options o = {.first = 1, .count = 100, .jobs = (unsigned)sysconf(_SC_NPROCESSORS_ONLN),
-                        .seconds = 20, .limit_s = 60};
+    struct options o = {.first = 1,
+                        .count = 100,
+                        .jobs = (unsigned)sysconf(_SC_NPROCESSORS_ONLN),
+                        .run.seconds = 20,
+                        .limit_s = 60};
     struct totals t = {0};
     if (!parse(argc, argv, &o)) {
         usage();
@@ -283,8 +298,10 @@ int main(int argc, char **argv)
     if (o.mutants_file)
         return run_mutants(&o);
     run_all(&o, &t);
-    printf("simulation%s%s: %llu seeds, %llu operations, %llu faults, %.0f virtual s, %llu events, %llu "
-           "undecided\n", o.mutant ? " with " : "", o.mutant ? o.mutant : "", (unsigned long long)t.runs,
+    printf("simulation%s%s: %llu seeds, %llu operations, %llu faults, %.0f virtual s, %llu events, "
+           "%llu "
+           "undecided\n",
+           o.mutant ? " with " : "", o.mutant ? o.mutant : "", (unsigned long long)t.runs,
            (unsigned long long)t.ops, (unsigned long long)t.faults, (double)t.virtual_ns / 1e9,
            (unsigned long long)t.events, (unsigned long long)t.undecided);
     if (t.failed)

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define OP_TIMEOUT_NS (4 * NS_PER_SEC)
+#define OP_TIMEOUT_NS (4 * NS_PER_SEC) /* or less, as the seed says */
 #define BUCKET "simulated"
 
 static const char *const object_keys[SIM_OBJECTS] = {"a", "b/1", "b/2", "m", "n", "z"};
@@ -24,7 +24,7 @@ struct attempt { /* one operation; abandoned, not freed, when its gateway crashe
     struct sim_client *client;
     enum action action;
     uint32_t reg;
-    size_t op;          /* of a write: in the register's history */
+    size_t op; /* of a write: in the register's history */
     uint64_t start, value;
     bool with_body, with_key;
     uint32_t key_reg;
@@ -53,7 +53,7 @@ struct sim_client {
     uint64_t progress;
     uint64_t seen[SIM_REGISTERS]; /* last value seen or written, for if-match */
     unsigned left;                /* of the final round of reads */
-    bool skewed;                  /* reads each object half as often as the next */
+    bool skewed;                  /* reads each object four times as often as the next */
     unsigned favourite;           /* the one that a skewed reader reads most */
 };
 
@@ -64,7 +64,7 @@ struct sim_workload {
     uint64_t think_max_ns;
     uint64_t bucket_id, settings_version;
     bool have_bucket, stopped;
-    uint64_t next_value;
+    uint64_t next_value, timeout_ns;
     struct history histories[SIM_REGISTERS];
     struct sim_workload_stats stats;
 };
@@ -92,8 +92,8 @@ static uint64_t now(const struct sim_workload *w)
 static void record_read(struct sim_workload *w, struct sim_client *c, uint32_t reg, uint64_t value,
                         uint64_t start)
 {
-    struct history_op op = {.kind = HISTORY_READ, .client = c->id, .value = value, .start = start,
-                            .end = now(w)};
+    struct history_op op = {
+        .kind = HISTORY_READ, .client = c->id, .value = value, .start = start, .end = now(w)};
     history_add(&w->histories[reg], op);
     c->seen[reg] = value;
     world_trace_add(w->cluster->world, value);
@@ -122,7 +122,8 @@ static bool key_was_gone(const struct history *h, uint64_t write_start, uint64_t
             continue;
         bool revived = false;
         for (size_t p = 0; p < h->count && !revived; p++)
-            revived = h->ops[p].kind == HISTORY_PUT && h->ops[p].end > del->start && h->ops[p].start < end;
+            revived = h->ops[p].kind == HISTORY_PUT && h->ops[p].end > del->start &&
+                      h->ops[p].start < end;
         if (!revived)
             return true;
     }
@@ -161,7 +162,8 @@ static void read_done(struct meta_read *r)
         if (r->access_key_entry) {
             const Cairn__Record *rec = r->access_key_entry->record;
             key_there = rec->present;
-            record_read(w, a->client, a->key_reg, rec->present ? value_of(rec->access_key->secret) : 0, a->start);
+            record_read(w, a->client, a->key_reg,
+                        rec->present ? value_of(rec->access_key->secret) : 0, a->start);
         }
         if (r->object_entry) {
             const Cairn__Record *rec = r->object_entry->record;
@@ -191,7 +193,7 @@ static void start_read(struct attempt *a)
     }
     if (a->action == ACT_READ_KEY || a->with_key)
         r->access_key = slice_cstr(access_keys[a->key_reg - SIM_OBJECTS]);
-    r->deadline_ns = env_now_ns(host_env(c->gateway->host)) + OP_TIMEOUT_NS;
+    r->deadline_ns = env_now_ns(host_env(c->gateway->host)) + c->load->timeout_ns;
     r->cb = read_done;
     meta_read_start(c->gateway->client, r);
 }
@@ -228,7 +230,7 @@ static void start_list(struct attempt *a)
     struct sim_client *c = a->client;
     a->list.bucket_id = c->load->bucket_id;
     a->list.keys_max = 1000;
-    a->list.deadline_ns = env_now_ns(host_env(c->gateway->host)) + OP_TIMEOUT_NS;
+    a->list.deadline_ns = env_now_ns(host_env(c->gateway->host)) + c->load->timeout_ns;
     a->list.cb = list_done;
     meta_list_start(c->gateway->client, &a->list);
 }
@@ -240,7 +242,8 @@ static bool settle(struct sim_workload *w, struct attempt *a, int err)
 {
     struct history_op *op = &w->histories[a->reg].ops[a->op];
     world_trace_add(w->cluster->world, (uint64_t)(int64_t)err);
-    if (err == OK || (a->action == ACT_WRITE_KEY && op->kind == HISTORY_DELETE && err == ERR_NOT_FOUND)) {
+    if (err == OK ||
+        (a->action == ACT_WRITE_KEY && op->kind == HISTORY_DELETE && err == ERR_NOT_FOUND)) {
         op->end = now(w);
         a->client->seen[a->reg] = a->value;
         w->stats.succeeded++;
@@ -257,8 +260,12 @@ static bool settle(struct sim_workload *w, struct attempt *a, int err)
         return true;
     }
     /* It was said not to have happened: a read that returns it finds no write to explain it. */
-    *op = (struct history_op){.kind = HISTORY_PUT_IF_MATCH, .client = op->client, .refused = true,
-                              .expect = UINT64_MAX, .start = op->start, .end = now(w)};
+    *op = (struct history_op){.kind = HISTORY_PUT_IF_MATCH,
+                              .client = op->client,
+                              .refused = true,
+                              .expect = UINT64_MAX,
+                              .start = op->start,
+                              .end = now(w)};
     w->stats.failed++;
     return false;
 }
@@ -285,8 +292,12 @@ static void propose_done(struct meta_propose *p)
 static void begin_write(struct attempt *a, enum history_kind kind, uint64_t expect)
 {
     struct sim_workload *w = a->client->load;
-    struct history_op op = {.kind = kind, .client = a->client->id, .value = a->value,
-                            .expect = expect, .start = now(w), .end = HISTORY_PENDING};
+    struct history_op op = {.kind = kind,
+                            .client = a->client->id,
+                            .value = a->value,
+                            .expect = expect,
+                            .start = now(w),
+                            .end = HISTORY_PENDING};
     a->op = history_add(&w->histories[a->reg], op);
 }
 
@@ -392,7 +403,7 @@ static void start_propose(struct attempt *a)
     } else {
         fill_key_write(a);
     }
-    a->propose.deadline_ns = env_now_ns(host_env(c->gateway->host)) + OP_TIMEOUT_NS;
+    a->propose.deadline_ns = env_now_ns(host_env(c->gateway->host)) + c->load->timeout_ns;
     a->propose.cb = propose_done;
     struct rcbuf *body = a->propose.body.owner;
     meta_propose_start(c->gateway->client, &a->propose);
@@ -417,7 +428,7 @@ static void choose(struct sim_workload *w, const struct sim_client *c, struct at
         /* What is read rarely lies in the cache while everything around it changes. */
         for (uint32_t i = 0; c->skewed && i < SIM_OBJECTS; i++) {
             a->reg = (c->favourite + i) % SIM_OBJECTS;
-            if ((coin >> i) & 1)
+            if ((coin >> (2 * i)) & 3)
                 break;
         }
     } else if (dice < 48) {
@@ -494,6 +505,8 @@ struct sim_workload *sim_workload_new(struct sim_cluster *c, unsigned clients_pe
     CHECK(w && clients_per_gateway * c->zones <= SIM_CLIENTS_MAX);
     w->cluster = c;
     w->think_max_ns = think_max_ns;
+    w->timeout_ns = world_below(c->world, 2) ? OP_TIMEOUT_NS
+                                             : 200 * NS_PER_MS + world_below(c->world, NS_PER_SEC);
     bool skewed = world_below(c->world, 3) != 0;
     for (unsigned i = 0; i < clients_per_gateway * c->zones; i++) {
         struct sim_node *gateway = &c->gateways[i % c->zones];
@@ -555,7 +568,8 @@ void sim_workload_check(struct sim_workload *w)
         case HISTORY_OK: break;
         case HISTORY_UNDECIDED: w->stats.undecided++; break;
         case HISTORY_VIOLATION:
-            snprintf(text, sizeof(text), "register %u is not linearizable; stuck at operation %zu", reg, stuck);
+            snprintf(text, sizeof(text), "register %u is not linearizable; stuck at operation %zu",
+                     reg, stuck);
             problem(w, text);
             break;
         }

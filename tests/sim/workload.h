@@ -1,7 +1,7 @@
 #pragma once
-/* Clients at the gateways of a simulated cluster, the histories of what they did, and the checks over
- * those: linearizability per key (reads, lists' entries, conditional writes), bodies that belong to
- * their records, authorization that holds at or after the moment an object was read. */
+/* Clients at the gateways of a simulated cluster, the histories of what they did, and the checks
+ * over those: linearizability per key (reads, lists' entries, conditional writes), bodies that
+ * belong to their records, authorization that holds at or after the moment an object was read. */
 #include "tests/sim/cluster.h"
 #include "tests/sim/history.h"
 

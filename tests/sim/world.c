@@ -91,8 +91,12 @@ struct event *world_post(struct world *w, struct host *h, uint64_t delay_ns, voi
 {
     struct event *e = malloc(sizeof(*e));
     CHECK(e);
-    *e = (struct event){.due_ns = w->now_ns + delay_ns, .seq = ++w->seq, .host = h,
-                        .life = h ? h->life : 0, .fn = fn, .arg = arg};
+    *e = (struct event){.due_ns = w->now_ns + delay_ns,
+                        .seq = ++w->seq,
+                        .host = h,
+                        .life = h ? h->life : 0,
+                        .fn = fn,
+                        .arg = arg};
     heap_push(w, e);
     return e;
 }
@@ -276,8 +280,12 @@ static void sim_work_start(struct env *env, struct env_work *work)
 }
 
 static const struct env_ops sim_env_ops = {
-    .now_ns = sim_now_ns, .wall_ms = sim_wall_ms, .random = sim_random,
-    .timer_start = sim_timer_start, .timer_stop = sim_timer_stop, .work_start = sim_work_start,
+    .now_ns = sim_now_ns,
+    .wall_ms = sim_wall_ms,
+    .random = sim_random,
+    .timer_start = sim_timer_start,
+    .timer_stop = sim_timer_stop,
+    .work_start = sim_work_start,
 };
 
 /* ---- hosts ---- */
@@ -320,8 +328,8 @@ void host_crash(struct host *h, bool silent)
     sim_net_crash(h->net, silent);
     h->alive = false;
     h->life++;
-    /* What the processes had allocated stays allocated: a crash frees nothing in order.  A run is one
-     * process, so it ends with it. */
+    /* What the processes had allocated stays allocated: a crash frees nothing in order.  A run is
+     * one process, so it ends with it. */
 }
 
 void host_restart(struct host *h)
@@ -353,13 +361,34 @@ void host_on_enter(struct host *h, void (*fn)(void *arg), void *arg)
     h->enter_arg = arg;
 }
 
-const char *host_id(const struct host *h) { return h->id; }
-const char *host_zone(const struct host *h) { return h->zone; }
-const char *host_addr(const struct host *h) { return h->addr; }
-enum net_role host_role(const struct host *h) { return h->role; }
-struct env *host_env(struct host *h) { return &h->env->env; }
-struct net *host_net(struct host *h) { return &h->net->net; }
-bool host_alive(const struct host *h) { return h->alive; }
+const char *host_id(const struct host *h)
+{
+    return h->id;
+}
+const char *host_zone(const struct host *h)
+{
+    return h->zone;
+}
+const char *host_addr(const struct host *h)
+{
+    return h->addr;
+}
+enum net_role host_role(const struct host *h)
+{
+    return h->role;
+}
+struct env *host_env(struct host *h)
+{
+    return &h->env->env;
+}
+struct net *host_net(struct host *h)
+{
+    return &h->net->net;
+}
+bool host_alive(const struct host *h)
+{
+    return h->alive;
+}
 
 struct host *world_host_at(struct world *w, const char *addr)
 {

@@ -15,15 +15,15 @@ struct world_faults {
     uint32_t slow_per_10k;               /* frames that take up to slow_ns longer */
     uint64_t slow_ns;
     uint32_t drop_per_10k, dup_per_10k, reorder_per_10k;
-    uint32_t reset_per_10k;              /* the connection breaks instead */
+    uint32_t reset_per_10k; /* the connection breaks instead */
 };
 
 struct world *world_new(uint64_t seed);
 void world_free(struct world *w);
 void world_set_faults(struct world *w, const struct world_faults *faults);
 uint64_t world_now(const struct world *w);
-uint64_t world_random(struct world *w);              /* 64 bits; part of the run */
-uint64_t world_below(struct world *w, uint64_t n);   /* 0 <= x < n */
+uint64_t world_random(struct world *w);            /* 64 bits; part of the run */
+uint64_t world_below(struct world *w, uint64_t n); /* 0 <= x < n */
 bool world_chance(struct world *w, uint32_t per_10k);
 uint64_t world_trace(const struct world *w);
 void world_trace_add(struct world *w, uint64_t value);
@@ -34,7 +34,8 @@ void world_call(struct world *w, uint64_t delay_ns, void (*fn)(void *arg), void 
 uint64_t world_run_until(struct world *w, uint64_t until_ns);
 bool world_step(struct world *w); /* one event; false: nothing is left */
 
-/* A host: a name, an address, a clock.  rate_ppm: how much faster than the world's its clock runs. */
+/* A host: a name, an address, a clock.  rate_ppm: how much faster than the world's its clock runs.
+ */
 struct host *host_new(struct world *w, const char *node_id, const char *zone, enum net_role role,
                       const char *addr, int32_t rate_ppm, uint64_t wall_ms);
 const char *host_id(const struct host *h);

@@ -11,16 +11,15 @@
 struct net_conn {
     struct sim_net *net;
     struct host *host, *remote;
-    uint64_t remote_life;
     struct net_conn *peer; /* NULL: not established, or the other end is gone */
     const struct net_conn_handler *handler;
     void *arg;
     struct list node;
-    unsigned refs;         /* events on their way; the net's own */
-    bool open, closed;     /* closed: on_closed has been or will be called, nothing else */
-    bool silent;           /* given up by its user: no callback but on_closed */
+    unsigned refs;     /* events on their way; the net's own */
+    bool open, closed; /* closed: on_closed has been or will be called, nothing else */
+    bool deserted;     /* the other host died without a word: nobody has noticed yet */
     int why;
-    uint64_t last_due_ns;  /* frames arrive in order */
+    uint64_t last_due_ns; /* frames arrive in order */
     size_t queued;
     char expect[NET_NODE_ID_MAX];
 };
@@ -187,10 +186,16 @@ static int sim_send(struct net_conn *c, const struct frame *frame)
 {
     struct world *w = c->host->world;
     const struct world_faults *faults = &w->faults;
-    if (!c->open || !c->peer)
-        return ERR_CONN_LOST;
     if (frame->msg.bytes.len > FRAME_MSG_BYTES_MAX)
         return ERR_TOO_LARGE;
+    if (c->open && c->deserted) {
+        /* A host that is back knows nothing of the connection, and says so. */
+        if (c->remote->alive && !w->blocked[c->host->index][c->remote->index])
+            end_side(c, ERR_CONN_LOST, delay_of(w) + delay_of(w));
+        return OK;
+    }
+    if (!c->open || !c->peer)
+        return ERR_CONN_LOST;
     bool ordinary = !(frame->flags & FRAME_HELLO);
     if (ordinary && world_chance(w, faults->drop_per_10k))
         return OK;
@@ -348,8 +353,12 @@ static void sim_conn_close(struct net_conn *c)
 }
 
 static const struct net_ops sim_net_ops = {
-    .connect = sim_connect, .listen = sim_listen, .listener_close = sim_listener_close,
-    .send = sim_send, .queued_bytes = sim_queued_bytes, .conn_close = sim_conn_close,
+    .connect = sim_connect,
+    .listen = sim_listen,
+    .listener_close = sim_listener_close,
+    .send = sim_send,
+    .queued_bytes = sim_queued_bytes,
+    .conn_close = sim_conn_close,
 };
 
 struct sim_net *sim_net_new(struct host *h)
@@ -361,7 +370,14 @@ struct sim_net *sim_net_new(struct host *h)
     return net;
 }
 
-/* The other ends learn of it at once (a reset) or when they give up waiting. */
+static void gives_up(void *arg)
+{
+    struct net_conn *c = arg;
+    end_side(c, ERR_CONN_LOST, 0);
+    conn_unref(c);
+}
+
+/* The other ends learn of it at once (a reset), or when they hear nothing for long. */
 void sim_net_crash(struct sim_net *net, bool silent)
 {
     struct world *w = net->host->world;
@@ -371,8 +387,14 @@ void sim_net_crash(struct sim_net *net, bool silent)
         c->open = false;
         c->closed = true;
         c->peer = NULL;
-        if (peer) {
-            peer->peer = NULL;
+        if (!peer)
+            continue;
+        peer->peer = NULL;
+        if (silent && peer->open) {
+            peer->deserted = true;
+            peer->refs++;
+            world_post(w, peer->host, CONN_DEAD_NS, gives_up, peer);
+        } else {
             end_side(peer, ERR_CONN_LOST, silent ? CONN_DEAD_NS : delay_of(w));
         }
     }

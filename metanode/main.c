@@ -47,7 +47,10 @@ static const struct config_param params[] = {
      "blobs outlive their record by this, for reads in flight", 0},
     {"block_cache_bytes", CONFIG_BYTES, "32MiB", 1 << 20, 0x7fffffffffff, NULL,
      "of the stores, in all", 0},
-    {"write_buffer_bytes", CONFIG_BYTES, "16MiB", 1 << 20, 0x7fffffffffff, NULL, "of each store", 0},
+    {"log_buffer_bytes", CONFIG_BYTES, "16MiB", 1 << 20, 0x7fffffffffff, NULL,
+     "of the logs, before they go to tables", 0},
+    {"state_buffer_bytes", CONFIG_BYTES, "48MiB", 1 << 20, 0x7fffffffffff, NULL,
+     "of the applied state; bodies fill it, and each time that it is full rows are merged", 0},
     {"log_cache_bytes", CONFIG_BYTES, "8MiB", 1 << 16, 0x7fffffffffff, NULL,
      "recent log entries kept in memory", 0},
     {"log_bytes_keep", CONFIG_BYTES, "16MiB", 0, 0x7fffffffffff, NULL,
@@ -180,7 +183,8 @@ static int open_store(struct service *s, enum kv_mode mode, const char *name, st
         .mode = mode,
         .path = path,
         .cache_bytes = config_bytes(c, "block_cache_bytes"),
-        .write_buffer_bytes = config_bytes(c, "write_buffer_bytes"),
+        .write_buffer_bytes =
+            config_bytes(c, mode == KV_LOG ? "log_buffer_bytes" : "state_buffer_bytes"),
         .on_failed = store_failed,
         .arg = s,
     };

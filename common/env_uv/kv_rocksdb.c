@@ -612,6 +612,8 @@ static void set_table_options(rocksdb_options_t *o, const struct kv_rocksdb_conf
     rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
     /* Indexes and filters count against the cache, so that they are bounded by it. */
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
+    /* Those of the newest tables are asked by every read. */
+    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
     rocksdb_block_based_options_set_format_version(t, 5);
     rocksdb_options_set_block_based_table_factory(o, t);
     rocksdb_block_based_options_destroy(t);
@@ -625,8 +627,9 @@ static void set_blob_options(rocksdb_options_t *o, const struct kv_rocksdb_confi
     rocksdb_options_set_blob_file_size(o, 64ull << 20);
     /* Bodies are users' bytes, often compressed already: not worth the processor. */
     rocksdb_options_set_blob_compression_type(o, rocksdb_no_compression);
-    rocksdb_options_set_enable_blob_gc(o, 1);
-    rocksdb_options_set_blob_gc_age_cutoff(o, 0.5);
+    /* A log loses its oldest entries only: its files become garbage whole, and go without a copy. */
+    rocksdb_options_set_enable_blob_gc(o, config->mode == KV_STATE);
+    rocksdb_options_set_blob_gc_age_cutoff(o, 0.25);
     rocksdb_options_set_blob_gc_force_threshold(o, 0.5);
 }
 
@@ -651,8 +654,19 @@ static rocksdb_options_t *options_new(const struct kv_rocksdb_config *config, ch
     rocksdb_options_set_max_open_files(o, config->open_files_max ? config->open_files_max
                                                                  : DEFAULT_OPEN_FILES);
     rocksdb_options_set_max_background_jobs(o, 2);
+    /* One thread writes at a time: nothing to be gained from shared memtables and spinning waiters. */
+    rocksdb_options_set_allow_concurrent_memtable_write(o, 0);
+    rocksdb_options_set_enable_write_thread_adaptive_yield(o, 0);
     rocksdb_options_set_bytes_per_sync(o, 1 << 20);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
+    /* Flushed tables are small beside their buffer, because bodies go to blob files: the first level
+     * must be small, too, or each few of them would have all of it written anew. */
+    rocksdb_options_set_level0_file_num_compaction_trigger(o, 6);
+    rocksdb_options_set_max_bytes_for_level_base(o, 16ull << 20);
+    rocksdb_options_set_target_file_size_base(o, 4ull << 20);
+    /* Most keys that apply looks for are in no memtable. */
+    rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, 0.02);
+    rocksdb_options_set_memtable_whole_key_filtering(o, 1);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
     rocksdb_options_set_max_log_file_size(o, 1 << 20);
     rocksdb_options_set_keep_log_file_num(o, 3);

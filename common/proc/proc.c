@@ -12,6 +12,7 @@
 #include "common/proc/proc_admin.h"
 #include "common/proc/proc_data.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,10 @@
 
 #define DRAIN_TIMEOUT_MS 10000
 #define OPEN_FILES_MAX (1u << 20)
+/* Segments, memtables and their like come and go all the time.  A page that is given back and taken
+ * again costs a fault and its clearing, on a virtual machine far more than a copy. */
+#define MALLOC_MMAP_BYTES (16 << 20)
+#define MALLOC_TRIM_BYTES (32 << 20)
 
 extern char **environ;
 
@@ -359,6 +364,8 @@ bool proc_init(struct proc *p, const char *program, int argc, char *const argv[]
         return false;
     }
     limits();
+    (void)mallopt(M_MMAP_THRESHOLD, MALLOC_MMAP_BYTES);
+    (void)mallopt(M_TRIM_THRESHOLD, MALLOC_TRIM_BYTES);
     int err = log_init(&log);
     if (err != OK)
         buf_printf(&error, "log_file %s cannot be opened: %m", log.path);

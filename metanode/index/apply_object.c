@@ -13,23 +13,32 @@ _Static_assert(FENCE_ROW_BYTES == 9, "docs/formats/index.md");
 
 /* ---- fences ---- */
 
-static int fence_get(struct apply *a, uint64_t bucket_id, uint64_t *ret_version, bool *ret_sealed)
+static int fence_load(struct apply *a, uint64_t bucket_id, struct fence_memo *ret)
 {
     struct key key;
     struct slice value;
     key_table_be64(&key, a->index->partition, TABLE_FENCE, bucket_id);
     int err = apply_get(a, &key, &value);
-    if (err == ERR_NOT_FOUND) {
-        *ret_version = 0;
-        *ret_sealed = false;
-        return OK;
+    if (err && err != ERR_NOT_FOUND)
+        return err;
+    if (!err && (value.len != FENCE_ROW_BYTES || value.ptr[8] > 1))
+        return ERR_CORRUPT;
+    *ret = (struct fence_memo){.known = true, .bucket_id = bucket_id};
+    if (!err) {
+        ret->version = load_be64(value.ptr);
+        ret->sealed = value.ptr[8];
     }
+    return OK;
+}
+
+static int fence_get(struct apply *a, uint64_t bucket_id, uint64_t *ret_version, bool *ret_sealed)
+{
+    struct fence_memo *memo = &a->index->fence;
+    int err = memo->known && memo->bucket_id == bucket_id ? OK : fence_load(a, bucket_id, memo);
     if (err)
         return err;
-    if (value.len != FENCE_ROW_BYTES || value.ptr[8] > 1)
-        return ERR_CORRUPT;
-    *ret_version = load_be64(value.ptr);
-    *ret_sealed = value.ptr[8];
+    *ret_version = memo->version;
+    *ret_sealed = memo->sealed;
     return OK;
 }
 
@@ -87,6 +96,7 @@ int apply_fence_bucket(struct apply *a, const Cairn__FenceBucket *op)
     row[8] = sealed;
     key_table_be64(&key, a->index->partition, TABLE_FENCE, op->bucket_id);
     apply_put(a, &key, SLICE(row, sizeof(row)));
+    a->index->fence.known = false;
     a->out.settings_version = op->settings_version;
     err = bucket_has_row(a, TABLE_OBJECT, op->bucket_id, &objects);
     if (!err)

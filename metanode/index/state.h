@@ -33,6 +33,11 @@ struct index {
     struct buf start, end;
     struct arena arena; /* of the entry that is being applied */
     struct buf scratch; /* values read and packed */
+    /* The fence read last: nearly every command asks for that of the same few buckets. */
+    struct fence_memo {
+        bool known, sealed;
+        uint64_t bucket_id, version;
+    } fence;
 };
 
 struct apply {

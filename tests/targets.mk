@@ -21,7 +21,8 @@ test: test-deps
 
 # ---- lint: gcc's libraries are looked into, clang's only have to compile ----
 .PHONY: lint format
-lint: test-deps
+lint: deps
+	@deploy/deps.sh tests/lint/packages.txt
 	@$(MAKE) --no-print-directory VARIANT=rel libs
 	@$(MAKE) --no-print-directory VARIANT=clang libs
 	@tests/lint/lint.py

@@ -71,7 +71,7 @@ class History:
         self.lines = []
         self.values = 0
         self.by_etag = {}
-        self.events = []  # (time, gateway, "read"|"write"|"list", ok)
+        self.events = []  # (time, gateway, "read"|"write"|"list", ok, bucket)
         self.faults = []  # what must never happen
         self.acknowledged = 0
 
@@ -87,8 +87,8 @@ class History:
             self.lines.append(f"{register} {client} {kind} {value} {expect} {start} "
                               f"{'?' if end is None else end}")
 
-    def event(self, gateway, kind, ok):
-        self.events.append((time.monotonic(), gateway, kind, ok))
+    def event(self, gateway, kind, ok, bucket):
+        self.events.append((time.monotonic(), gateway, kind, ok, bucket))
 
     def fault(self, text):
         with self.lock:
@@ -131,7 +131,7 @@ class Client(threading.Thread):
         elif dice < 0.93:
             self.write(register)
         else:
-            self.list()
+            self.list(register % self.load.buckets)
 
     def value_in(self, register, data):
         match = re.match(rb"value (\d+);", data)
@@ -152,7 +152,7 @@ class Client(threading.Thread):
                 self.seen[register] = value
                 ok = True
         finally:
-            h.event(self.zone, "read", ok)
+            h.event(self.zone, "read", ok, register % self.load.buckets)
 
     def write(self, register):
         h, dice = self.load.history, self.random.random()
@@ -185,28 +185,32 @@ class Client(threading.Thread):
             ok = True  # a racing change: definitely not written
         else:
             h.add(register, self.number, kind, value, expect, start, None)
-        h.event(self.zone, "write", ok)
+        h.event(self.zone, "write", ok, register % self.load.buckets)
 
-    def list(self):
+    def list(self, bucket):
         h, start = self.load.history, time.monotonic_ns()
         ok = False
         try:
-            status, data, _ = self.request("GET", f"/{self.load.bucket}", "list-type=2")
+            status, data, _ = self.request("GET", f"/{self.load.name}-{bucket}", "list-type=2")
             if status == 200:
                 end = time.monotonic_ns()
                 present = present_in(h, data.decode())
-                for register in range(self.load.registers):
+                for register in range(bucket, self.load.registers, self.load.buckets):
                     h.add(register, self.number, "read", present.get(register, 0), 0, start, end)
                 ok = True
         finally:
-            h.event(self.zone, "list", ok)
+            h.event(self.zone, "list", ok, bucket)
 
 
 class Load:
-    """with Load(cluster, "bucket") as load: break things; load.verdict()"""
+    """with Load(cluster, "name") as load: break things; load.verdict()
 
-    def __init__(self, cluster, bucket, clients_per_gateway=2, registers=24, think=0.03):
-        self.cluster, self.bucket = cluster, bucket
+    The registers are objects in several buckets, which lie in different partitions of the index; what
+    is said of a pause holds for each of them.
+    """
+
+    def __init__(self, cluster, name, clients_per_gateway=2, registers=24, think=0.03, buckets=6):
+        self.cluster, self.name, self.buckets = cluster, name, buckets
         self.registers, self.think = registers, think
         self.history = History()
         self.stop = threading.Event()
@@ -214,15 +218,16 @@ class Load:
                         for i in range(clients_per_gateway)]
 
     def path(self, register):
-        return f"/{self.bucket}/r{register:03d}"
+        return f"/{self.name}-{register % self.buckets}/r{register:03d}"
 
     def is_large(self, register):
         return register % 3 == 0
 
     def __enter__(self):
-        status, data, _ = Request(self.cluster.endpoint(1), self.cluster.credentials)(
-            "PUT", f"/{self.bucket}")
-        assert status in (200, 409), data
+        request = Request(self.cluster.endpoint(1), self.cluster.credentials)
+        for i in range(self.buckets):
+            status, data, _ = request("PUT", f"/{self.name}-{i}")
+            assert status in (200, 409), data
         for client in self.clients:
             client.start()
         return self
@@ -238,22 +243,27 @@ class Load:
             last = Client(self, 9000 + zone, zone)
             for register in range(self.registers):
                 last.read(register)
-            last.list()
+            for bucket in range(self.buckets):
+                last.list(bucket)
 
-    def gap(self, kind, since, until=None, zones=(1, 2, 3)):
-        """The longest time without a success of this kind, through the gateways of `zones`."""
-        until = until or time.monotonic()
-        times = sorted(t for t, z, k, ok in list(self.history.events)
-                       if k == kind and ok and z in zones and since <= t <= until)
-        points = [since] + times + [until]
-        return max(b - a for a, b in zip(points, points[1:]))
+    def gap(self, kind, since, zones=(1, 2, 3)):
+        """The longest time in which some bucket saw no success of this kind through these gateways."""
+        until = time.monotonic()
+        times = [[since, until] for _ in range(self.buckets)]
+        for t, zone, k, ok, bucket in list(self.history.events):
+            if k == kind and ok and zone in zones and since <= t <= until:
+                times[bucket].append(t)
+        return max(b - a for each in map(sorted, times) for a, b in zip(each, each[1:]))
+
+    def count(self, kind, since, ok, zones=(1, 2, 3)):
+        return sum(1 for t, z, k, o, _ in list(self.history.events)
+                   if k == kind and o == ok and z in zones and t >= since)
 
     def failures(self, kind, since, zones=(1, 2, 3)):
-        return sum(1 for t, z, k, ok in list(self.history.events)
-                   if k == kind and not ok and z in zones and t >= since)
+        return self.count(kind, since, False, zones)
 
     def successes(self, kind, since):
-        return sum(1 for t, _, k, ok in list(self.history.events) if k == kind and ok and t >= since)
+        return self.count(kind, since, True)
 
     def verdict(self, checker):
         h = self.history

@@ -1,11 +1,11 @@
 """A real three-zone cluster for the end-to-end tests: real processes, real clients.
 
 The cluster is started once a run in a directory of its own and on ports of its own, so that it
-neither meets nor disturbs one that `make run` keeps.  CAIRN_E2E_VAR names an existing directory
-to keep it after a failure.
+neither meets nor disturbs one that `make run` keeps.  CAIRN_E2E_KEEP=1 keeps the directory.
 """
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -44,6 +44,14 @@ class Cluster:
 
     def wipe(self):
         self.control("wipe")
+
+    def errors(self):
+        """What the logs hold that a human must act upon, and what came to standard error."""
+        found = []
+        for log in sorted((self.var / "log").iterdir()):
+            lines = log.read_text().splitlines()
+            found += [x for x in lines if log.suffix == ".out" or re.match(r"\S+ ERROR ", x)]
+        return found
 
     def pid(self, node):
         return int((self.var / "run" / f"{node}.pid").read_text())
@@ -86,11 +94,9 @@ def cluster():
     made = Cluster(var)
     made.up()
     yield made
-    logs = made.var / "log"
-    errors = [line for log in logs.glob("*.log") for line in log.read_text().splitlines()
-              if " ERROR " in line or line.startswith("ERROR")]
     made.down()
-    if not os.environ.get("CAIRN_E2E_KEEP"):
+    errors = made.errors()
+    if not os.environ.get("CAIRN_E2E_KEEP") and not errors:
         shutil.rmtree(var)
     assert not errors, "ERROR lines in the logs:\n" + "\n".join(errors[:20])
 

@@ -2,6 +2,7 @@
 another shape, what goes wrong."""
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -168,3 +169,22 @@ def test_two_storage_nodes_a_zone(local):
             assert local.client(zone).get_object(Bucket="spread", Key=key)["Body"].read() == body
     s3.put_object(Bucket="spread", Key="more", Body=b"more" * 100000)
     assert s3.get_object(Bucket="spread", Key="more")["Body"].read() == b"more" * 100000
+
+
+def test_timeouts_are_those_of_the_record():
+    """docs/decisions/0003-timeouts.md speaks of the defaults that the programs have."""
+    rows = re.findall(r"^\| (`[^|]+)\| ([^|]+?) \|", (ROOT / "docs/decisions/0003-timeouts.md").read_text(), re.M)
+    table = {name: value for names, value in rows for name in re.findall(r"`(\w+)`", names)}
+    binaries = pathlib.Path(os.environ.get("CAIRN_BIN", ROOT / "build/rel/bin"))
+    text = "".join(subprocess.run([binaries / f"cairn-{role}", "--help"], text=True, check=True,
+                                  capture_output=True).stdout for role in ("metanode", "witness"))
+    assert len(table) >= 8
+    for name, value in table.items():
+        found = re.search(rf"--{name}=.*?Default: (\w+)\.", text, re.S)
+        value = re.sub(r"[ ,]|\(.*", "", value)
+        assert found and milliseconds(found.group(1)) == milliseconds(value), (name, value, found)
+
+
+def milliseconds(text):
+    number, unit = re.fullmatch(r"(\d+)([a-z]*)", text).groups()
+    return int(number) * {"s": 1000, "m": 60000}.get(unit, 1)

@@ -243,14 +243,16 @@ def test_power_cut(cluster):
 
 
 def test_leaders_do_not_flap(cluster):
-    """Under load on a busy machine, nobody loses leadership without a reason."""
-    def changes():
-        return sum(float(v) for zone in (1, 2, 3)
-                   for _, v in metric(cluster, "metanode", zone, "cairn_meta_elections_won_total"))
+    """Under load on a busy machine, nobody loses leadership without a reason.  Handing it to the
+    preferred replica, as happens some seconds after a start, is one: it is counted by the giver."""
+    def total(name):
+        return sum(float(v) for zone in (1, 2, 3) for _, v in metric(cluster, "metanode", zone, name))
 
     with Load(cluster, "calm", clients_per_gateway=6, think=0.0) as load:
+        handed_on = total("cairn_meta_leader_transfers_total")
         settle(load, 3)
-        before = changes()
+        before = total("cairn_meta_elections_won_total")
         time.sleep(10)
-        assert changes() == before
+        handed_on = total("cairn_meta_leader_transfers_total") - handed_on
+        assert total("cairn_meta_elections_won_total") - before <= handed_on
     finish(load)

@@ -186,14 +186,14 @@ def make(*args):
 
 PYTEST = [".venv/bin/pytest", "-q", "-p", "no:cacheprovider", "--tb=short"]
 LAYERS = [
-    Layer("build", 300, "does everything compile, tests included?",
+    Layer("build", 240, "does everything compile, tests included?",
           make(f"-j{JOBS}", "test-programs"), count_nothing),
-    Layer("unit", 180, "does each function keep its contract, with failures injected; do the cores agree "
+    Layer("unit", 90, "does each function keep its contract, with failures injected; do the cores agree "
           "with golden traces and models?", folders=("unit", "golden")),
-    Layer("fuzz", 90, "can bytes crash a parser: the corpora and mutations of them?", make("fuzz-corpora-run")),
+    Layer("fuzz", 60, "can bytes crash a parser: the corpora and mutations of them?", make("fuzz-corpora-run")),
     Layer("spec", 120, "does the model of the witness hold, and is each planted bug found?",
           ["spec/check.sh"]),
-    Layer("sim", 270, "does a whole cluster keep its promises in a hostile world, 1,000 seeds?",
+    Layer("sim", 240, "does a whole cluster keep its promises in a hostile world, 1,000 seeds?",
           make("sim-run")),
     Layer("e2e", 240, "do real clients work against real processes?", [*PYTEST, "tests/e2e"], count_pytest),
     Layer("chaos", 240, "do real processes survive kills, stops and the loss of a zone under load?",

@@ -1,12 +1,16 @@
 """What a user types: the AWS CLI, s3cmd, rclone and restic against a running cluster."""
 import filecmp
 import hashlib
+import http.client
+import io
 import os
 import pathlib
 import random
 import subprocess
+import time
 import urllib.request
 
+import boto3
 import pytest
 
 
@@ -207,3 +211,63 @@ def test_admin_endpoints(cluster):
         assert urllib.request.urlopen(f"{base}/readyz").status == 200
         metrics = urllib.request.urlopen(f"{base}/metrics").read().decode()
         assert "# TYPE" in metrics and "process_resident_memory_bytes" in metrics
+
+
+@pytest.fixture
+def https(cluster):
+    """Zone 3's gateway speaks TLS for a while."""
+    node = "z3-gateway-1"
+    conf = cluster.var / "conf" / f"{node}.yaml"
+    plain = conf.read_text()
+
+    def restart(text):
+        conf.write_text(text)
+        cluster.control("stop", node)
+        cluster.control("start", node)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{cluster.admin_port('gateway', 3)}/readyz", timeout=2)
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError("the gateway does not become ready")
+
+    pki = cluster.var / "pki"
+    restart(f"{plain}http_tls_cert: {pki / node}.crt\nhttp_tls_key: {pki / node}.key\n")
+    yield cluster.endpoint(3).replace("http:", "https:"), str(pki / "ca.crt")
+    restart(plain)
+
+
+def test_https(cluster, https, tree, tmp_path):
+    """Where boto3 and the CLI leave payloads unsigned and send checksums behind them."""
+    endpoint, ca = https
+    access, secret = cluster.credentials
+    s3 = boto3.client("s3", endpoint_url=endpoint, aws_access_key_id=access, aws_secret_access_key=secret,
+                      region_name="us-east-1", verify=ca)
+    sent = []
+    s3.meta.events.register("before-send.s3.PutObject", lambda request, **_: sent.append(
+        request.headers.get("X-Amz-Content-SHA256")))
+    s3.create_bucket(Bucket="https")
+    for size in (0, 100, 100000, 9 << 20):
+        body = random.Random(size).randbytes(size)
+        s3.put_object(Bucket="https", Key="k", Body=io.BytesIO(body))
+        got = s3.get_object(Bucket="https", Key="k", ChecksumMode="ENABLED")
+        assert got["Body"].read() == body and (got.get("ChecksumCRC32") or got.get("ChecksumCRC64NVME"))
+    assert "STREAMING-UNSIGNED-PAYLOAD-TRAILER" in str(sent)
+    s3.upload_file(str(tree / "multi"), "https", "multi")
+    s3.download_file("https", "multi", str(tmp_path / "multi"))
+    assert filecmp.cmp(tree / "multi", tmp_path / "multi", shallow=False)
+    run(cluster, "aws", "--endpoint-url", endpoint, "--ca-bundle", ca, "s3", "sync", "--quiet", tree, "s3://https/tree")
+    run(cluster, "aws", "--endpoint-url", endpoint, "--ca-bundle", ca, "s3", "sync", "--quiet", "s3://https/tree",
+        tmp_path / "down")
+    same_tree(tree, tmp_path / "down")
+    # What is written over TLS is the same object through another gateway.
+    plain = cluster.client(1)
+    assert plain.head_object(Bucket="https", Key="multi")["ContentLength"] == 21 << 20
+    # Nobody speaks plain HTTP to this port.
+    with pytest.raises((OSError, http.client.HTTPException)):
+        urllib.request.urlopen(cluster.endpoint(3), timeout=5)
+    for o in plain.list_objects_v2(Bucket="https")["Contents"]:
+        plain.delete_object(Bucket="https", Key=o["Key"])
+    plain.delete_bucket(Bucket="https")

@@ -186,7 +186,7 @@ def make(*args):
 
 PYTEST = [".venv/bin/pytest", "-q", "-p", "no:cacheprovider", "--tb=short"]
 LAYERS = [
-    Layer("build", 240, "does everything compile, tests included?",
+    Layer("build", 300, "does everything compile, tests included?",
           make(f"-j{JOBS}", "test-programs"), count_nothing),
     Layer("unit", 90, "does each function keep its contract, with failures injected; do the cores agree "
           "with golden traces and models?", folders=("unit", "golden")),
@@ -195,6 +195,8 @@ LAYERS = [
           ["spec/check.sh"]),
     Layer("sim", 240, "does a whole cluster keep its promises in a hostile world, 1,000 seeds?",
           make("sim-run")),
+    Layer("mutants", 200, "does the simulator find planted bugs, each within its number of seeds?",
+          make("sim-mutants-run")),
     Layer("e2e", 240, "do real clients work against real processes?", [*PYTEST, "tests/e2e"], count_pytest),
     Layer("chaos", 240, "do real processes survive kills, stops and the loss of a zone under load?",
           [*PYTEST, "tests/chaos"], count_pytest),

@@ -5,7 +5,7 @@
 
 ## make test       every test layer, with its time budget; ends with the counts (LAYERS="unit sim": these only)
 ## make lint       what needs no run: purity, layering, headers, clang, scripts
-## make unit|fuzz-corpora|spec|sim|e2e|chaos    one layer
+## make unit|fuzz-corpora|spec|sim|sim-mutants|e2e|chaos    one layer
 .PHONY: test-deps test test-programs
 VENV := .venv
 $(VENV)/.ready: tests/requirements.txt
@@ -88,6 +88,12 @@ sim-program:
 sim-run:
 	@build/sim/bin/cairn-sim --seeds=$(SEEDS)
 	@build/sim/bin/cairn-sim --repeat --seeds=5
+
+# Planted bugs that the simulator must find, each within its number of seeds.
+.PHONY: sim-mutants sim-mutants-run
+sim-mutants: deps sim-program sim-mutants-run
+sim-mutants-run:
+	@build/sim/bin/cairn-sim --all-mutants=tests/sim/mutants.txt
 
 # ---- real processes: end to end with real clients, and chaos ----
 $(B)/bin/cairn-check-history: $(B)/tests/chaos/check_history.o $(B)/tests/sim/history.o $(call lib,common/base)

@@ -192,7 +192,8 @@ static int run_mutants(struct options *o)
         failed += t.failed == 0;
     }
     fclose(f);
-    printf("planted bugs: %u passed, %u failed (%.0f s)\n", passed, failed, seconds_now() - began);
+    printf("planted bugs took %.0f s\n", seconds_now() - began);
+    printf("planted bugs: %u passed, %u failed\n", passed, failed);
     return passed > 0 && failed == 0 ? 0 : 1;
 }
 

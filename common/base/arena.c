@@ -26,14 +26,16 @@ void arena_fini(struct arena *a)
 
 void arena_reset(struct arena *a)
 {
-    if (a->first) {
-        for (struct arena_block *b = a->first->next, *next; b; b = next) {
-            next = b->next;
+    /* One made for a large allocation would be kept for ever by a small need. */
+    struct arena_block *kept = a->first && a->first->cap == ARENA_BLOCK_BYTES ? a->first : NULL;
+    for (struct arena_block *b = a->first, *next; b; b = next) {
+        next = b->next;
+        if (b != kept)
             free(b);
-        }
-        a->first->next = NULL;
     }
-    a->last = a->first;
+    if (kept)
+        kept->next = NULL;
+    a->first = a->last = kept;
     a->used = 0;
     a->bytes = 0;
 }

@@ -1,10 +1,10 @@
 #pragma once
 /* A bump allocator for what lives as long as one request: many small allocations, freed at once.
  *
- * It keeps its first block across arena_reset(), so that a connection that serves small requests
- * allocates nothing per request.  `bytes_max` bounds what bytes from outside can make it take: past
- * it arena_alloc() answers NULL.  Zero-initialised is empty and valid, without a bound.  One loop.
- */
+ * It keeps its first block across arena_reset() (unless that is a large one), so that a connection
+ * that serves small requests allocates nothing per request.  `bytes_max` bounds what bytes from
+ * outside can make it take: past it arena_alloc() answers NULL.  Zero-initialised is empty and valid,
+ * without a bound.  One loop. */
 #include "common/base/slice.h"
 
 #define ARENA_BLOCK_BYTES 8192

@@ -212,7 +212,7 @@ int index_apply(struct index *index, uint64_t entry_index, uint64_t entry_term, 
     Cairn__Outcome *outcome = NULL;
     a.h.applied = entry_index;
     a.h.term = entry_term;
-    arena_reset(a.arena);
+    index_arena_reset(a.arena);
     a.batch = kv_batch_new();
     int err = a.batch ? apply_decode(&a, data) : ERR_NOMEM;
     if (!err)

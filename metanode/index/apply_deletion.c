@@ -54,8 +54,8 @@ int deletion_queue_segments(struct apply *a, Cairn__Segment *const *segments, si
     if (count == 0)
         return OK;
     Cairn__DeletionItem item = CAIRN__DELETION_ITEM__INIT;
-    item.blobs = arena_alloc(a->arena, count * sizeof(*item.blobs));
-    Cairn__BlobRef *refs = arena_alloc(a->arena, count * sizeof(*refs));
+    item.blobs = index_arena_alloc(a->arena, count * sizeof(*item.blobs));
+    Cairn__BlobRef *refs = index_arena_alloc(a->arena, count * sizeof(*refs));
     if (!item.blobs || !refs)
         return ERR_NOMEM;
     for (size_t i = 0; i < count; i++) {

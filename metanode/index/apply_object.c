@@ -242,7 +242,7 @@ static int delete_sorted(struct apply *a, const Cairn__DeleteObjects *op,
     Cairn__ObjectRecord *old = NULL;
     for (size_t i = 0; i < op->n_keys; i++) {
         if (i == 0 || !slice_eq(items[i].key, items[i - 1].key)) {
-            arena_reset(a->arena);
+            index_arena_reset(a->arena);
             int err = object_get(a, op->bucket_id, items[i].key, &old);
             if (err)
                 return err;
@@ -262,8 +262,8 @@ static int delete_sorted(struct apply *a, const Cairn__DeleteObjects *op,
 
 int apply_delete_objects(struct apply *a, const Cairn__DeleteObjects *op)
 {
-    struct delete_item *items = arena_alloc(a->arena, op->n_keys * sizeof(*items));
-    int32_t *errs = arena_alloc(a->arena, op->n_keys * sizeof(*errs));
+    struct delete_item *items = index_arena_alloc(a->arena, op->n_keys * sizeof(*items));
+    int32_t *errs = index_arena_alloc(a->arena, op->n_keys * sizeof(*errs));
     if (!items || !errs)
         return ERR_NOMEM;
     for (size_t i = 0; i < op->n_keys; i++)
@@ -271,12 +271,12 @@ int apply_delete_objects(struct apply *a, const Cairn__DeleteObjects *op)
     qsort(items, op->n_keys, sizeof(*items), compare_items);
     /* Records are decoded one at a time into an arena of their own: a thousand of a thousand
      * segments would be a hundred megabytes. */
-    struct arena records, *whole = a->arena;
-    arena_init(&records);
+    struct index_arena records, *whole = a->arena;
+    index_arena_init(&records);
     a->arena = &records;
     int err = delete_sorted(a, op, items, errs);
     a->arena = whole;
-    arena_fini(&records);
+    index_arena_fini(&records);
     for (size_t i = 0; !err && i < op->n_keys; i++)
         if (errs[i]) {
             a->out.key_errs = errs;

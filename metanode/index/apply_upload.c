@@ -147,7 +147,7 @@ static void part_choose(const Cairn__CompleteUpload *op, size_t position,
 }
 
 /* Walks the stored parts beside those named, both ascending. */
-static int parts_merge(const Cairn__CompleteUpload *op, struct kv_iter *it, struct arena *arena,
+static int parts_merge(const Cairn__CompleteUpload *op, struct kv_iter *it, struct index_arena *arena,
                        struct completion *c)
 {
     size_t position = 0;
@@ -160,7 +160,7 @@ static int parts_merge(const Cairn__CompleteUpload *op, struct kv_iter *it, stru
             c->unchosen = true;
             continue;
         }
-        arena_reset(arena); /* one part at a time, or ten thousand would be in memory together */
+        index_arena_reset(arena); /* one part at a time, or ten thousand would be in memory together */
         struct slice value = it->ops->value(it);
         Cairn__PartRecord *part =
             cairn__part_record__unpack(&arena->allocator, value.len, value.ptr);
@@ -190,10 +190,10 @@ static int parts_check(struct apply *a, const Cairn__CompleteUpload *op, struct 
     struct kv_iter *it = kv->ops->iter_new(kv, NULL, KV_INDEX, key_view(&lower), key_view(&upper));
     if (!it)
         return ERR_NOMEM;
-    struct arena arena;
-    arena_init(&arena);
+    struct index_arena arena;
+    index_arena_init(&arena);
     int err = parts_merge(op, it, &arena, c);
-    arena_fini(&arena);
+    index_arena_fini(&arena);
     it->ops->free(it);
     return err;
 }
@@ -217,7 +217,7 @@ static int complete_again(struct apply *a, const Cairn__CompleteUpload *op)
     if (err)
         return err;
     const Cairn__UploadRecord *manifest = (const Cairn__UploadRecord *)(void *)message;
-    struct completion *c = arena_alloc(a->arena, sizeof(*c));
+    struct completion *c = index_arena_alloc(a->arena, sizeof(*c));
     if (!c)
         return ERR_NOMEM;
     memset(c, 0, sizeof(*c));
@@ -270,7 +270,7 @@ int apply_complete_upload(struct apply *a, const Cairn__CompleteUpload *op)
     if (err)
         return err == ERR_NOT_FOUND ? complete_again(a, op) : err;
     Cairn__UploadRecord *upload = (Cairn__UploadRecord *)(void *)message;
-    struct completion *c = arena_alloc(a->arena, sizeof(*c));
+    struct completion *c = index_arena_alloc(a->arena, sizeof(*c));
     Cairn__ObjectRecord *old;
     if (!c)
         return ERR_NOMEM;

@@ -385,7 +385,7 @@ bool command_needs_write_id(const Cairn__Command *cmd)
            cmd->op_case != CAIRN__COMMAND__OP_PRUNE_OUTCOMES;
 }
 
-int command_validate(const Cairn__Command *cmd, size_t body_bytes, bool root, struct arena *arena)
+int command_validate(const Cairn__Command *cmd, size_t body_bytes, bool root, struct index_arena *arena)
 {
     enum { TOUCHES_MAX = 2 * INDEX_DELETE_KEYS_MAX };
     bool id_ok =
@@ -396,7 +396,7 @@ int command_validate(const Cairn__Command *cmd, size_t body_bytes, bool root, st
         return ERR_REFUSED;
     if (cmd->n_touches <= 1)
         return touches_ok(cmd, cmd->touches, cmd->n_touches) ? OK : ERR_REFUSED;
-    uint64_t *sorted = arena_alloc(arena, cmd->n_touches * sizeof(*sorted));
+    uint64_t *sorted = index_arena_alloc(arena, cmd->n_touches * sizeof(*sorted));
     if (!sorted)
         return ERR_NOMEM;
     memcpy(sorted, cmd->touches, cmd->n_touches * sizeof(*sorted));
@@ -483,10 +483,10 @@ int command_route_check(const struct index *index, const Cairn__Command *cmd)
 
 int index_command_check(const struct index *index, const Cairn__Command *command, size_t body_bytes)
 {
-    struct arena arena;
-    arena_init(&arena);
+    struct index_arena arena;
+    index_arena_init(&arena);
     int err = command_validate(command, body_bytes, index->partition == ROOT_PARTITION, &arena);
-    arena_fini(&arena);
+    index_arena_fini(&arena);
     if (!err && command->time_ms < index->h.time_ms)
         err = ERR_REFUSED;
     if (!err)

@@ -29,7 +29,7 @@ int outcome_lookup(struct apply *a)
         return err == ERR_NOT_FOUND ? OK : err;
     if (value.len == 0)
         return ERR_CORRUPT;
-    uint8_t *copy = arena_alloc(a->arena, value.len);
+    uint8_t *copy = index_arena_alloc(a->arena, value.len);
     if (!copy)
         return ERR_NOMEM;
     memcpy(copy, value.ptr, value.len);

@@ -176,7 +176,7 @@ int index_open(struct kv *kv, uint32_t partition, struct index **ret)
         return ERR_NOMEM;
     index->kv = kv;
     index->partition = partition;
-    arena_init(&index->arena);
+    index_arena_init(&index->arena);
     struct key key;
     struct slice value;
     key_table(&key, partition, TABLE_HEADER, SLICE_EMPTY);
@@ -206,7 +206,7 @@ void index_close(struct index *index)
     buf_fini(&index->start);
     buf_fini(&index->end);
     buf_fini(&index->scratch);
-    arena_fini(&index->arena);
+    index_arena_fini(&index->arena);
     free(index);
 }
 

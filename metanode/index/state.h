@@ -31,7 +31,7 @@ struct index {
     struct header h;
     struct index_settings settings;
     struct buf start, end;
-    struct arena arena; /* of the entry that is being applied */
+    struct index_arena arena; /* of the entry that is being applied */
     struct buf scratch; /* values read and packed */
     /* The fence read last: nearly every command asks for that of the same few buckets. */
     struct fence_memo {
@@ -42,7 +42,7 @@ struct index {
 
 struct apply {
     struct index *index;
-    struct arena *arena;
+    struct index_arena *arena;
     uint64_t entry_index;
     struct header h;           /* becomes the index's when the batch is written */
     const Cairn__Command *cmd; /* NULL: malformed */
@@ -59,7 +59,7 @@ int header_unpack(struct slice value, struct header *ret); /* OK; ERR_CORRUPT; E
 
 /* ---- check.c ---- */
 /* What can be said of a command by itself: OK or ERR_REFUSED, or ERR_NOMEM. */
-int command_validate(const Cairn__Command *cmd, size_t body_bytes, bool root, struct arena *arena);
+int command_validate(const Cairn__Command *cmd, size_t body_bytes, bool root, struct index_arena *arena);
 /* issued_ms against time_ms: OK; ERR_TOO_OLD; ERR_TIME. */
 int command_window_check(const Cairn__Command *cmd, const struct index_settings *settings);
 /* Epoch and range: OK; ERR_EPOCH. */

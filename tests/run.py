@@ -203,7 +203,39 @@ LAYERS = [
 ]
 
 
+def self_test():
+    """The driver sees what it must see: `make lint` runs this."""
+    def layer(script, budget_s=5, count=count_summary):
+        made = Layer("self-test", budget_s / FACTOR, "?", ["sh", "-c", script], count)
+        return made.run()
+
+    cases = [
+        ("two parts", "echo 'a: 3 passed, 0 failed'; echo 'b: 2 passed, 1 failed'", 5, count_summary, 5, 1),
+        ("a status alone", "echo '3 passed, 0 failed'; exit 7", 5, count_summary, 3, 1),
+        ("nothing ran", "echo hello", 5, count_summary, 0, 1),
+        ("killed", "echo '3 passed, 0 failed'; kill -9 $$", 5, count_summary, 3, 1),
+        ("too long", "trap '' INT; echo '3 passed, 0 failed'; sleep 1; exit 0", 0.2, count_summary, 3, 2),
+        ("pytest", "echo '2 failed, 70 passed, 1 skipped, 3 errors in 12.34s (0:00:12)'; exit 1", 5, count_pytest, 70, 6),
+        ("pytest, a clean run", "echo '135 passed in 203.35s (0:03:23)'", 5, count_pytest, 135, 0),
+        ("pytest, none", "echo 'no tests ran in 0.01s'; exit 5", 5, count_pytest, 0, 1),
+        ("cmocka", "echo '[  PASSED  ] 4 test(s).'; echo '[  FAILED  ] 2 test(s), listed below:'; exit 2", 5, count_cmocka, 4, 2),
+    ]
+    failed = 0
+    for name, script, budget_s, count, passed_want, failed_want in cases:
+        result = layer(script, budget_s, count)
+        if (result.passed, result.failed) != (passed_want, failed_want):
+            say(f"error: {name}: {result.passed} passed, {result.failed} failed; expected {passed_want}, {failed_want}")
+            failed += 1
+    if run_binary(pathlib.Path("no/such/program"), time.monotonic() + 5)[2] != 1:
+        say("error: a program that is missing counts as passed")
+        failed += 1
+    say(f"driver: {len(cases) + 1 - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
 def main(names):
+    if names == ["--self-test"]:
+        return self_test()
     known = {layer.name: layer for layer in LAYERS}
     unknown = [n for n in names if n not in known]
     if unknown:

@@ -26,6 +26,8 @@ lint: deps
 	@$(MAKE) --no-print-directory VARIANT=rel libs
 	@$(MAKE) --no-print-directory VARIANT=clang libs
 	@tests/lint/lint.py
+	@tests/run.py --self-test >build/self-test.log || { cat build/self-test.log; exit 1; }
+	@tail -n 1 build/self-test.log
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 

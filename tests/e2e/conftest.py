@@ -3,10 +3,12 @@
 The cluster is started once a run in a directory of its own and on ports of its own, so that it
 neither meets nor disturbs one that `make run` keeps.  CAIRN_E2E_KEEP=1 keeps the directory.
 """
+import fcntl
 import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 
@@ -16,17 +18,34 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "deploy" / "local" / "cluster.sh"
-S3_PORT = int(os.environ.get("CAIRN_E2E_S3_PORT", "19000"))
-PORT_BASE = int(os.environ.get("CAIRN_E2E_PORT_BASE", "17000"))
+
+
+def claim_ports():
+    """A PORT_BASE that no other cluster of tests on this machine has: below the ports that the kernel
+    gives to clients, three in each 2,000 (nodes use base + 101 to 380, and 1,000 above for admin).
+    Returns: the base, and a file whose lock holds it until it is closed."""
+    for base in (block + third for block in range(11000, 31000, 2000) for third in (0, 300, 600)):
+        lock = open(pathlib.Path(tempfile.gettempdir()) / f"cairn-ports-{os.getuid()}-{base}.lock", "w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for port in (base + 90, base + 101, base + 1101, base + 241, base + 1241):
+                with socket.socket() as s:
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    s.bind(("127.0.0.1", port))
+        except OSError:
+            lock.close()
+            continue
+        return base, lock
+    raise RuntimeError("no ports are free for a cluster of tests")
 
 
 class Cluster:
-    def __init__(self, var, s3_port=S3_PORT, port_base=PORT_BASE, **extra):
+    def __init__(self, var, **extra):
         self.var = pathlib.Path(var)
-        self.s3_port = s3_port
-        self.port_base = port_base
-        self.env = dict(os.environ, CAIRN_VAR=str(var), S3_PORT=str(s3_port),
-                        PORT_BASE=str(port_base), **extra)
+        self.port_base, self.claim = claim_ports()
+        self.s3_port = self.port_base + 90
+        self.env = dict(os.environ, CAIRN_VAR=str(var), S3_PORT=str(self.s3_port),
+                        PORT_BASE=str(self.port_base), **extra)
         for name in [n for n in self.env if n.startswith("AWS_")]:
             del self.env[name]
 

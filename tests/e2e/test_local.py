@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from conftest import CLUSTER, PORT_BASE, ROOT, S3_PORT, Cluster
+from conftest import CLUSTER, ROOT, Cluster
 
 KEYS = {"AWS_ACCESS_KEY_ID": "OWNKEY0123456789", "AWS_SECRET_ACCESS_KEY": "a secret of one's own/+="}
 
@@ -20,7 +20,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "OWNKEY0123456789", "AWS_SECRET_ACCESS_KEY": "a sec
 @pytest.fixture
 def local(tmp_path):
     """A cluster that is not started yet."""
-    made = Cluster(tmp_path / "var", s3_port=S3_PORT + 600, port_base=PORT_BASE + 3000)
+    made = Cluster(tmp_path / "var")
     yield made
     try:
         made.wipe()

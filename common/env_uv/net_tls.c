@@ -130,12 +130,11 @@ static void conn_gone(struct env_timer *timer)
 
 void conn_shut(struct net_conn *c, int err)
 {
-    if (c->state == CONN_CLOSED)
+    if (c->state == CONN_CLOSED || c->ending)
         return;
+    c->ending = true; /* the last words may fail, and would come back here */
     if (c->poll && (err == OK || c->state == CONN_HANDSHAKE))
         conn_say_goodbye(c);
-    if (c->state == CONN_CLOSED)
-        return;
     c->state = CONN_CLOSED;
     c->err = err;
     c->listener = NULL;

@@ -105,7 +105,7 @@ struct net_conn {
     struct tls_net *net;
     struct list node, dirty_node, ready_node;
     enum conn_state state;
-    bool outgoing, reading_off, want_write, drained, was_high;
+    bool outgoing, reading_off, want_write, drained, was_high, ending;
     int err;
     int fd;
     int events;
@@ -149,7 +149,7 @@ void conn_handshake(struct net_conn *c);
 void conn_free_buffers(struct net_conn *c);
 bool conn_write_out(struct net_conn *c);
 /* Best effort before the descriptor is closed: what is queued, close_notify or an alert.  No
- * callbacks; may end the connection itself. */
+ * callbacks; failures change nothing: the connection is ending already. */
 void conn_say_goodbye(struct net_conn *c);
 int conn_bio_read(struct net_conn *c, char *ret, size_t len, size_t *ret_len, bool *ret_again);
 int conn_bio_write(struct net_conn *c, const char *bytes, size_t len);

@@ -507,10 +507,7 @@ void conn_say_goodbye(struct net_conn *c)
         ERR_clear_error();
         (void)SSL_shutdown(c->ssl); /* close_notify, into c->out */
     }
-    if (c->state != CONN_CLOSED)
-        (void)conn_write_out(c);
-    if (c->state == CONN_CLOSED)
-        return;
+    (void)conn_write_out(c);
     /* Unread bytes at close() would make the kernel send a reset, which may overtake the last
      * words. */
     (void)shutdown(c->fd, SHUT_WR);

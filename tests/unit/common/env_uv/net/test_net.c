@@ -6,10 +6,14 @@
 #include "common/rpc/frame.h"
 #include "raw_client.h"
 
+#include <arpa/inet.h>
+#include <openssl/ssl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -518,6 +522,41 @@ static void silence_is_ended(void **state)
     raw_problem((struct raw_client){0}, ERR_TIMEOUT, "handshake");
 }
 
+/* A host that greets and resets: the answer cannot be written, in the middle of the handshake. */
+static void a_reset_after_the_greeting_is_survived(void **state)
+{
+    (void)state;
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL *ssl = SSL_new(ctx);
+    BIO *said = BIO_new(BIO_s_mem());
+    SSL_set_bio(ssl, BIO_new(BIO_s_mem()), said);
+    SSL_set_connect_state(ssl);
+    assert_int_equal(SSL_do_handshake(ssl), -1);
+    char *greeting;
+    long len = BIO_get_mem_data(said, &greeting);
+    assert_true(len > 0);
+
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)net_tls_listener_port(listener)),
+                             .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    assert_int_equal(send(fd, greeting, (size_t)len, MSG_NOSIGNAL), len);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+    close(fd);
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+
+    struct net_tls_stats s;
+    do {
+        uv_run(&loop, UV_RUN_ONCE);
+        net_tls_stats(server, &s);
+    } while (s.writes == 0 || s.conns > 0);
+    assert_int_equal(s.handshakes, 0);
+    connected(); /* it still serves */
+}
+
 static int setup_short_handshake(void **state)
 {
     (void)state;
@@ -704,6 +743,7 @@ int main(void)
         T(an_unknown_role_is_refused),
         T(two_names_are_refused),
         T(garbage_instead_of_tls_is_refused),
+        T(a_reset_after_the_greeting_is_survived),
         cmocka_unit_test_setup_teardown(silence_is_ended, setup_short_handshake, teardown),
         cmocka_unit_test_setup_teardown(connections_are_bounded, setup_few_conns, teardown),
         cmocka_unit_test(own_credentials_are_checked),

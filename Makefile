@@ -22,6 +22,8 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wformat=2 -Wstrict-prototypes -Werr
 CPPFLAGS := -I. -I$(GEN) -D_GNU_SOURCE
 CFLAGS := -std=gnu11 -g -pthread -fno-omit-frame-pointer -ffunction-sections -fdata-sections
 LDFLAGS := -pthread -Wl,--gc-sections -Wl,--as-needed
+# Names for the frames that a crash reports (common/proc/proc_crash.h).
+PROGRAM_LDFLAGS := -rdynamic
 LDLIBS := -lrocksdb -luv -lprotobuf-c -lssl -lcrypto -lhttp_parser -lexpat -ljansson -lyaml \
           -lisal -lxxhash -lm
 
@@ -103,6 +105,7 @@ $(B)/lib/%.a:
 link = @mkdir -p $(dir $@); echo "ld $@"; \
        $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDLIBS)
 
+$(B)/bin/cairn-%: LDFLAGS += $(PROGRAM_LDFLAGS)
 define program_rule
 $(B)/bin/cairn-$(1): $(B)/$(1)/main.o $(call libs_under,$(1)) $(COMMON_LIBS)
 	$$(link)

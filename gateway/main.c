@@ -11,6 +11,7 @@
 #include "common/env_uv/net_tls.h"
 #include "common/obs/log.h"
 #include "common/proc/proc.h"
+#include "common/proc/proc_crash.h"
 #include "gateway/op/gateway.h"
 
 #include <errno.h>
@@ -272,6 +273,7 @@ static void drain(void *arg)
 static void loop_thread(void *arg)
 {
     struct loop *l = arg;
+    (void)proc_crash_stack(); /* without it, only an overflow of this stack goes unreported */
     uv_run(&l->uv, UV_RUN_DEFAULT);
     env_uv_fini(&l->env);
     uv_run(&l->uv, UV_RUN_DEFAULT);

@@ -12,6 +12,13 @@
  * not return (longjmp) instead. */
 _Noreturn void check_failed(const char *cond, const char *file, int line);
 
+/* Of this thread, for whoever reports the abort; cond is NULL as long as every CHECK has held. */
+struct check_failure {
+    const char *cond, *file;
+    int line;
+};
+extern _Thread_local struct check_failure check_last;
+
 extern _Thread_local void (*check_hook)(const char *cond, const char *file, int line);
 
 #define container_of(ptr, type, member)                                                            \

@@ -329,6 +329,12 @@ int log_reopen(void)
     return fd >= 0 ? OK : ERR_IO;
 }
 
+int log_sink(enum log_format *ret_format)
+{
+    *ret_format = logger.format;
+    return logger.fd;
+}
+
 void log_hook_set(log_hook_fn hook, void *arg)
 {
     pthread_mutex_lock(&logger.lock);

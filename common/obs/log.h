@@ -75,6 +75,9 @@ int log_init(const struct log_config *config);
 void log_fini(void);
 /* Opens the file anew (after a rotation).  OK; ERR_IO, the old file stays in use. */
 int log_reopen(void);
+/* For a handler of crashes, which may hold or have interrupted anything: where the lines go, taken
+ * without the lock.  Returns: the descriptor. */
+int log_sink(enum log_format *ret_format);
 bool log_level_by_name(struct slice name, enum log_level *ret); /* debug, info, warn, error */
 
 /* Takes every line (without its newline) instead of the file: the simulator's capture.  `node` is

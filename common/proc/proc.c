@@ -1,6 +1,6 @@
 /* The frame of a process; see proc.h.
  *
- * proc_init: configuration → limits → log → loop and env → data directory → signals → admin server.
+ * proc_init: configuration → limits → log → crash handler → loop and env → data directory → signals → admin server.
  * proc_run:  loop; then on_stop, admin, signals, env, in this order: each may need what follows. */
 #include "common/proc/proc.h"
 
@@ -10,6 +10,7 @@
 #include "common/obs/log.h"
 #include "common/obs/metrics.h"
 #include "common/proc/proc_admin.h"
+#include "common/proc/proc_crash.h"
 #include "common/proc/proc_data.h"
 
 #include <malloc.h>
@@ -369,6 +370,8 @@ bool proc_init(struct proc *p, const char *program, int argc, char *const argv[]
     int err = log_init(&log);
     if (err != OK)
         buf_printf(&error, "log_file %s cannot be opened: %m", log.path);
+    if (err == OK)
+        err = proc_crash_install(program, config_string(p->config, "node_id"));
     if (err == OK)
         err = open_frame(p, &error);
     if (err != OK) {

@@ -4,15 +4,18 @@
 #include "common/base/err.h"
 #include "common/proc/proc.h"
 #include "common/proc/proc_admin.h"
+#include "common/proc/proc_crash.h"
 #include "common/proc/proc_data.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +29,7 @@ static const struct config_param params[] = {
     {.name = "on_drain", .type = CONFIG_STRING, .value = "finish", .help = "finish, hang."},
     {.name = "drain_timeout", .type = CONFIG_DURATION, .value = "10s", .help = "Drain timeout."},
     {.name = "is_ready", .type = CONFIG_BOOL, .value = "true", .help = "Ready."},
+    {.name = "crash", .type = CONFIG_STRING, .value = "", .help = "overflow, null, check, thread."},
     {.name = "fail", .type = CONFIG_BOOL, .value = "false", .help = "Fails at start."},
 };
 
@@ -49,6 +53,45 @@ static void page_echo(void *arg, const char *path, const char *query, struct adm
     buf_printf(&ret->body, "{\"path\":\"%s\",\"query\":\"%s\"}", path, query);
 }
 
+/* ---- crashes; plain code, since a sanitizer would end the process before the signal does ---- */
+#define PLAIN __attribute__((noinline, no_sanitize("address", "undefined")))
+
+static volatile int bottom = -1;
+
+PLAIN int descend(int depth)
+{
+    volatile char room[512];
+    room[0] = (char)depth;
+    return depth == bottom ? room[0] : descend(depth + 1) + room[0];
+}
+
+PLAIN int read_at(const volatile int *address)
+{
+    return *address;
+}
+
+static void *descending_thread(void *arg)
+{
+    if (proc_crash_stack() == OK)
+        descend(0);
+    return arg;
+}
+
+static void crash(const char *how)
+{
+    pthread_t thread;
+    const struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    if (strcmp(how, "overflow") == 0)
+        descend(0);
+    if (strcmp(how, "null") == 0)
+        read_at(NULL);
+    if (strcmp(how, "check") == 0)
+        CHECK(strcmp(how, "a \"quoted\" word") == 0);
+    if (strcmp(how, "thread") == 0 && pthread_create(&thread, NULL, descending_thread, NULL) == 0)
+        pthread_join(thread, NULL);
+}
+
 static int serve(int argc, char **argv)
 {
     static struct proc p;
@@ -64,6 +107,7 @@ static int serve(int argc, char **argv)
         return 3;
     if (config_bool(p.config, "fail"))
         proc_fail(&p, 4, "disk.failed", "planted");
+    crash(config_string(p.config, "crash"));
     printf("port %u\n", proc_admin_port(&p));
     fflush(stdout);
     status = proc_run(&p);
@@ -402,6 +446,92 @@ static void formats_are_checked(void **state)
     buf_fini(&why);
 }
 
+/* Runs the service until it dies of `number`; what it said on standard error, or in its log file. */
+static const char *last_words(char *const args[], int number, const char *log)
+{
+    struct service s = start(args);
+    char *text = strdup(read_until(s.err, NULL));
+    int status = 0;
+    assert_int_equal(waitpid(s.pid, &status, 0), s.pid);
+    close(s.out);
+    close(s.err);
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != number)
+        fail_msg("status %x, not signal %d: %s", (unsigned)status, number, text);
+    if (!log) {
+        static char kept[200000];
+        snprintf(kept, sizeof(kept), "%s", text);
+        free(text);
+        return kept;
+    }
+    free(text);
+    int fd = open(log, O_RDONLY);
+    const char *lines = read_until(fd, NULL);
+    close(fd);
+    unlink(log);
+    return lines;
+}
+
+static void says(const char *text, const char *what)
+{
+    if (!strstr(text, what))
+        fail_msg("\"%s\" does not say \"%s\"", text, what);
+}
+
+static void a_crash_is_reported(void **state)
+{
+    (void)state;
+    const char *text = last_words(ARGS(NODE, "--crash=null"), SIGSEGV, NULL);
+    says(text, "Z ERROR n1 proc.crashed program=cairn-test version=" CAIRN_VERSION " pid=");
+    says(text, " signal=SIGSEGV address=0x0\n");
+    says(text, "\ncairn-test(+0x"); /* frames; by name in programs linked with -rdynamic */
+    assert_non_null(strstr(strstr(text, "proc.crashed"), "libc.so"));
+
+    /* On a stack that has no room left, of the main thread or of another. */
+    text = last_words(ARGS(NODE, "--crash=overflow"), SIGSEGV, NULL);
+    says(text, " signal=SIGSEGV address=0x7f");
+    says(text, "\ncairn-test(+0x");
+    says(last_words(ARGS(NODE, "--crash=thread"), SIGSEGV, NULL), " signal=SIGSEGV address=0x7f");
+
+    text = last_words(ARGS(NODE, "--crash=check"), SIGABRT, NULL);
+    says(text, "CHECK failed: strcmp(how, ");
+    says(text, " signal=SIGABRT sender_pid=");
+    says(text, " check=\"strcmp(how, \\\"a \\\\\\\"quoted\\\\\\\" word\\\") == 0\" file=tests/unit/");
+}
+
+static void a_crash_is_in_the_log(void **state)
+{
+    (void)state;
+    char flag[128], path[96];
+    snprintf(path, sizeof(path), "%s/log", dir);
+    snprintf(flag, sizeof(flag), "--log_file=%s", path);
+    const char *text = last_words(ARGS(NODE, flag, "--crash=overflow"), SIGSEGV, path);
+    text = strstr(text, "ERROR n1 proc.crashed");
+    assert_non_null(text);
+    says(text, " frames=\"");
+    says(text, " +");
+    assert_string_equal(strchr(text, '\n'), "\n"); /* one line, the last */
+    text = last_words(ARGS(NODE, flag, "--log_format=json", "--crash=null"), SIGSEGV, path);
+    says(text, "Z\",\"level\":\"error\",\"node\":\"n1\",\"event\":\"proc.crashed\",\"program\":\"cairn-test\"");
+    says(text, "\"signal\":\"SIGSEGV\",\"address\":\"0x0\",\"frames\":\"");
+    assert_string_equal(text + strlen(text) - 3, "\"}\n");
+}
+
+/* Sent from outside it has no address; and a process without a handler ends as one with it does. */
+static void a_signal_that_was_sent_has_a_sender(void **state)
+{
+    (void)state;
+    struct service s = start_ready(ARGS(NODE));
+    assert_int_equal(kill(s.pid, SIGFPE), 0);
+    char sender[64];
+    snprintf(sender, sizeof(sender), " signal=SIGFPE sender_pid=%d\n", (int)getpid());
+    says(read_until(s.err, NULL), sender);
+    int status = 0;
+    assert_int_equal(waitpid(s.pid, &status, 0), s.pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGFPE);
+    close(s.out);
+    close(s.err);
+}
+
 static int cleanup(void **state)
 {
     (void)state;
@@ -425,6 +555,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(configuration_ends_it),
         cmocka_unit_test(data_directory_has_one_owner),
         cmocka_unit_test(formats_are_checked),
+        cmocka_unit_test(a_crash_is_reported),
+        cmocka_unit_test(a_crash_is_in_the_log),
+        cmocka_unit_test(a_signal_that_was_sent_has_a_sender),
     };
     snprintf(dir, sizeof(dir), "/tmp/cairn-proc-XXXXXX");
     if (!mkdtemp(dir))

@@ -198,8 +198,8 @@ LAYERS = [
     Layer("mutants", 200, "does the simulator find planted bugs, each within its number of seeds?",
           make("sim-mutants-run")),
     Layer("e2e", 240, "do real clients work against real processes?", [*PYTEST, "tests/e2e"], count_pytest),
-    Layer("chaos", 240, "do real processes survive kills, stops and the loss of a zone under load?",
-          [*PYTEST, "tests/chaos"], count_pytest),
+    Layer("chaos", 240, "do real processes survive kills, stops, cut networks and the loss of a zone under load?",
+          ["tests/chaos/run.sh", *PYTEST, "tests/chaos"], count_pytest),
 ]
 
 

@@ -106,7 +106,7 @@ real-deps: all test-deps
 e2e: real-deps
 	@$(VENV)/bin/pytest -q -p no:cacheprovider --tb=short tests/e2e
 chaos: real-deps
-	@$(VENV)/bin/pytest -q -p no:cacheprovider --tb=short tests/chaos
+	@tests/chaos/run.sh $(VENV)/bin/pytest -q -p no:cacheprovider --tb=short tests/chaos
 
 # ---- the load generator ----
 $(B)/bin/cairn-bench: $(B)/tests/bench/bench.o $(call lib,common/base) $(call lib,common/crypto)

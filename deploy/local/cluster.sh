@@ -12,6 +12,9 @@
 # ZONES (3), GATEWAYS_PER_ZONE, METANODES_PER_ZONE, STORAGE_PER_ZONE, WITNESSES_PER_ZONE (1 each),
 # PARTITIONS (4) of the index,
 # S3_PORT (9000: zone 1's gateway, then 9001, ...), PORT_BASE (7000: internal ports),
+# ADDR_PREFIX (none: all on 127.0.0.1; "10.77.": the k-th node of a role in zone z has an address of its
+# own, 10.77.z.k plus 0 for a metanode, 20 witness, 40 storage node, 60 gateway), NODE_RUNNER (a command
+# under which each process is started, "{}" in it is the node's id: "nsenter --net=DIR/{}"),
 # AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (the root user's keys of a new cluster; else made up),
 # CAIRN_EXTRA (a YAML fragment appended to every process's configuration).
 set -euo pipefail
@@ -42,6 +45,9 @@ setting WITNESSES_PER_ZONE 1 1 19
 setting PARTITIONS 4 1 1000
 setting S3_PORT 9000 1 65000
 setting PORT_BASE 7000 1 63000
+ADDR_PREFIX=${ADDR_PREFIX:-${KEPT[ADDR_PREFIX]:-}}
+[[ $ADDR_PREFIX =~ ^([0-9]{1,3}\.[0-9]{1,3}\.)?$ ]] ||
+    die "ADDR_PREFIX=$ADDR_PREFIX: must be the first two numbers of an IPv4 address, as in 10.77."
 ROLES="metanode witness storagenode gateway"
 declare -A COUNT=(
     [gateway]=$GATEWAYS_PER_ZONE [metanode]=$METANODES_PER_ZONE
@@ -49,12 +55,14 @@ declare -A COUNT=(
 )
 declare -A ROLE_OFFSET=([metanode]=0 [witness]=20 [storagenode]=40 [gateway]=60)
 
-nodes() { # prints: id zone role port index-in-role
-    local z role k
+nodes() { # prints: id zone role port index-in-role address
+    local z role k addr
     for role in $ROLES; do
         for ((z = 1; z <= ZONES; z++)); do
             for ((k = 1; k <= COUNT[$role]; k++)); do
-                echo "z$z-$role-$k z$z $role $((PORT_BASE + z * 100 + ROLE_OFFSET[$role] + k)) $((z - 1 + (k - 1) * ZONES))"
+                addr=127.0.0.1
+                [ -z "$ADDR_PREFIX" ] || addr=$ADDR_PREFIX$z.$((ROLE_OFFSET[$role] + k))
+                echo "z$z-$role-$k z$z $role $((PORT_BASE + z * 100 + ROLE_OFFSET[$role] + k)) $((z - 1 + (k - 1) * ZONES)) $addr"
             done
         done
     done
@@ -63,7 +71,7 @@ nodes() { # prints: id zone role port index-in-role
 s3_port() { echo $((S3_PORT + $1)); }
 
 # What a cluster keeps for its life: its nodes, their addresses, its partitions.
-SHAPE="ZONES GATEWAYS_PER_ZONE METANODES_PER_ZONE STORAGE_PER_ZONE WITNESSES_PER_ZONE PARTITIONS PORT_BASE"
+SHAPE="ZONES GATEWAYS_PER_ZONE METANODES_PER_ZONE STORAGE_PER_ZONE WITNESSES_PER_ZONE PARTITIONS PORT_BASE ADDR_PREFIX"
 
 check_shape() {
     local name
@@ -76,7 +84,7 @@ Leave $name away, name another directory in CAIRN_VAR, or delete the cluster: ma
 
 # ---- certificates: a development CA that never leaves $VAR/pki ----
 make_pki() {
-    local pki=$VAR/pki id role
+    local pki=$VAR/pki id role addr
     mkdir -p "$pki" && chmod 700 "$pki"
     if [ ! -f "$pki/ca.crt" ]; then
         openssl ecparam -name prime256v1 -genkey -noout -out "$pki/ca.key" 2>/dev/null
@@ -85,13 +93,13 @@ make_pki() {
             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign 2>/dev/null
         say "made a development CA: $pki/ca.crt"
     fi
-    { nodes; echo "operator - cli 0 0"; } | while read -r id _ role _; do
+    { nodes; echo "operator - cli 0 0 127.0.0.1"; } | while read -r id _ role _ _ addr; do
         [ -f "$pki/$id.crt" ] && continue
         openssl ecparam -name prime256v1 -genkey -noout -out "$pki/$id.key" 2>/dev/null
         openssl req -new -key "$pki/$id.key" -subj "/O=Cairn/OU=$role/CN=$id" -out "$pki/$id.csr" 2>/dev/null
         openssl x509 -req -in "$pki/$id.csr" -CA "$pki/ca.crt" -CAkey "$pki/ca.key" -CAcreateserial \
             -sha256 -days 3650 -out "$pki/$id.crt" \
-            -extfile <(printf 'basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=DNS:localhost,IP:127.0.0.1') 2>/dev/null
+            -extfile <(printf 'basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=DNS:localhost,IP:%s' "$addr") 2>/dev/null
         rm -f "$pki/$id.csr"
     done
     chmod 600 "$pki"/*.key
@@ -116,7 +124,7 @@ make_credentials() {
 }
 
 write_configs() {
-    local id zone role port index
+    local id zone role port index addr
     mkdir -p "$VAR/conf" "$VAR/run" "$VAR/log" "$VAR/data"
     local name
     for name in $SHAPE S3_PORT; do echo "$name=${!name}"; done >"$VAR/topology"
@@ -126,16 +134,16 @@ write_configs() {
         echo "region: us-east-1"
         echo "partitions: $PARTITIONS"
         echo "nodes:"
-        nodes | while read -r id zone role port _; do
-            echo "  - {id: $id, zone: $zone, role: $role, addr: \"127.0.0.1:$port\", admin: \"127.0.0.1:$((port + 1000))\"}"
+        nodes | while read -r id zone role port _ addr; do
+            echo "  - {id: $id, zone: $zone, role: $role, addr: \"$addr:$port\", admin: \"$addr:$((port + 1000))\"}"
         done
     } >"$VAR/conf/cluster.yaml"
-    nodes | while read -r id zone role port index; do
+    nodes | while read -r id zone role port index addr; do
         {
             echo "node_id: $id"
             echo "zone: $zone"
-            echo "listen: 127.0.0.1:$port"
-            echo "admin_listen: 127.0.0.1:$((port + 1000))"
+            echo "listen: $addr:$port"
+            echo "admin_listen: $addr:$((port + 1000))"
             echo "data_dir: $VAR/data/$id"
             echo "cluster_file: $VAR/conf/cluster.yaml"
             echo "tls_ca: $VAR/pki/ca.crt"
@@ -144,7 +152,7 @@ write_configs() {
             echo "log_file: $VAR/log/$id.log"
             case $role in
             gateway)
-                echo "http_listen: 127.0.0.1:$(s3_port "$index")"
+                echo "http_listen: $addr:$(s3_port "$index")"
                 echo "base_domains: localhost"
                 ;;
             metanode) echo "root_credentials_file: $VAR/root-credentials" ;;
@@ -169,11 +177,13 @@ role_of() { nodes | awk -v id="$1" '$1 == id { print $3 }'; }
 
 start_node() {
     local id=$1 role
+    local -a runner
     role=$(role_of "$id")
     [ -n "$role" ] || die "no node '$id' in this cluster; see: $0 status"
     pid_of "$id" >/dev/null && return
     [ -x "$BIN/cairn-$role" ] || die "$BIN/cairn-$role is missing; build it with: make"
-    setsid "$BIN/cairn-$role" --config="$VAR/conf/$id.yaml" </dev/null >>"$VAR/log/$id.out" 2>&1 &
+    read -ra runner <<<"${NODE_RUNNER:-}"
+    setsid "${runner[@]//"{}"/$id}" "$BIN/cairn-$role" --config="$VAR/conf/$id.yaml" </dev/null >>"$VAR/log/$id.out" 2>&1 &
     echo $! >"$VAR/run/$id.pid"
     disown
 }
@@ -197,19 +207,19 @@ wait_gone() { # seconds, ids...
 
 all_ids() { nodes | cut -d' ' -f1; }
 
-readyz() { curl -s -m 2 -o /dev/null -w '%{http_code}' "http://127.0.0.1:$(($1 + 1000))/readyz" 2>/dev/null || true; }
+readyz() { curl -s -m 2 -o /dev/null -w '%{http_code}' "http://$1:$(($2 + 1000))/readyz" 2>/dev/null || true; }
 
 wait_ready() {
-    local deadline=$((SECONDS + ${READY_TIMEOUT:-60})) id port waiting
+    local deadline=$((SECONDS + ${READY_TIMEOUT:-60})) id port addr waiting
     while :; do
         waiting=
-        while read -r id _ _ port _; do
+        while read -r id _ _ port _ addr; do
             pid_of "$id" >/dev/null || {
                 tail -q -n 3 "$VAR/log/$id.out" "$VAR/log/$id.log" >&2 2>/dev/null || true
                 say "error: $id has stopped; its log: $VAR/log/$id.log" >&2
                 return 1
             }
-            [ "$(readyz "$port")" = 200 ] || waiting="$waiting $id"
+            [ "$(readyz "$addr" "$port")" = 200 ] || waiting="$waiting $id"
         done < <(nodes)
         [ -z "$waiting" ] && return
         if [ $SECONDS -ge $deadline ]; then
@@ -279,36 +289,41 @@ down() {
 }
 
 greet() {
-    local access secret port
+    local access secret role port index host addr= others=
+    while read -r _ _ role _ index host; do
+        [ "$role" = gateway ] || continue
+        if [ -z "$addr" ]; then addr=$host; elif [ "$host" = "$addr" ]; then others+=" :$(s3_port "$index")"
+        else others+=" http://$host:$(s3_port "$index")"; fi
+    done < <(nodes)
     access=$(sed -n 's/^access_key_id=//p' "$VAR/root-credentials")
     secret=$(sed -n 's/^secret_access_key=//p' "$VAR/root-credentials")
     port=$(s3_port 0)
     cat <<EOF
 
-Cairn serves S3 on http://127.0.0.1:$port$(for ((z = 1; z < ZONES; z++)); do printf ' :%s' "$(s3_port $z)"; done)
+Cairn serves S3 on http://$addr:$port$others
 Data: $VAR   Logs: $VAR/log   Health: make status
 
 Next, in another terminal:
   export AWS_ACCESS_KEY_ID=$access
   export AWS_SECRET_ACCESS_KEY=$secret
   export AWS_DEFAULT_REGION=us-east-1
-  aws --endpoint-url http://127.0.0.1:$port s3 mb s3://photos
-  aws --endpoint-url http://127.0.0.1:$port s3 cp README.md s3://photos/
-  aws --endpoint-url http://127.0.0.1:$port s3 ls s3://photos
+  aws --endpoint-url http://$addr:$port s3 mb s3://photos
+  aws --endpoint-url http://$addr:$port s3 cp README.md s3://photos/
+  aws --endpoint-url http://$addr:$port s3 ls s3://photos
 EOF
 }
 
 status() {
-    local id zone role port pid state bad=0
+    local id zone role port index addr pid state bad=0
     printf '%-18s %-5s %-12s %-8s %-7s %s\n' NODE ZONE ROLE PID STATE ADDRESS
-    while read -r id zone role port index; do
+    while read -r id zone role port index addr; do
         if pid=$(pid_of "$id"); then
-            if [ "$(readyz "$port")" = 200 ]; then state=ready; else state=waiting bad=1; fi
+            if [ "$(readyz "$addr" "$port")" = 200 ]; then state=ready; else state=waiting bad=1; fi
         else
             pid=- state=down bad=1
         fi
         [ "$role" = gateway ] && port=$(s3_port "$index")
-        printf '%-18s %-5s %-12s %-8s %-7s 127.0.0.1:%s\n' "$id" "$zone" "$role" "$pid" "$state" "$port"
+        printf '%-18s %-5s %-12s %-8s %-7s %s:%s\n' "$id" "$zone" "$role" "$pid" "$state" "$addr" "$port"
     done < <(nodes)
     return $bad
 }

@@ -9,19 +9,25 @@ import socket
 import stat
 import subprocess
 import time
+import types
 
 import pytest
 
-from conftest import CLUSTER, ROOT, Cluster
+from cluster import CLUSTER, ROOT, Cluster, ProcessEnded, keep, pytest_pyfunc_call
 
 KEYS = {"AWS_ACCESS_KEY_ID": "OWNKEY0123456789", "AWS_SECRET_ACCESS_KEY": "a secret of one's own/+="}
 
 
 @pytest.fixture
-def local(tmp_path):
+def local(request, tmp_path):
     """A cluster that is not started yet."""
     made = Cluster(tmp_path / "var")
+    failed_before = request.session.testsfailed
     yield made
+    if os.environ.get("CAIRN_E2E_KEEP") or request.session.testsfailed > failed_before:
+        subprocess.run([CLUSTER, "down"], env=made.env, cwd=ROOT, check=False)
+        keep(made)
+        return
     try:
         made.wipe()
     finally:
@@ -188,3 +194,33 @@ def test_timeouts_are_those_of_the_record():
 def milliseconds(text):
     number, unit = re.fullmatch(r"(\d+)([a-z]*)", text).groups()
     return int(number) * {"s": 1000, "m": 60000}.get(unit, 1)
+
+
+def test_a_crash_is_noticed(local):
+    """By the test around which it happens, with the process's name and last words; the next one finds
+    everybody there.  So do those that were left suspended by a test that failed."""
+    def around(outcome):
+        hook = pytest_pyfunc_call(types.SimpleNamespace(funcargs={"cluster": local}))
+        next(hook)
+        return hook.send(outcome) if outcome is True else hook.throw(outcome)
+
+    local.up()
+    with pytest.raises(StopIteration):
+        around(True)
+    local.signal("z1-witness-1", signal.SIGSEGV)
+    deadline = time.monotonic() + 10
+    while local.runs("z1-witness-1") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    with pytest.raises(ProcessEnded) as noticed:
+        around(True)
+    words = str(noticed.value)
+    assert words.startswith("z1-witness-1 (pid ") and words.count("has ended") == 1
+    assert "proc.crashed program=cairn-witness" in words and "signal=SIGSEGV" in words
+    assert "cairn-witness(proc_run+0x" in words, words  # the frames have names
+    assert local.ended() == [] and local.control("status").count(" ready ") == 12
+    assert any(" ERROR z1-witness-1 proc.crashed " in x for x in local.errors())
+
+    local.signal("z2-gateway-1", signal.SIGSTOP)
+    with pytest.raises(ZeroDivisionError):
+        around(ZeroDivisionError())
+    assert local.control("status").count(" ready ") == 12

@@ -78,6 +78,7 @@ class NetworkCluster(Cluster):
             hub = _new_namespace()
         except OSError as error:
             os.close(own)
+            os.rmdir(self.var)
             raise RuntimeError(f"networks cannot be cut here ({error}): run the tests as root, or under "
                                "tests/chaos/run.sh") from error
         self.descriptors = [own, hub]

@@ -27,7 +27,7 @@ def test_kill_a_metanode(cluster, zone):
         settle(load)
         since = time.monotonic()
         cluster.control("kill", f"z{zone}-metanode-1")
-        time.sleep(7)
+        time.sleep(6)
         within(load, "write", since, WRITES_AGAIN_S)
         cluster.control("start", f"z{zone}-metanode-1")
         time.sleep(2)

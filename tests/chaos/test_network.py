@@ -82,7 +82,7 @@ def test_cut_a_leader_one_way(cluster, what):
         leader, followers = [node("metanode", zone)], [node("metanode", z) for z in others_of(zone)]
         since = time.monotonic()
         with cluster.cut((followers, leader) if what == "deaf" else (leader, followers)):
-            time.sleep(10)
+            time.sleep(7)
             within(load, "write", since, WRITES_AGAIN_S)
             within(load, "read", since, WRITES_AGAIN_S)
             assert root_zone(cluster) != zone
@@ -98,7 +98,7 @@ def test_cut_a_witness_from_the_leaders(cluster):
         since = time.monotonic()
         leaders = [node("metanode", z) for z in (1, 2, 3)]
         with cluster.cut(*both([node("witness", 1)], leaders)):
-            time.sleep(8)
+            time.sleep(6)
             assert load.failures("read", since) == 0
             within(load, "write", since, WITNESS_STALL_S)
             with pytest.raises(AssertionError, match=r"z1-witness-1 .* waiting "):

@@ -35,7 +35,10 @@ def claim_ports():
     gives to clients, three in each 2,000 (nodes use base + 101 to 380, and 1,000 above for admin).
     Returns: the base, and a file whose lock holds it until it is closed."""
     for base in (block + third for block in range(11000, 31000, 2000) for third in (0, 300, 600)):
-        lock = open(pathlib.Path(tempfile.gettempdir()) / f"cairn-ports-{os.getuid()}-{base}.lock", "w")
+        try:
+            lock = open(pathlib.Path(tempfile.gettempdir()) / f"cairn-ports-{os.getuid()}-{base}.lock", "w")
+        except OSError:
+            continue  # another user's, who calls himself the same in a namespace
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for port in (base + 90, base + 101, base + 1101, base + 241, base + 1241):

@@ -310,7 +310,8 @@ def check_links(tree):
 def check_names(tree):
     """Tests, planted bugs and metrics that the documents name exist, and every metric is documented."""
     findings = []
-    tests = "\n".join(tree.text(n) for n in tree.files(".c", under=["tests/"]))
+    tests = "\n".join(tree.text(n) for n in tree.files(".c", under=["tests/"])
+                      + tree.files(".py", under=["tests/e2e/", "tests/chaos/"]))
     bugs = "".join(tree.text(n) for n in tree.files("mutant.h"))
     for name in tree.files("docs/invariants.md"):
         for number, line in tree.lines(name):

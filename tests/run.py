@@ -186,7 +186,7 @@ def make(*args):
 
 PYTEST = [".venv/bin/pytest", "-q", "-p", "no:cacheprovider", "--tb=short"]
 LAYERS = [
-    Layer("build", 280, "does everything compile, tests included?",
+    Layer("build", 260, "does everything compile, tests included?",
           make(f"-j{JOBS}", "test-programs"), count_nothing),
     Layer("unit", 90, "does each function keep its contract, with failures injected; do the cores agree "
           "with golden traces and models?", folders=("unit", "golden")),
@@ -198,7 +198,7 @@ LAYERS = [
     Layer("mutants", 200, "does the simulator find planted bugs, each within its number of seeds?",
           make("sim-mutants-run")),
     Layer("e2e", 240, "do real clients work against real processes?", [*PYTEST, "tests/e2e"], count_pytest),
-    Layer("chaos", 270, "do real processes survive kills, stops, cut networks and the loss of a zone under load?",
+    Layer("chaos", 290, "do real processes survive kills, stops, cut networks and the loss of a zone under load?",
           ["tests/chaos/run.sh", *PYTEST, "tests/chaos"], count_pytest),
 ]
 

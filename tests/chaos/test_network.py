@@ -73,6 +73,19 @@ def test_cut_off_a_zone(cluster):
     finish(load)
 
 
+def test_cut_between_two_zones(cluster):
+    """The third reaches both.  No promise of service here (docs/operations.md, "When a zone is lost"): what
+    is said has to be true, and when the cut is healed all goes on."""
+    with Load(cluster, "cut-pair") as load:
+        settle(load)
+        zone = root_zone(cluster)
+        with cluster.cut(*both(cluster.zone(zone), cluster.zone(others_of(zone)[0]))):
+            time.sleep(6)
+        healed(load)
+    wait_ready(cluster)
+    finish(load)
+
+
 @pytest.mark.parametrize("what", ["deaf", "mute"])
 def test_cut_a_leader_one_way(cluster, what):
     """The leader of the root sends to its followers and hears nothing from them, or the reverse."""

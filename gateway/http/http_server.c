@@ -36,7 +36,7 @@ struct http_server {
     struct list conns, kicked;
     struct rcbuf *shared;
     size_t shared_used;
-    bool closing;
+    bool closing, accept_again;
     unsigned handles;
     uint64_t cut_at_ms;
     void (*on_closed)(void *arg);
@@ -383,11 +383,17 @@ static void on_prepare(uv_prepare_t *prepare)
         uv_idle_stop(&s->idle);
 }
 
+static void on_connection(uv_stream_t *listener, int status);
+
 static void on_timer(uv_timer_t *timer)
 {
     struct http_server *s = timer->data;
     uint64_t now = uv_now(s->loop);
     bool cut = s->closing && now >= s->cut_at_ms;
+    if (s->accept_again && !s->closing) {
+        s->accept_again = false;
+        on_connection((uv_stream_t *)&s->listener, 0);
+    }
     list_for_each_safe(it, tmp, &s->conns)
     {
         struct http_uv_conn *uc = container_of(it, struct http_uv_conn, node);
@@ -432,6 +438,8 @@ static void refuse_connection(struct http_server *s, uv_stream_t *listener)
     static_assert(sizeof(REFUSAL) - 1 == 126, "the Content-Length above");
     uv_tcp_t *tcp = malloc(sizeof(*tcp));
     if (!tcp || uv_tcp_init(s->loop, tcp) != 0) {
+        /* libuv listens no more until it was rid of this connection. */
+        s->accept_again = true;
         free(tcp);
         return;
     }

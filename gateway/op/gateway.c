@@ -51,6 +51,8 @@ void gateway_metrics_init(struct gateway_metrics *m)
                                      "Object bytes received from clients.");
     m->bytes_out = metric_counter_new("cairn_gateway_object_bytes_out_total", NULL,
                                       "Object bytes sent to clients.");
+    m->mismatches = metric_counter_new("cairn_gateway_object_mismatches_total", NULL,
+                                       "Whole objects that were not what had been stored.");
 }
 
 /* Operations whose object is only looked at when the request has conditions say so in more_needs.

@@ -11,6 +11,7 @@ int gateway_init(struct gateway *gw, const struct gateway_config *config,
                  struct blob_client *bc)
 {
     *gw = (struct gateway){.config = config, .metrics = metrics, .env = env, .mc = mc, .bc = bc};
+    digest_prepare();
     gw->budget = budget_new(NULL, config->body_bytes_max);
     if (!gw->budget)
         return ERR_NOMEM;

@@ -4,7 +4,13 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define REAL(name) __interceptor_##name
@@ -48,11 +54,25 @@ void alloc_fail_go_on(void)
     held--;
 }
 
+/* ALLOC_FAIL_TRACE=1 in the environment: the stack of every allocation that fails. */
+static void say_where(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    if (getenv("ALLOC_FAIL_TRACE")) {
+        held++;
+        fprintf(stderr, "this allocation fails:\n");
+        __sanitizer_print_stack_trace();
+        held--;
+    }
+#endif
+}
+
 static bool fails(void)
 {
     if (!armed || held || failed || left-- > 0)
         return false;
     failed = true;
+    say_where();
     errno = ENOMEM;
     return true;
 }

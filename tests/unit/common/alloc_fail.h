@@ -1,7 +1,7 @@
 #pragma once
 /* The n-th allocation failing.  A test that links alloc_fail.c (its folder's SOURCES names it) has
- * the whole program's malloc, calloc, realloc, strdup and aligned_alloc in its hands, the libraries'
- * included; the sanitizer still stands behind them.
+ * the whole program's malloc, calloc, realloc, strdup and aligned_alloc in its hands, the
+ * libraries' included; the sanitizer still stands behind them.
  *
  *     for (uint64_t n = 0;; n++) {
  *         alloc_fail_at(n);
@@ -12,7 +12,9 @@
  *     }
  *
  * Only allocations of the calling thread count.  What a test's fakes allocate on behalf of somebody
- * else is kept out by alloc_fail_hold() and alloc_fail_go_on() around it. */
+ * else is kept out by alloc_fail_hold() and alloc_fail_go_on() around it.  With ALLOC_FAIL_TRACE=1
+ * in the environment the stack of each allocation that fails is printed: the last one tells which n
+ * it was. */
 #include <stdbool.h>
 #include <stdint.h>
 

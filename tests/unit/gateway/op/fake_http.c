@@ -2,6 +2,7 @@
 #include "common/base/check.h"
 #include "common/crypto/codec.h"
 #include "gateway/s3/sigv4.h"
+#include "tests/unit/common/alloc_fail.h"
 #include "tests/unit/gateway/op/stand.h"
 
 #include <stdio.h>
@@ -45,7 +46,9 @@ static void deliver(struct env_timer *timer)
         return;
     }
     size_t n = MIN(x->chunk, x->body.len - x->sent);
+    alloc_fail_hold();
     struct rcbuf *b = rcbuf_copy(SLICE(x->body.ptr + x->sent, n));
+    alloc_fail_go_on();
     x->sent += n;
     x->body_cb(&x->http, x->body_arg, (struct payload){n ? b : NULL, SLICE(b->data, n)}, OK);
     rcbuf_unref(b);
@@ -63,10 +66,12 @@ void http_response_begin(struct http_request *req, int status)
 int http_response_field(struct http_request *req, struct slice name, struct slice value)
 {
     struct exchange *x = exchange_of(req);
+    alloc_fail_hold();
     buf_slice(&x->head, name);
     buf_cstr(&x->head, ": ");
     buf_slice(&x->head, value);
     buf_u8(&x->head, '\n');
+    alloc_fail_go_on();
     return OK;
 }
 
@@ -91,7 +96,9 @@ int http_response_write(struct http_request *req, struct payload p)
 {
     struct exchange *x = exchange_of(req);
     CHECK(!x->done);
+    alloc_fail_hold();
     buf_slice(&x->out, p.bytes);
+    alloc_fail_go_on();
     CHECK(x->length < 0 || (int64_t)x->out.len <= x->length);
     return OK;
 }
@@ -117,8 +124,8 @@ static void end(struct exchange *x, bool aborted)
 void http_response_finish(struct http_request *req)
 {
     struct exchange *x = exchange_of(req);
-    CHECK(x->status && (x->http.method == HTTP_METHOD_HEAD || x->length == (int64_t)x->out.len));
-    end(x, false);
+    CHECK(x->status);
+    end(x, x->http.method != HTTP_METHOD_HEAD && x->length != (int64_t)x->out.len);
 }
 
 void http_response_abort(struct http_request *req)
@@ -232,7 +239,9 @@ void exchange_start(struct stand *s, struct exchange *x, const char *method, con
 {
     va_list more;
     va_start(more, body);
+    alloc_fail_hold();
     exchange_begin(s, x, method, target, body, more);
+    alloc_fail_go_on();
     va_end(more);
     gateway_http_handler.on_request(&s->gw, &x->http);
 }

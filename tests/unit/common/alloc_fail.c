@@ -27,15 +27,21 @@ extern void *__libc_memalign(size_t align, size_t bytes);
 #define __interceptor_aligned_alloc __libc_memalign
 #endif
 
-static _Thread_local bool armed, failed;
+static _Thread_local bool armed, failed, all;
 static _Thread_local unsigned held;
 static _Thread_local uint64_t left;
 
 void alloc_fail_at(uint64_t n)
 {
     armed = true;
-    failed = false;
+    failed = all = false;
     left = n;
+}
+
+void alloc_fail_from(uint64_t n)
+{
+    alloc_fail_at(n);
+    all = true;
 }
 
 bool alloc_fail_end(void)
@@ -69,8 +75,12 @@ static void say_where(void)
 
 static bool fails(void)
 {
-    if (!armed || held || failed || left-- > 0)
+    if (!armed || held || (failed && !all))
         return false;
+    if (left > 0) {
+        left--;
+        return false;
+    }
     failed = true;
     say_where();
     errno = ENOMEM;

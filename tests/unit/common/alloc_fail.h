@@ -20,6 +20,8 @@
 
 /* The allocation number n from now on (0: the next) fails, and no other. */
 void alloc_fail_at(uint64_t n);
+/* That one and all that follow. */
+void alloc_fail_from(uint64_t n);
 /* Back to normal.  Returns: did one fail? */
 bool alloc_fail_end(void);
 

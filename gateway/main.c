@@ -55,6 +55,14 @@ static const struct config_param params[] = {
     {"bucket_resume_after", CONFIG_DURATION, "10s", 100, 3600000, NULL,
      "a bucket deletion that stands still for so long is taken over", 0},
     {"connections_max", CONFIG_INT, "8192", 1, 1 << 20, NULL, "from clients, all loops together", 0},
+    {"body_rate_min", CONFIG_BYTES, "1KiB", 0, 1 << 30, NULL,
+     "bytes a second that a client must send of a body while it is waited for; 0: any", 0},
+    {"response_rate_min", CONFIG_BYTES, "1KiB", 0, 1 << 30, NULL,
+     "bytes a second that a client must take of a response while some is to be sent; 0: any", 0},
+    {"rate_grace", CONFIG_DURATION, "20s", 100, 3600000, NULL,
+     "waiting for a client's body, or for it to take a response, before its rate counts", 0},
+    {"rate_window", CONFIG_DURATION, "30s", 100, 3600000, NULL,
+     "waiting over which its rate is averaged from then on", 0},
     {"drain_grace", CONFIG_DURATION, "5s", 0, 600000, NULL,
      "for requests under way when the process is told to stop", 0},
     {"witness_check", CONFIG_BOOL, "on", 0, 0, NULL,
@@ -335,6 +343,10 @@ static int loop_listen(struct loop *l)
     http_limits_init(&config.limits);
     config.limits.connections_max =
         (unsigned)config_int(c, "connections_max") / s->loop_count + 1;
+    config.limits.body_rate_min = config_bytes(c, "body_rate_min");
+    config.limits.response_rate_min = config_bytes(c, "response_rate_min");
+    config.limits.rate_grace_ms = (unsigned)config_duration_ms(c, "rate_grace");
+    config.limits.rate_window_ms = (unsigned)config_duration_ms(c, "rate_window");
     int err = http_server_new(&l->uv, &config, &l->http);
     if (err != OK)
         log_error("gateway.listen", 0, L_STR("addr", config_address(c, "http_listen")), L_ERR(err));

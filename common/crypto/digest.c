@@ -1,5 +1,7 @@
 /* EVP with algorithms fetched once: in OpenSSL 3 an implicit fetch at each start costs more than
- * hashing a small request.  One-shots use one context a thread, for the same reason. */
+ * hashing a small request.  One-shots go below EVP, which allocates at every start and so could
+ * fail: a signature is never left unchecked, nor a process ended, for lack of memory. */
+#define OPENSSL_SUPPRESS_DEPRECATED /* those functions, of which OpenSSL would rather see none used */
 #include "common/crypto/digest.h"
 
 #include "common/base/check.h"
@@ -7,17 +9,12 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/md5.h>
+#include <openssl/sha.h>
 #include <pthread.h>
 
 static EVP_MD *algorithms[3];
 static pthread_once_t fetched = PTHREAD_ONCE_INIT;
-static pthread_key_t scratch_key;
-static _Thread_local EVP_MD_CTX *scratch;
-
-static void scratch_free(void *ctx)
-{
-    EVP_MD_CTX_free(ctx);
-}
 
 static void fetch(void)
 {
@@ -25,24 +22,17 @@ static void fetch(void)
     algorithms[DIGEST_SHA1] = EVP_MD_fetch(NULL, "SHA1", NULL);
     algorithms[DIGEST_SHA256] = EVP_MD_fetch(NULL, "SHA256", NULL);
     CHECK(algorithms[DIGEST_MD5] && algorithms[DIGEST_SHA1] && algorithms[DIGEST_SHA256]);
-    CHECK(pthread_key_create(&scratch_key, scratch_free) == 0);
+}
+
+void digest_prepare(void)
+{
+    pthread_once(&fetched, fetch);
 }
 
 static EVP_MD *algorithm(enum digest_kind kind)
 {
-    pthread_once(&fetched, fetch);
+    digest_prepare();
     return algorithms[kind];
-}
-
-static EVP_MD_CTX *scratch_ctx(void)
-{
-    if (!scratch) {
-        pthread_once(&fetched, fetch);
-        scratch = EVP_MD_CTX_new();
-        CHECK(scratch);
-        CHECK(pthread_setspecific(scratch_key, scratch) == 0);
-    }
-    return scratch;
 }
 
 size_t digest_bytes(enum digest_kind kind)
@@ -54,8 +44,10 @@ int digest_init(struct digest *d, enum digest_kind kind)
 {
     if (!d->ctx)
         d->ctx = EVP_MD_CTX_new();
-    if (!d->ctx || EVP_DigestInit_ex(d->ctx, algorithm(kind), NULL) != 1)
+    if (!d->ctx || EVP_DigestInit_ex(d->ctx, algorithm(kind), NULL) != 1) {
+        digest_fini(d);
         return ERR_NOMEM;
+    }
     d->kind = kind;
     return OK;
 }
@@ -81,19 +73,37 @@ int digest_clone(struct digest *to, const struct digest *from)
 {
     if (!to->ctx)
         to->ctx = EVP_MD_CTX_new();
-    if (!to->ctx || EVP_MD_CTX_copy_ex(to->ctx, from->ctx) != 1)
+    if (!to->ctx || EVP_MD_CTX_copy_ex(to->ctx, from->ctx) != 1) {
+        digest_fini(to);
         return ERR_NOMEM;
+    }
     to->kind = from->kind;
     return OK;
 }
 
 void digest_once(enum digest_kind kind, struct slice s, uint8_t *ret)
 {
-    EVP_MD_CTX *ctx = scratch_ctx();
-    CHECK(EVP_DigestInit_ex(ctx, algorithm(kind), NULL) == 1);
-    if (s.len)
-        CHECK(EVP_DigestUpdate(ctx, s.ptr, s.len) == 1);
-    CHECK(EVP_DigestFinal_ex(ctx, ret, NULL) == 1);
+    union {
+        MD5_CTX md5;
+        SHA_CTX sha1;
+        SHA256_CTX sha256;
+    } ctx;
+    switch (kind) {
+    case DIGEST_MD5:
+        MD5_Init(&ctx.md5);
+        MD5_Update(&ctx.md5, s.ptr, s.len);
+        MD5_Final(ret, &ctx.md5);
+        break;
+    case DIGEST_SHA1:
+        SHA1_Init(&ctx.sha1);
+        SHA1_Update(&ctx.sha1, s.ptr, s.len);
+        SHA1_Final(ret, &ctx.sha1);
+        break;
+    default:
+        SHA256_Init(&ctx.sha256);
+        SHA256_Update(&ctx.sha256, s.ptr, s.len);
+        SHA256_Final(ret, &ctx.sha256);
+    }
 }
 
 void sha256(struct slice s, uint8_t ret[SHA256_BYTES])
@@ -105,27 +115,26 @@ void sha256(struct slice s, uint8_t ret[SHA256_BYTES])
 void hmac_sha256(struct slice key, struct slice data, uint8_t ret[SHA256_BYTES])
 {
     uint8_t block[64] = {0}, inner[SHA256_BYTES];
-    EVP_MD_CTX *ctx = scratch_ctx();
-    EVP_MD *md = algorithm(DIGEST_SHA256);
+    SHA256_CTX ctx;
     if (key.len > sizeof(block))
         sha256(key, block);
     else if (key.len)
         memcpy(block, key.ptr, key.len);
     for (size_t i = 0; i < sizeof(block); i++)
         block[i] ^= 0x36;
-    CHECK(EVP_DigestInit_ex(ctx, md, NULL) == 1 &&
-          EVP_DigestUpdate(ctx, block, sizeof(block)) == 1);
-    if (data.len)
-        CHECK(EVP_DigestUpdate(ctx, data.ptr, data.len) == 1);
-    CHECK(EVP_DigestFinal_ex(ctx, inner, NULL) == 1);
+    SHA256_Init(&ctx);
+    SHA256_Update(&ctx, block, sizeof(block));
+    SHA256_Update(&ctx, data.ptr, data.len);
+    SHA256_Final(inner, &ctx);
     for (size_t i = 0; i < sizeof(block); i++)
         block[i] ^= 0x36 ^ 0x5c;
-    CHECK(EVP_DigestInit_ex(ctx, md, NULL) == 1 &&
-          EVP_DigestUpdate(ctx, block, sizeof(block)) == 1 &&
-          EVP_DigestUpdate(ctx, inner, sizeof(inner)) == 1 &&
-          EVP_DigestFinal_ex(ctx, ret, NULL) == 1);
+    SHA256_Init(&ctx);
+    SHA256_Update(&ctx, block, sizeof(block));
+    SHA256_Update(&ctx, inner, sizeof(inner));
+    SHA256_Final(ret, &ctx);
     OPENSSL_cleanse(block, sizeof(block));
     OPENSSL_cleanse(inner, sizeof(inner));
+    OPENSSL_cleanse(&ctx, sizeof(ctx));
 }
 
 bool crypto_equal(const void *a, const void *b, size_t len)

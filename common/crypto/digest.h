@@ -18,19 +18,24 @@ struct digest {
     enum digest_kind kind;
 };
 
+/* Fetches the algorithms now, at a process's start, rather than with the first digest: OpenSSL does
+ * not survive it when memory runs out in the middle of that.  Idempotent. */
+void digest_prepare(void);
+
 size_t digest_bytes(enum digest_kind kind);
 
-/* Start, or start again (the memory is reused).  Returns: 0; ERR_NOMEM. */
+/* Start, or start again (the memory is reused).  Returns: 0; ERR_NOMEM (d is ended). */
 int digest_init(struct digest *d, enum digest_kind kind);
 void digest_update(struct digest *d, struct slice s);
 /* Writes digest_bytes(kind) bytes; afterwards d must be started again or ended. */
 void digest_final(struct digest *d, uint8_t *ret);
 void digest_fini(struct digest *d);
 
-/* A context in the same state, so that a prefix can be hashed once.  Returns: 0; ERR_NOMEM. */
+/* A context in the same state, so that a prefix can be hashed once.  Returns: 0; ERR_NOMEM (to is
+ * ended). */
 int digest_clone(struct digest *to, const struct digest *from);
 
-/* One shot.  They abort the process when OpenSSL has no memory left (as CHECK would). */
+/* One shot: no memory is allocated, none fails. */
 void digest_once(enum digest_kind kind, struct slice s, uint8_t *ret);
 void sha256(struct slice s, uint8_t ret[SHA256_BYTES]);
 void hmac_sha256(struct slice key, struct slice data, uint8_t ret[SHA256_BYTES]);

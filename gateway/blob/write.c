@@ -227,7 +227,8 @@ static void put_send(struct blob_put *put, const struct blob_pg *pg, uint64_t ti
 
 /* ---- the write ---- */
 
-static void write_attempt(struct blob_write *w)
+/* put: zeroed memory for the attempt, taken over; NULL: there is none. */
+static void write_attempt(struct blob_write *w, struct blob_put *put)
 {
     struct blob_client *bc = w->bc;
     struct blob_body *body = w->body;
@@ -242,8 +243,8 @@ static void write_attempt(struct blob_write *w)
         err = ERR_NO_QUORUM;
     else if (!(pg = pgs_choose(bc, body->avoid, body->avoid_count)))
         err = ERR_NO_QUORUM;
-    struct blob_put *put = err ? NULL : calloc(1, sizeof(*put));
-    if (!put) {
+    if (err != OK || !put) {
+        free(put);
         w->body = NULL;
         body_unref(body);
         write_end(w, err ? err : ERR_NOMEM);
@@ -267,7 +268,8 @@ static void write_attempt(struct blob_write *w)
 
 static void write_timer_cb(struct env_timer *timer)
 {
-    write_attempt(container_of(timer, struct blob_write, timer));
+    write_attempt(container_of(timer, struct blob_write, timer),
+                  calloc(1, sizeof(struct blob_put)));
 }
 
 static void write_refused_cb(struct env_timer *timer)
@@ -293,10 +295,13 @@ void blob_write_start(struct blob_client *bc, struct blob_write *w)
     w->segment->budget = NULL;
     w->body = body;
     /* An attempt may end the write, which must not happen inside the start. */
-    if (bc->stopped || env_now_ns(bc->env) >= w->deadline_ns || !pgs_choose(bc, NULL, 0))
-        env_timer_start(&w->timer, 0);
+    bool can_begin =
+        !bc->stopped && env_now_ns(bc->env) < w->deadline_ns && pgs_choose(bc, NULL, 0);
+    struct blob_put *put = can_begin ? calloc(1, sizeof(*put)) : NULL;
+    if (put)
+        write_attempt(w, put);
     else
-        write_attempt(w);
+        env_timer_start(&w->timer, 0);
 }
 
 /* ---- deleting what no record names ---- */

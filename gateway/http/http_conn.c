@@ -26,6 +26,10 @@ void http_limits_init(struct http_limits *l)
         .body_timeout_ms = 60000,
         .idle_timeout_ms = 75000,
         .write_timeout_ms = 60000,
+        .body_rate_min = 1024,
+        .response_rate_min = 1024,
+        .rate_grace_ms = 20000,
+        .rate_window_ms = 30000,
     };
 }
 
@@ -178,6 +182,7 @@ static void reset_request(struct http_conn *c, const struct http_head *h)
     c->drain_wanted = false;
     c->drain_cb = NULL;
     http_body_init(&c->body, h->content_length);
+    http_rate_start(&c->in_rate);
 }
 
 static void begin_request(struct http_conn *c, const struct http_head *h)
@@ -255,6 +260,7 @@ void http_body_pause(struct http_request *req)
     struct http_conn *c = http_conn_of(req);
     CHECK(c->live);
     c->body_paused = true;
+    http_conn_kick(c); /* the client is not waited for any more */
 }
 
 void http_body_resume(struct http_request *req)
@@ -417,6 +423,17 @@ static void update_reading(struct http_conn *c)
     c->transport->reading(c, on);
 }
 
+static bool body_awaited(const struct http_conn *c)
+{
+    return c->state == HTTP_CONN_REQUEST && !c->body_ended && c->input.bytes.len == 0 &&
+           (c->live ? c->body_started && !c->body_paused : c->body_drain);
+}
+
+static bool reader_awaited(const struct http_conn *c)
+{
+    return c->out.bytes > 0 || c->transport_busy;
+}
+
 static bool run_once(struct http_conn *c)
 {
     switch (c->state) {
@@ -451,6 +468,8 @@ void http_conn_run(struct http_conn *c)
         run_linger(c);
     if (c->state != HTTP_CONN_CLOSED)
         update_reading(c);
+    http_rate_wait(&c->in_rate, body_awaited(c), c->now_ms);
+    http_rate_wait(&c->out_rate, reader_awaited(c), c->now_ms);
     c->running = false;
 }
 
@@ -462,6 +481,7 @@ void http_conn_input(struct http_conn *c, struct payload bytes, uint64_t now_ms)
     if (c->state == HTTP_CONN_LINGER || c->state == HTTP_CONN_CLOSED)
         return; /* dropped */
     CHECK(c->input.bytes.len == 0);
+    c->in_rate.bytes += bytes.bytes.len;
     c->input = payload_ref(bytes);
     http_conn_run(c);
 }
@@ -495,6 +515,12 @@ void http_conn_drain(struct http_conn *c, uint64_t now_ms)
     if (c->state == HTTP_CONN_REQUEST)
         c->close_after = true;
     http_conn_run(c);
+}
+
+void http_conn_excuse(struct http_conn *c, uint64_t now_ms)
+{
+    c->now_ms = c->head_since_ms = c->input_ms = c->output_ms = now_ms;
+    c->in_rate.since_ms = c->out_rate.since_ms = now_ms;
 }
 
 static bool past(uint64_t now_ms, uint64_t since_ms, unsigned limit_ms)
@@ -532,10 +558,10 @@ static void tick_head(struct http_conn *c)
 
 static void tick_request(struct http_conn *c)
 {
-    bool wanted = !c->body_ended &&
-                  ((c->live && c->body_started && !c->body_paused) || (!c->live && c->body_drain));
-    if (!wanted || c->input.bytes.len > 0 ||
-        !past(c->now_ms, c->input_ms, c->env->limits->body_timeout_ms))
+    const struct http_limits *l = c->env->limits;
+    if (!body_awaited(c) || (!http_rate_too_slow(&c->in_rate, l->rate_grace_ms, l->rate_window_ms,
+                                                 l->body_rate_min, c->now_ms) &&
+                             !past(c->now_ms, c->input_ms, l->body_timeout_ms)))
         return;
     c->env->stats->timeouts++;
     c->running = true; /* what the handler does in its callback is picked up by the run below */
@@ -544,13 +570,29 @@ static void tick_request(struct http_conn *c)
     http_conn_run(c);
 }
 
-void http_conn_tick(struct http_conn *c, uint64_t now_ms)
+/* The client takes nothing of what is to be sent, or too little. */
+static bool reader_too_slow(struct http_conn *c)
 {
     const struct http_limits *l = c->env->limits;
+    if (!reader_awaited(c))
+        return false;
+    uint64_t taken = c->transport->taken(c);
+    if (taken > c->taken) {
+        c->out_rate.bytes += taken - c->taken;
+        c->taken = taken;
+        c->output_ms = c->now_ms;
+    }
+    return http_rate_too_slow(&c->out_rate, l->rate_grace_ms, l->rate_window_ms,
+                              l->response_rate_min, c->now_ms) ||
+           past(c->now_ms, c->output_ms, l->write_timeout_ms);
+}
+
+void http_conn_tick(struct http_conn *c, uint64_t now_ms)
+{
     c->now_ms = now_ms;
     if (c->state == HTTP_CONN_CLOSED)
         return;
-    if (c->out.bytes > 0 && past(now_ms, c->output_ms, l->write_timeout_ms)) {
+    if (reader_too_slow(c)) {
         c->env->stats->timeouts++;
         http_conn_lost(c, now_ms);
     } else if (c->state == HTTP_CONN_HEAD) {

@@ -11,6 +11,7 @@
 #include "gateway/http/http_body.h"
 #include "gateway/http/http_out.h"
 #include "gateway/http/http_parse.h"
+#include "gateway/http/http_rate.h"
 
 enum http_conn_state { HTTP_CONN_HEAD, HTTP_CONN_REQUEST, HTTP_CONN_LINGER, HTTP_CONN_CLOSED };
 
@@ -26,6 +27,8 @@ struct http_transport {
     void (*close)(struct http_conn *,
                   bool reset);        /* tear down; reset: the peer must see an error */
     void (*kick)(struct http_conn *); /* call http_conn_run() soon, not now */
+    /* How many bytes the peer has taken so far: not those that lie in buffers on this side. */
+    uint64_t (*taken)(struct http_conn *);
 };
 
 struct http_conn_env {
@@ -49,6 +52,8 @@ struct http_conn {
     bool draining;    /* of the server: no further request on this connection */
     uint64_t now_ms;  /* of the last event */
     uint64_t head_since_ms, input_ms, output_ms, linger_since_ms;
+    struct http_rate in_rate, out_rate; /* of the body that comes, of the response */
+    uint64_t taken;                     /* as the transport last said */
 
     struct payload input; /* received, not yet taken */
     struct http_parse parse;
@@ -93,6 +98,8 @@ void http_conn_lost(struct http_conn *c, uint64_t now_ms);
 void http_conn_sent(struct http_conn *c, uint64_t now_ms);  /* conn->out has shrunk */
 void http_conn_tick(struct http_conn *c, uint64_t now_ms);  /* timeouts */
 void http_conn_drain(struct http_conn *c, uint64_t now_ms); /* close when the request has ended */
+/* This process stood still for a while: no client is to blame for what did not happen in it. */
+void http_conn_excuse(struct http_conn *c, uint64_t now_ms);
 void http_conn_run(struct http_conn *c);
 
 /* How much the transport should read at once: a large buffer while a large body comes. */

@@ -142,8 +142,10 @@ void http_response_body(struct http_request *req, int64_t length)
         buf_cstr(&c->resp_head, "Connection: keep-alive\r\n");
     }
     buf_append(&c->resp_head, "\r\n", 2);
-    if (c->out.bytes == 0)
+    if (c->out.bytes == 0) {
         c->output_ms = c->now_ms;
+        http_rate_start(&c->out_rate);
+    }
     if (!c->broken &&
         (c->resp_head.failed || http_out_copy(&c->out, buf_view(&c->resp_head)) != OK))
         c->broken = true; /* no memory for the head: nothing may follow */

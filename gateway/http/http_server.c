@@ -11,9 +11,11 @@
 #include "common/base/err.h"
 
 #include <assert.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #define SHARED_BYTES 65536
@@ -21,6 +23,8 @@
 #define BACKLOG 1024
 #define KEEPALIVE_S 60
 #define CLOSING_TICK_MS 50u
+#define STILL_MS 1000u /* a tick that comes so much too late: the loop, not the clients, was slow  \
+                        */
 
 struct http_server {
     uv_loop_t *loop;
@@ -36,9 +40,9 @@ struct http_server {
     struct list conns, kicked;
     struct rcbuf *shared;
     size_t shared_used;
-    bool closing;
+    bool closing, accept_again;
     unsigned handles;
-    uint64_t cut_at_ms;
+    uint64_t cut_at_ms, ticked_ms;
     void (*on_closed)(void *arg);
     void *closed_arg;
 };
@@ -190,6 +194,7 @@ static void plain_flush(struct http_uv_conn *uc)
         uc->server->stats.writes++;
         if (sent > 0) {
             uc->server->stats.bytes_out += (uint64_t)sent;
+            uc->handed += (uint64_t)sent;
             c->output_ms = http_uv_now(uc);
             http_out_consume(&c->out, (size_t)sent);
             if ((size_t)sent == bytes)
@@ -205,6 +210,7 @@ static void plain_flush(struct http_uv_conn *uc)
         }
         uc->server->stats.writes++;
         uc->server->stats.bytes_out += bytes;
+        uc->handed += bytes;
         uc->write_bytes = bytes;
         c->out.pinned = true;
     }
@@ -221,6 +227,7 @@ int http_uv_send_copy(struct http_uv_conn *uc, struct slice bytes)
         return ERR_CONN_LOST;
     size_t done = sent > 0 ? (size_t)sent : 0;
     uc->server->stats.bytes_out += bytes.len;
+    uc->handed += bytes.len;
     uc->c.output_ms = http_uv_now(uc);
     if (done == bytes.len)
         return OK;
@@ -330,6 +337,20 @@ static void transport_close(struct http_conn *c, bool reset)
         uv_close(h, on_conn_closed);
 }
 
+/* A write under way says nothing until all of it is done, and the kernel takes megabytes that the
+ * client has not: what counts is what the client's side has acknowledged. */
+static uint64_t transport_taken(struct http_conn *c)
+{
+    struct http_uv_conn *uc = http_uv_of(c);
+    uv_os_fd_t fd;
+    int unacknowledged = 0;
+    if (uv_fileno((uv_handle_t *)&uc->tcp, &fd) != 0 || ioctl(fd, SIOCOUTQ, &unacknowledged) != 0)
+        unacknowledged = 0;
+    size_t waiting =
+        uv_stream_get_write_queue_size((uv_stream_t *)&uc->tcp) + (size_t)unacknowledged;
+    return uc->handed > waiting ? uc->handed - waiting : 0;
+}
+
 /* Its only purpose is that the loop does not sleep while someone is on the kicked list. */
 static void on_idle(uv_idle_t *idle)
 {
@@ -356,6 +377,7 @@ static const struct http_transport transport = {
     .shutdown = transport_shutdown,
     .close = transport_close,
     .kick = transport_kick,
+    .taken = transport_taken,
 };
 
 /* ---- turns of the loop ---- */
@@ -383,14 +405,24 @@ static void on_prepare(uv_prepare_t *prepare)
         uv_idle_stop(&s->idle);
 }
 
+static void on_connection(uv_stream_t *listener, int status);
+
 static void on_timer(uv_timer_t *timer)
 {
     struct http_server *s = timer->data;
     uint64_t now = uv_now(s->loop);
     bool cut = s->closing && now >= s->cut_at_ms;
+    bool stood_still = now - s->ticked_ms > 2 * uv_timer_get_repeat(timer) + STILL_MS;
+    s->ticked_ms = now;
+    if (s->accept_again && !s->closing) {
+        s->accept_again = false;
+        on_connection((uv_stream_t *)&s->listener, 0);
+    }
     list_for_each_safe(it, tmp, &s->conns)
     {
         struct http_uv_conn *uc = container_of(it, struct http_uv_conn, node);
+        if (stood_still)
+            http_conn_excuse(&uc->c, now);
         if (cut && uc->c.state != HTTP_CONN_CLOSED)
             http_conn_lost(&uc->c, now);
         else
@@ -432,6 +464,8 @@ static void refuse_connection(struct http_server *s, uv_stream_t *listener)
     static_assert(sizeof(REFUSAL) - 1 == 126, "the Content-Length above");
     uv_tcp_t *tcp = malloc(sizeof(*tcp));
     if (!tcp || uv_tcp_init(s->loop, tcp) != 0) {
+        /* libuv listens no more until it was rid of this connection. */
+        s->accept_again = true;
         free(tcp);
         return;
     }
@@ -514,6 +548,7 @@ static unsigned tick_ms(const struct http_limits *l)
 {
     unsigned least = MIN(MIN(l->head_timeout_ms, l->body_timeout_ms),
                          MIN(l->idle_timeout_ms, l->write_timeout_ms));
+    least = MIN(least, MIN(l->rate_grace_ms, l->rate_window_ms));
     return MAX(MIN(least / 4, 1000u), 5u);
 }
 
@@ -546,6 +581,7 @@ int http_server_new(uv_loop_t *loop, const struct http_server_config *config,
         return err;
     }
     unsigned every = tick_ms(&s->limits);
+    s->ticked_ms = uv_now(loop);
     uv_timer_start(&s->timer, on_timer, every, every);
     uv_prepare_start(&s->prepare, on_prepare);
     *ret = s;
@@ -577,6 +613,7 @@ void http_server_close(struct http_server *s, unsigned grace_ms, void (*on_close
         close_handles(s);
         return;
     }
+    s->ticked_ms = now;
     uv_timer_start(&s->timer, on_timer, MIN(grace_ms, CLOSING_TICK_MS), CLOSING_TICK_MS);
     list_for_each_safe(it, tmp, &s->conns)
     {

@@ -35,6 +35,11 @@ struct http_limits {
     unsigned body_timeout_ms;  /* no body byte while the handler wants some; default 60 s */
     unsigned idle_timeout_ms;  /* between requests; default 75 s */
     unsigned write_timeout_ms; /* the client takes no byte of the response; default 60 s */
+    /* The least that a client must send of a body while the handler wants it, and take of a
+     * response while there is some: bytes a second, over each window of such waiting after a grace
+     * period of it.  0: any.  Default 1 KiB/s, 20 s, 30 s. */
+    uint64_t body_rate_min, response_rate_min;
+    unsigned rate_grace_ms, rate_window_ms;
 };
 
 /* All defaults. */
@@ -115,7 +120,8 @@ struct http_request {
 
 /* chunk has bytes: body data; take payload_ref() of it (or of a part) to keep it.
  * chunk empty, err 0: the end.  err: the body will not be complete: ERR_CONN_LOST, ERR_PROTO (bad
- * chunked framing), ERR_TIMEOUT.  After the end or an error it is not called again. */
+ * chunked framing), ERR_TIMEOUT (nothing came for too long, or too little).  After the end or an
+ * error it is not called again. */
 typedef void (*http_body_cb)(struct http_request *req, void *arg, struct payload chunk, int err);
 
 /* Begin to deliver the body (once a request).  Sends `100 Continue` first if the client waits for

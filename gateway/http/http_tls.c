@@ -166,7 +166,9 @@ void http_tls_pump(struct http_uv_conn *uc)
         ;
     if (uc->c.state != HTTP_CONN_CLOSED) {
         send_cipher(uc); /* of the handshake, or an alert */
-        if (uc->c.broken)
+        /* Only OpenSSL's own answers (to key updates) are left behind a write under way; a client
+         * that asks for more and more of them and reads none may not fill our memory. */
+        if (uc->c.broken || BIO_ctrl_pending(t->out) > CIPHER_BYTES_MAX)
             http_conn_lost(&uc->c, http_uv_now(uc));
     }
     t->pumping = false;

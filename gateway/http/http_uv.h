@@ -12,6 +12,7 @@ struct http_uv_conn {
     uv_tcp_t tcp;
     uv_write_t write;
     uv_shutdown_t shutdown;
+    uint64_t handed;            /* bytes given to libuv, sent or queued */
     size_t write_bytes;         /* plain text: of conn->out, under way */
     struct rcbuf *write_cipher; /* TLS: under way */
     bool uv_closed, read_on;

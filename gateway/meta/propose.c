@@ -137,6 +137,8 @@ static void propose_cb(struct meta_call *call)
         propose_attempt(p);
         return;
     }
+    if (p->err == ERR_REFUSED && !p->touches)
+        p->err = ERR_NOMEM; /* the command's fault it was not */
     p->cb(p);
 }
 

@@ -145,19 +145,20 @@ struct buckets_op {
     struct s3_list_buckets_params params;
     struct buf document, after;
     uint32_t count;
+    bool more;
     struct meta_call call;
     Cairn__ListBucketsRequest request;
 };
 
 static void buckets_call_cb(struct meta_call *call);
 
-static void buckets_end(struct buckets_op *l, enum s3_code code, struct slice next)
+static void buckets_end(struct request *req, enum s3_code code)
 {
-    struct request *req = l->req;
+    struct buckets_op *l = req->operation;
     struct buf token = {0};
     if (code == S3_OK) {
-        if (next.len)
-            s3_list_buckets_token(&token, &l->params, next);
+        if (l->more)
+            s3_list_buckets_token(&token, &l->params, buf_view(&l->after));
         l->document.failed |= token.failed;
         s3_result_buckets_end(&l->document, l->params.prefix, buf_view(&token));
         reply_xml(req, 200, &l->document);
@@ -180,7 +181,7 @@ static void buckets_page(struct buckets_op *l)
     l->request.start_after = request_cstr(req, buf_view(&l->after));
     l->request.buckets_max = MIN(BUCKET_PAGE, l->params.max_buckets - l->count);
     if (!l->request.prefix || !l->request.start_after) {
-        buckets_end(l, s3_fault_set(&req->fault, S3_INTERNAL_ERROR, NULL), SLICE_EMPTY);
+        buckets_end(req, s3_fault_set(&req->fault, S3_INTERNAL_ERROR, NULL));
         return;
     }
     l->call = (struct meta_call){
@@ -200,7 +201,7 @@ static void buckets_call_cb(struct meta_call *call)
     if (call->err != OK) {
         int err = call->err;
         meta_call_fini(call);
-        buckets_end(l, s3_fault_set(&req->fault, s3_code_of_err(err), NULL), SLICE_EMPTY);
+        buckets_end(req, s3_fault_set(&req->fault, s3_code_of_err(err), NULL));
         return;
     }
     const Cairn__ListBucketsResponse *r =
@@ -213,13 +214,13 @@ static void buckets_call_cb(struct meta_call *call)
         buf_clear(&l->after);
         buf_cstr(&l->after, b->name);
     }
-    bool more = r->more && r->n_buckets;
+    l->more = r->more && r->n_buckets;
     l->document.failed |= l->after.failed;
     meta_call_fini(call);
-    if (more && l->count < l->params.max_buckets)
+    if (l->more && l->count < l->params.max_buckets)
         buckets_page(l);
     else
-        buckets_end(l, S3_OK, more ? buf_view(&l->after) : SLICE_EMPTY);
+        request_recheck(req, buckets_end);
 }
 
 void list_buckets_start(struct request *req)
@@ -230,6 +231,7 @@ void list_buckets_start(struct request *req)
         return;
     }
     l->req = req;
+    req->operation = l;
     enum s3_code code = s3_list_buckets_params_parse(&req->s3, &l->params, &req->fault);
     if (code != S3_OK) {
         request_fail(req, code);

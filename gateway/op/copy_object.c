@@ -265,8 +265,8 @@ static enum op_next copy_copied(struct copy_op *c)
     struct request *req = c->req;
     s3_hasher_final(&c->hasher, &c->hashes);
     bool whole = c->length == c->from->size;
-    /* What was read has passed every block's checksum; this one covers the joints. */
-    if (whole && c->from->has_crc64nvme && c->from->crc64nvme != c->hashes.crc64nvme)
+    if (whole &&
+        !record_verify_whole(req, c->source.bucket, c->source.key, c->from, c->hashes.crc64nvme))
         return copy_fail(c, s3_fault_set(&req->fault, S3_INTERNAL_ERROR, NULL));
     return op_move(&c->op, COPY_STOPPING);
 }

@@ -11,6 +11,7 @@ int gateway_init(struct gateway *gw, const struct gateway_config *config,
                  struct blob_client *bc)
 {
     *gw = (struct gateway){.config = config, .metrics = metrics, .env = env, .mc = mc, .bc = bc};
+    digest_prepare();
     gw->budget = budget_new(NULL, config->body_bytes_max);
     if (!gw->budget)
         return ERR_NOMEM;
@@ -51,6 +52,8 @@ void gateway_metrics_init(struct gateway_metrics *m)
                                      "Object bytes received from clients.");
     m->bytes_out = metric_counter_new("cairn_gateway_object_bytes_out_total", NULL,
                                       "Object bytes sent to clients.");
+    m->mismatches = metric_counter_new("cairn_gateway_object_mismatches_total", NULL,
+                                       "Whole objects that were not what had been stored.");
 }
 
 /* Operations whose object is only looked at when the request has conditions say so in more_needs.

@@ -29,7 +29,7 @@ struct gateway_config {
 struct gateway_metrics {
     struct metric_counter *requests[S3_OP_COUNT][6]; /* by operation and status class 0..5 */
     struct metric_histogram *latency[S3_OP_COUNT];
-    struct metric_counter *bytes_in, *bytes_out;
+    struct metric_counter *bytes_in, *bytes_out, *mismatches;
     struct metric_gauge *under_way;
 };
 void gateway_metrics_init(struct gateway_metrics *m);

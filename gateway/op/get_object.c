@@ -5,8 +5,12 @@
  *       └──────────┴──────────┴───────────▲
  *
  * LOCATING finds the part that partNumber names.  FIRST waits for the first piece, so that data
- * that cannot be had are an error and not a broken body.  SENDING goes at the client's pace. */
+ * that cannot be had are an error and not a broken body.  SENDING goes at the client's pace.
+ *
+ * A whole object is compared with the checksum that it was stored with: the last piece is held back
+ * until that is known, so that a body which does not match never ends like one that does. */
 #include "common/base/check.h"
+#include "common/crypto/crc.h"
 #include "common/obs/log.h"
 #include "gateway/op/extract.h"
 #include "gateway/op/operations.h"
@@ -37,6 +41,8 @@ struct get_op {
     /* Large, and only there for a body that comes from storage nodes. */
     struct parts_walk *parts; /* NULL: no part is asked for */
     struct extract *extract;
+    uint64_t taken; /* of `length`: handed over by extract */
+    uint64_t crc64nvme;
     bool full;   /* the client's queue: wait for on_drain */
     bool broken; /* the body cannot be completed */
     bool again;  /* the object was replaced: start anew */
@@ -169,6 +175,18 @@ static void gone_cb(struct request *req)
     op_wake(&g->op);
 }
 
+/* Takes a piece into account; at the end of a whole object: is it what was stored? */
+static bool piece_verify(struct get_op *g, struct slice piece)
+{
+    g->taken += piece.len;
+    if (g->partial)
+        return true;
+    g->crc64nvme = crc64nvme(g->crc64nvme, piece);
+    const struct s3_request *s3 = &g->req->s3;
+    return g->taken < g->length ||
+           record_verify_whole(g->req, s3->bucket, s3->key, g->object, g->crc64nvme);
+}
+
 static void send_piece(struct get_op *g, struct payload *piece)
 {
     int err = get_write(g, *piece);
@@ -227,6 +245,10 @@ static enum op_next get_first(struct get_op *g)
         return OP_WAIT;
     if (err != OK)
         return get_no_data(g, err);
+    if (!piece_verify(g, piece.bytes)) {
+        payload_unref(&piece);
+        return get_fail(g, S3_INTERNAL_ERROR);
+    }
     get_reply_head(g);
     send_piece(g, &piece);
     return op_move(&g->op, GET_SENDING);
@@ -246,6 +268,10 @@ static enum op_next get_send(struct get_op *g)
         if (err != OK) {
             log_warn("get.broken_off", 0, L_STR("request_id", g->req->id), L_ERR(err));
             g->broken = true;
+            break;
+        }
+        if (!piece_verify(g, piece.bytes)) {
+            payload_unref(&piece);
             break;
         }
         send_piece(g, &piece);
@@ -392,7 +418,7 @@ void get_object_start(struct request *req)
     if (at_hand && !locate) {
         struct slice body = req->read.body.bytes;
         bool sends = req->http->method != HTTP_METHOD_HEAD && g->length > 0;
-        if (sends && body.len != g->object->size) {
+        if (sends && (body.len != g->object->size || !piece_verify(g, body))) {
             request_fail(req, S3_INTERNAL_ERROR);
             return;
         }

@@ -61,17 +61,29 @@ static void list_document(struct list_op *l, struct buf *b)
     buf_fini(&token);
 }
 
+static void list_rechecked(struct request *req, enum s3_code code)
+{
+    struct list_op *l = req->operation;
+    struct buf b = {0};
+    if (code == S3_OK) {
+        list_document(l, &b);
+        reply_xml(req, 200, &b);
+    } else {
+        reply_error(req, code);
+    }
+    meta_list_fini(&l->list);
+    request_end(req);
+}
+
 static void list_cb(struct meta_list *m)
 {
     struct list_op *l = container_of(m, struct list_op, list);
     struct request *req = l->req;
-    struct buf b = {0};
     if (m->err == OK) {
-        list_document(l, &b);
-        reply_xml(req, 200, &b);
-    } else {
-        reply_err(req, m->err);
+        request_recheck(req, list_rechecked);
+        return;
     }
+    reply_err(req, m->err);
     meta_list_fini(m);
     request_end(req);
 }
@@ -84,6 +96,7 @@ void list_objects_start(struct request *req)
         return;
     }
     l->req = req;
+    req->operation = l;
     enum s3_code code = s3_list_params_parse(&req->s3, &l->params, &req->fault);
     if (code != S3_OK) {
         request_fail(req, code);

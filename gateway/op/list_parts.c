@@ -45,14 +45,16 @@ static void parts_document(struct list_parts_op *l, struct buf *b)
     s3_result_parts_end(b, &head);
 }
 
-static void parts_wake(struct parts_walk *w)
+static void parts_rechecked(struct request *req, enum s3_code code)
 {
-    struct list_parts_op *l = container_of(w, struct list_parts_op, parts);
-    struct request *req = l->req;
+    struct list_parts_op *l = req->operation;
+    struct parts_walk *w = &l->parts;
     struct buf b = {0};
     if (w->err == OK && w->page->upload->completed)
         w->err = ERR_NO_UPLOAD; /* it is an object now */
-    if (w->err == OK) {
+    if (code != S3_OK) {
+        reply_error(req, code);
+    } else if (w->err == OK) {
         parts_document(l, &b);
         reply_xml(req, 200, &b);
     } else {
@@ -60,6 +62,12 @@ static void parts_wake(struct parts_walk *w)
     }
     parts_walk_fini(w);
     request_end(req);
+}
+
+static void parts_wake(struct parts_walk *w)
+{
+    struct list_parts_op *l = container_of(w, struct list_parts_op, parts);
+    request_recheck(l->req, parts_rechecked);
 }
 
 void list_parts_start(struct request *req)
@@ -70,6 +78,7 @@ void list_parts_start(struct request *req)
         return;
     }
     l->req = req;
+    req->operation = l;
     enum s3_code code = s3_list_parts_params_parse(&req->s3, &l->params, &req->fault);
     if (code == S3_OK)
         code = s3_upload_id_parse(&req->s3, l->upload_id, &req->fault);

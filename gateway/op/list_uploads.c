@@ -62,17 +62,29 @@ static void uploads_document(struct uploads_op *l, struct buf *b)
     s3_result_uploads_end(b, &head);
 }
 
+static void uploads_rechecked(struct request *req, enum s3_code code)
+{
+    struct uploads_op *l = req->operation;
+    struct buf b = {0};
+    if (code == S3_OK) {
+        uploads_document(l, &b);
+        reply_xml(req, 200, &b);
+    } else {
+        reply_error(req, code);
+    }
+    meta_list_uploads_fini(&l->list);
+    request_end(req);
+}
+
 static void uploads_cb(struct meta_list_uploads *m)
 {
     struct uploads_op *l = container_of(m, struct uploads_op, list);
     struct request *req = l->req;
-    struct buf b = {0};
     if (m->err == OK) {
-        uploads_document(l, &b);
-        reply_xml(req, 200, &b);
-    } else {
-        reply_err(req, m->err);
+        request_recheck(req, uploads_rechecked);
+        return;
     }
+    reply_err(req, m->err);
     meta_list_uploads_fini(m);
     request_end(req);
 }
@@ -85,6 +97,7 @@ void list_uploads_start(struct request *req)
         return;
     }
     l->req = req;
+    req->operation = l;
     enum s3_code code = s3_list_uploads_params_parse(&req->s3, &l->params, &req->fault);
     if (code != S3_OK) {
         request_fail(req, code);

@@ -3,6 +3,7 @@
 
 #include "common/base/check.h"
 #include "common/crypto/codec.h"
+#include "common/obs/log.h"
 
 static bool set_text(struct request *req, char **field, struct slice value)
 {
@@ -76,6 +77,17 @@ void record_set_data(Cairn__ObjectRecord *r, const struct ingest *in)
     r->kind = in->kind;
     r->segments = in->segments;
     r->n_segments = in->segment_started;
+}
+
+bool record_verify_whole(struct request *req, struct slice bucket, struct slice key,
+                         const Cairn__ObjectRecord *r, uint64_t crc64nvme)
+{
+    if (!r->has_crc64nvme || r->crc64nvme == crc64nvme)
+        return true;
+    metric_inc(req->gw->metrics->mismatches);
+    log_error("gateway.object_damaged", 0, L_STR("request_id", req->id), L_STR("etag", r->etag),
+              L_UINT("bytes", r->size), L_BYTES("bucket", bucket), L_BYTES("key", key));
+    return false;
 }
 
 /* ---- conditions of writes ---- */

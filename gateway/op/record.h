@@ -22,3 +22,9 @@ enum s3_code condition_check_early(struct request *req, const struct s3_conditio
 /* The fields of GET and HEAD that describe the object (not ETag, length, range). */
 void reply_object_fields(struct request *req, const Cairn__ObjectRecord *r,
                          const struct s3_overrides *overrides);
+
+/* Is this the CRC64NVME that the object (at bucket and key) was stored with (or is none known)?
+ * Every block has passed its own checksum; this one covers the joints.  false: an event at ERROR
+ * and a metric say so, and the data must not be given out as whole. */
+bool record_verify_whole(struct request *req, struct slice bucket, struct slice key,
+                         const Cairn__ObjectRecord *r, uint64_t crc64nvme);

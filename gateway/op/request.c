@@ -107,33 +107,51 @@ const struct http_handler gateway_http_handler = {.on_request = on_request};
 
 /* Who signed, and may they?  For now: the owner of a bucket, and the root user, may do everything
  * with it; nobody else may do anything. */
-static enum s3_code request_authorize(struct request *req)
+static enum s3_code authorize_key(struct request *req, const struct cache_entry *key,
+                                  uint8_t ret_signing_key[SHA256_BYTES])
 {
-    const struct cache_entry *key = req->read.access_key_entry, *bucket = req->read.bucket_entry;
     if (!key || !key->record->present || !key->record->access_key->enabled)
         return sigv4_unknown_key(&req->auth, &req->fault);
-    req->user = key->record->access_key;
-    sigv4_cached_key(&req->gw->signing, slice_cstr(req->user->secret), &req->auth,
-                     req->signing_key);
-    enum s3_code code = sigv4_verify(&req->s3, &req->auth, req->signing_key, &req->fault);
+    sigv4_cached_key(&req->gw->signing, slice_cstr(key->record->access_key->secret), &req->auth,
+                     ret_signing_key);
+    return sigv4_verify(&req->s3, &req->auth, ret_signing_key, &req->fault);
+}
+
+static enum s3_code authorize_bucket(struct request *req, const Cairn__AccessKeyRecord *user,
+                                     const Cairn__BucketRecord *bucket)
+{
+    if (!(operations[req->s3.op].needs & NEED_BUCKET))
+        return S3_OK;
+    if (!bucket) {
+        s3_fault_set(&req->fault, S3_NO_SUCH_BUCKET, NULL);
+        s3_fault_extra(&req->fault, "BucketName", req->s3.bucket);
+        return S3_NO_SUCH_BUCKET;
+    }
+    if (!user->is_root && strcmp(user->user_id, bucket->owner_id) != 0)
+        return s3_fault_set(&req->fault, S3_ACCESS_DENIED, NULL);
+    /* A claim about the owner that the client wants checked. */
+    struct slice expected = http_fields_get(req->s3.fields, "x-amz-expected-bucket-owner");
+    if (expected.ptr && !slice_eq(expected, slice_cstr(bucket->owner_id)))
+        return s3_fault_set(&req->fault, S3_ACCESS_DENIED, NULL);
+    return S3_OK;
+}
+
+static const Cairn__BucketRecord *bucket_of(const struct cache_entry *e)
+{
+    return e && e->record->present ? e->record->bucket : NULL;
+}
+
+static enum s3_code request_authorize(struct request *req)
+{
+    const struct cache_entry *key = req->read.access_key_entry, *object = req->read.object_entry;
+    req->user = key && key->record->present ? key->record->access_key : NULL;
+    enum s3_code code = authorize_key(req, key, req->signing_key);
     if (code != S3_OK)
         return code;
-    req->bucket = bucket && bucket->record->present ? bucket->record->bucket : NULL;
-    unsigned needs = operations[req->s3.op].needs;
-    if (needs & NEED_BUCKET) {
-        if (!req->bucket) {
-            s3_fault_set(&req->fault, S3_NO_SUCH_BUCKET, NULL);
-            s3_fault_extra(&req->fault, "BucketName", req->s3.bucket);
-            return S3_NO_SUCH_BUCKET;
-        }
-        if (!req->user->is_root && strcmp(req->user->user_id, req->bucket->owner_id) != 0)
-            return s3_fault_set(&req->fault, S3_ACCESS_DENIED, NULL);
-        /* A claim about the owner that the client wants checked. */
-        struct slice expected = http_fields_get(req->s3.fields, "x-amz-expected-bucket-owner");
-        if (expected.ptr && !slice_eq(expected, slice_cstr(req->bucket->owner_id)))
-            return s3_fault_set(&req->fault, S3_ACCESS_DENIED, NULL);
-    }
-    const struct cache_entry *object = req->read.object_entry;
+    req->bucket = bucket_of(req->read.bucket_entry);
+    code = authorize_bucket(req, req->user, req->bucket);
+    if (code != S3_OK)
+        return code;
     req->object = object && object->record->present ? object->record->object : NULL;
     return S3_OK;
 }
@@ -154,6 +172,49 @@ static void request_read_cb(struct meta_read *read)
     if (req->bucket && req->bucket->state == CAIRN__BUCKET_STATE__BUCKET_DELETING)
         bucket_delete_resume(req->gw, req->bucket);
     operations[req->s3.op].start(req);
+}
+
+/* ---- again, after an operation has read at leaders ---- */
+
+static enum s3_code request_reauthorize(struct request *req)
+{
+    const struct cache_entry *key = req->recheck.access_key_entry;
+    const Cairn__BucketRecord *bucket = bucket_of(req->recheck.bucket_entry);
+    uint8_t signing_key[SHA256_BYTES];
+    enum s3_code code = S3_OK;
+    if (key !=
+        req->read.access_key_entry) { /* the same entry is the same record: it was verified */
+        code = authorize_key(req, key, signing_key);
+        crypto_wipe(signing_key, sizeof(signing_key));
+    }
+    if (code == S3_OK)
+        code = authorize_bucket(req, key->record->access_key, bucket);
+    /* Deleted and made anew meanwhile: what was read is of the old one, or of none. */
+    if (code == S3_OK && req->bucket && bucket && bucket->id != req->bucket->id)
+        code = s3_fault_set(&req->fault, S3_SERVICE_UNAVAILABLE, NULL);
+    return code;
+}
+
+static void request_recheck_cb(struct meta_read *read)
+{
+    struct request *req = container_of(read, struct request, recheck);
+    enum s3_code code = read->err == OK
+                            ? request_reauthorize(req)
+                            : s3_fault_set(&req->fault, s3_code_of_err(read->err), NULL);
+    meta_read_fini(read);
+    req->rechecked(req, code);
+}
+
+void request_recheck(struct request *req, void (*cb)(struct request *req, enum s3_code code))
+{
+    req->rechecked = cb;
+    req->recheck = (struct meta_read){
+        .access_key = req->auth.access_key,
+        .bucket = req->bucket ? req->s3.bucket : SLICE_EMPTY,
+        .deadline_ns = request_deadline(req),
+        .cb = request_recheck_cb,
+    };
+    meta_read_start(req->gw->mc, &req->recheck);
 }
 
 /* ---- the end ---- */

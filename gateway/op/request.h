@@ -41,7 +41,8 @@ struct request {
     int status;  /* answered with; 0: not yet */
     uint64_t bytes_sent;
     unsigned restarts;
-    struct meta_read read;
+    struct meta_read read, recheck;
+    void (*rechecked)(struct request *req, enum s3_code code);
     /* Valid from the start of the operation. */
     const Cairn__AccessKeyRecord *user;
     const Cairn__BucketRecord *bucket;    /* NULL: absent, or not read */
@@ -102,6 +103,12 @@ static inline bool request_may_restart(const struct request *req, int err)
            !req->gone;
 }
 void request_restart(struct request *req);
+
+/* What an operation itself read at leaders is newer than what allowed it: before it is given out,
+ * access key and bucket must be known to allow it at or after that moment (DESIGN section 2), as
+ * meta_read_start() sees to for objects.  S3_OK: they do, and the bucket is the same one still;
+ * else the code to answer with, its fault set.  One at a time; the callback comes later. */
+void request_recheck(struct request *req, void (*cb)(struct request *req, enum s3_code code));
 
 /* The usual end of an operation that failed before it answered anything. */
 static inline void request_fail(struct request *req, enum s3_code code)

@@ -131,6 +131,12 @@ static void close_step(struct store *s)
 static void on_kick(struct env_timer *t)
 {
     struct store *s = container_of(t, struct store, kick);
+    if (s->start_err) { /* the opening failed before it began; its callback may free the store */
+        int err = s->start_err;
+        s->start_err = OK;
+        store_opened(s, err);
+        return;
+    }
     if (s->state != STORE_NEW && s->state != STORE_OPENING && s->state != STORE_CLOSED) {
         op_wake(&s->commit.op);
         op_wake(&s->reclaim.op);
@@ -200,10 +206,10 @@ void store_open_start(struct store *s, void (*cb)(void *arg, int err), void *arg
     s->open_cb = cb;
     s->open_arg = arg;
     s->state = STORE_OPENING;
-    int err = recover_start(s);
-    CHECK(err == OK || err == ERR_NOMEM);
-    if (err)
-        store_fail(s, err);
+    s->start_err = recover_start(s);
+    CHECK(s->start_err == OK || s->start_err == ERR_NOMEM);
+    if (s->start_err)
+        store_wake(s); /* the callback comes later, as always */
 }
 
 void store_opened(struct store *s, int err)

@@ -103,6 +103,7 @@ struct store {
     struct reclaim reclaim;
     struct recover *recover;
     struct env_timer kick, tick;
+    int start_err; /* of an opening that did not begin; until its callback */
     struct disk_req space_req;
     bool space_pending;
     void (*open_cb)(void *arg, int err);

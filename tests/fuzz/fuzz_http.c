@@ -94,6 +94,11 @@ static void kick(struct http_conn *c)
     world_of(c)->kicked = true;
 }
 
+static uint64_t taken(struct http_conn *c)
+{
+    return world_of(c)->sent;
+}
+
 static void settle(struct world *w)
 {
     for (int turns = 0; w->kicked; turns++) {
@@ -105,7 +110,7 @@ static void settle(struct world *w)
 
 static void play(struct world *w, const uint8_t *data, size_t size, size_t step)
 {
-    static const struct http_transport transport = {flush, reading, shut, closed, kick};
+    static const struct http_transport transport = {flush, reading, shut, closed, kick, taken};
     static const struct http_handler handler = {on_request};
     struct http_limits limits;
     struct http_stats stats = {0};

@@ -4,6 +4,7 @@
 #include "common/base/check.h"
 #include "common/base/err.h"
 #include "common/rpc/frame.h"
+#include "tests/unit/common/alloc_fail.h"
 
 #include <stdlib.h>
 
@@ -89,13 +90,22 @@ static const struct env_ops fake_env_ops = {
     .timer_stop = fake_timer_stop,
 };
 
+/* What the world is made of is not what a failing allocation is meant for. */
+static void *equipment(size_t bytes)
+{
+    alloc_fail_hold();
+    void *p = calloc(1, bytes);
+    alloc_fail_go_on();
+    CHECK(p != NULL);
+    return p;
+}
+
 /* ---- events ---- */
 
 static struct fake_event *event_new(struct fake_world *w, enum event_kind kind,
                                     struct net_conn *conn, uint64_t delay_ns)
 {
-    struct fake_event *e = calloc(1, sizeof(*e));
-    CHECK(e != NULL);
+    struct fake_event *e = equipment(sizeof(*e));
     e->kind = kind;
     e->conn = conn;
     e->due_ns = w->now_ns + delay_ns;
@@ -143,8 +153,7 @@ static void conn_free(struct net_conn *c)
 
 static struct net_conn *conn_new(struct fake_node *n)
 {
-    struct net_conn *c = calloc(1, sizeof(*c));
-    CHECK(c != NULL);
+    struct net_conn *c = equipment(sizeof(*c));
     c->owner = n;
     list_init(&c->held);
     list_push_back(&n->world->conns, &c->node);
@@ -186,8 +195,7 @@ static int fake_listen(struct net *net, const char *addr,
                        void *arg, struct net_listener **ret)
 {
     struct fake_node *n = node_of_net(net);
-    struct net_listener *l = calloc(1, sizeof(*l));
-    CHECK(l != NULL);
+    struct net_listener *l = equipment(sizeof(*l));
     l->owner = n;
     strcpy(l->addr, addr);
     l->accept = accept;
@@ -227,7 +235,9 @@ static int fake_send(struct net_conn *c, const struct frame *f)
     for (unsigned n = 0; n < copies; n++) {
         struct fake_event *e = event_new(w, EVENT_FRAME, c->other, FAKE_DELAY_NS);
         e->frame = *f;
+        alloc_fail_hold();
         e->body = rcbuf_new(f->msg.bytes.len + payload_len);
+        alloc_fail_go_on();
         CHECK(e->body != NULL);
         struct rcbuf *b = e->body;
         memcpy(b->data, f->msg.bytes.len ? f->msg.bytes.ptr : (const uint8_t *)"",
@@ -352,8 +362,7 @@ static void deliver(struct fake_event *e)
         if (c->closing)
             break;
         if (c->reading_off) {
-            struct fake_event *held = malloc(sizeof(*held));
-            CHECK(held != NULL);
+            struct fake_event *held = equipment(sizeof(*held));
             *held = *e;
             e->body = NULL;
             list_init(&held->node);

@@ -2,6 +2,7 @@
 #include "rpc_pair.h"
 
 #include "common/base/check.h"
+#include "tests/unit/common/alloc_fail.h"
 
 #include <stdlib.h>
 
@@ -118,7 +119,9 @@ int start_method(struct test_call *t, const struct rpc_method *method, uint64_t 
     t->call.request = &msg.base;
     t->call.timeout_ns = timeout_ns;
     t->call.cb = call_cb;
+    alloc_fail_hold();
     uint8_t *bytes = calloc(1, payload_len + 1);
+    alloc_fail_go_on();
     if (payload_len) {
         t->call.payload[0] = (struct payload){NULL, SLICE(bytes, payload_len)};
         t->call.payload_count = 1;

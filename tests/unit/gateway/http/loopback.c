@@ -3,6 +3,7 @@
 
 #include "common/base/check.h"
 #include "common/base/err.h"
+#include "tests/unit/common/alloc_fail.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -202,7 +203,9 @@ static void silent_gone(struct http_request *req)
 static void on_request(void *arg, struct http_request *req)
 {
     struct loopback *l = arg;
+    alloc_fail_hold();
     struct task *t = calloc(1, sizeof(*t));
+    alloc_fail_go_on();
     t->l = l;
     t->req = req;
     l->requests++;

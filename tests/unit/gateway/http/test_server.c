@@ -3,6 +3,7 @@
 #include "common/base/err.h"
 #include "tests/unit/gateway/http/loopback.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -36,6 +37,19 @@ static int setup_impatient(void **state)
     l.limits.body_timeout_ms = 80;
     l.limits.write_timeout_ms = 100;
     l.limits.connections_max = 2;
+    loopback_start(&l);
+    return 0;
+}
+
+/* Idle for as long as it likes, but never slow. */
+static int setup_rates(void **state)
+{
+    (void)state;
+    l = (struct loopback){0};
+    http_limits_init(&l.limits);
+    l.limits.rate_grace_ms = 80;
+    l.limits.rate_window_ms = 80;
+    l.limits.body_rate_min = l.limits.response_rate_min = 1 << 20;
     loopback_start(&l);
     return 0;
 }
@@ -495,6 +509,38 @@ static void slow_reader(void **state)
     close(fd);
 }
 
+/* A byte now and then: never idle, and yet too slow. */
+static void dribbled_body(void **state)
+{
+    (void)state;
+    int fd = client_connect(&l);
+    client_text(&l, fd, "PUT /count HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n");
+    for (int i = 0; i < 2000 && l.body_err == OK; i++) {
+        client_text(&l, fd, "x");
+        poll(NULL, 0, 2);
+    }
+    assert_int_equal(l.body_err, ERR_TIMEOUT);
+    assert_non_null(strstr(client_until(&l, fd, NULL), "HTTP/1.1 400"));
+    assert_true(client_closed());
+    close(fd);
+}
+
+/* What the kernels hold between the two is not what the client took. */
+static void dribbling_reader(void **state)
+{
+    (void)state;
+    char some[200];
+    int fd = client_connect(&l);
+    client_text(&l, fd, "GET /big/90000000 HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (int i = 0; i < 2000 && l.gone == 0; i++) {
+        (void)recv(fd, some, sizeof(some), MSG_DONTWAIT);
+        loopback_turn(&l);
+        poll(NULL, 0, 2);
+    }
+    assert_int_equal(l.gone, 1);
+    close(fd);
+}
+
 static void idle_connection(void **state)
 {
     (void)state;
@@ -521,6 +567,7 @@ static void too_many_connections(void **state)
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define RATES(f) cmocka_unit_test_setup_teardown(f, setup_rates, teardown)
 #define IMPATIENT(f) cmocka_unit_test_setup_teardown(f, setup_impatient, teardown)
 
 int main(void)
@@ -546,6 +593,8 @@ int main(void)
         IMPATIENT(slow_heads),
         IMPATIENT(slow_body),
         IMPATIENT(slow_reader),
+        RATES(dribbled_body),
+        RATES(dribbling_reader),
         IMPATIENT(idle_connection),
         IMPATIENT(too_many_connections),
     };

@@ -2,6 +2,7 @@
 #include "tests/unit/gateway/meta/fake_rpc.h"
 
 #include "common/base/check.h"
+#include "tests/unit/common/alloc_fail.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,6 +186,7 @@ void fake_reply(struct fake_call *c, int err, const ProtobufCMessage *msg, struc
     CHECK(!c->served);
     c->served = true;
     c->err = err;
+    alloc_fail_hold(); /* the peers are no part of what is tested */
     if (msg) {
         size_t n = protobuf_c_message_get_packed_size(msg);
         uint8_t *packed = malloc(n + 1);
@@ -193,6 +195,7 @@ void fake_reply(struct fake_call *c, int err, const ProtobufCMessage *msg, struc
         CHECK(c->response);
         free(packed);
     }
+    alloc_fail_go_on();
     c->response_payload = payload_ref(payload);
     env_timer_init(c->timer.env, &c->timer, deliver_answer);
     env_timer_start(&c->timer, c->peer->latency_ns);
@@ -203,7 +206,9 @@ static void deliver_request(struct env_timer *t)
     struct fake_call *c = container_of(t, struct fake_call, timer);
     if (c->peer->silent)
         return; /* freed with the world */
+    alloc_fail_hold();
     c->peer->serve(c->peer->arg, c);
+    alloc_fail_go_on();
 }
 
 int rpc_call_start(struct rpc_peer *peer, struct rpc_call *call)
@@ -212,6 +217,9 @@ int rpc_call_start(struct rpc_peer *peer, struct rpc_call *call)
     if (peer->down || !peer->serve)
         return ERR_UNREACHABLE;
     struct fake_call *c = calloc(1, sizeof(*c));
+    if (!c)
+        return ERR_NOMEM;
+    alloc_fail_hold();
     c->peer = peer;
     c->method = call->method;
     c->call = call;
@@ -221,6 +229,7 @@ int rpc_call_start(struct rpc_peer *peer, struct rpc_call *call)
     protobuf_c_message_pack(call->request, c->packed);
     c->request = protobuf_c_message_unpack(call->method->request, NULL, c->packed_len, c->packed);
     CHECK(c->request);
+    alloc_fail_go_on();
     if (call->payload_count)
         c->payload = payload_ref(call->payload[0]);
     list_push_back(&f->calls, &c->node);

@@ -92,4 +92,6 @@ void exchange_fini(struct exchange *x);
 /* All in one: the status; the body and head are in x until fini. */
 int exchange_run(struct stand *s, struct exchange *x, const char *method, const char *target,
                  struct slice body);
+/* The body as /bucket/mp, in parts of so many bytes; the id of the upload is left in ret_id. */
+void exchange_upload(struct stand *s, struct slice body, size_t part_bytes, char ret_id[33]);
 bool exchange_says(const struct exchange *x, const char *text); /* in head or body */

@@ -441,39 +441,6 @@ static void called_off_deletion_refuses_no_write(void **state)
 
 /* ---- uploads and copies ---- */
 
-static void upload_in_parts(struct stand *s, struct slice body, size_t part_bytes, char *ret_id)
-{
-    struct exchange x;
-    char target[128];
-    struct buf xml = {0};
-    assert_int_equal(exchange_run(s, &x, "POST", "/bucket/mp?uploads", SLICE_EMPTY), 200);
-    buf_u8(&x.out, 0);
-    const char *id = strstr((const char *)x.out.ptr, "<UploadId>");
-    assert_non_null(id);
-    snprintf(ret_id, 33, "%s", id + 10);
-    exchange_fini(&x);
-    buf_cstr(&xml, "<CompleteMultipartUpload>");
-    int number = 1;
-    for (size_t at = 0; at < body.len; at += part_bytes, number++) {
-        struct slice part = SLICE(body.ptr + at, MIN(part_bytes, body.len - at));
-        snprintf(target, sizeof(target), "/bucket/mp?partNumber=%d&uploadId=%s", number, ret_id);
-        assert_int_equal(exchange_run(s, &x, "PUT", target, part), 200);
-        buf_u8(&x.head, 0);
-        const char *etag = strstr((const char *)x.head.ptr, "ETag: ");
-        buf_printf(&xml, "<Part><PartNumber>%d</PartNumber><ETag>%.34s</ETag></Part>", number,
-                   etag + 6);
-        exchange_fini(&x);
-    }
-    buf_cstr(&xml, "</CompleteMultipartUpload>");
-    snprintf(target, sizeof(target), "/bucket/mp?uploadId=%s", ret_id);
-    for (int again = 0; again < 2; again++) { /* asked twice, answered twice */
-        assert_int_equal(exchange_run(s, &x, "POST", target, buf_view(&xml)), 200);
-        assert_true(exchange_says(&x, "CompleteMultipartUploadResult"));
-        exchange_fini(&x);
-    }
-    buf_fini(&xml);
-}
-
 static void parts_and_copies(void **state)
 {
     (void)state;
@@ -485,7 +452,7 @@ static void parts_and_copies(void **state)
         struct slice body = make_body(part_bytes[i] * 5 + 17);
         stand_init(&s);
         run(&s, 200, "PUT", "/bucket", SLICE_EMPTY);
-        upload_in_parts(&s, body, part_bytes[i], id);
+        exchange_upload(&s, body, part_bytes[i], id);
         assert_get(&s, "/bucket/mp", body);
         /* A range over the joint of two parts, and a part by its number. */
         char range[64];
@@ -537,7 +504,7 @@ static void object_replaced_under_a_read(void **state)
     struct slice body = make_body(900000);
     stand_init(&s);
     run(&s, 200, "PUT", "/bucket", SLICE_EMPTY);
-    upload_in_parts(&s, body, 300000, id);
+    exchange_upload(&s, body, 300000, id);
     s.on_view = lose_parts;
     parts_lost = 1;
     assert_get(&s, "/bucket/mp", body);

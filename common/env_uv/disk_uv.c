@@ -3,6 +3,7 @@
 
 #include "common/base/check.h"
 #include "common/base/err.h"
+#include "common/env_uv/dir_make.h"
 #include "common/env_uv/disk_direct.h"
 #include "common/env_uv/env_uv.h"
 
@@ -401,7 +402,7 @@ static const struct disk_ops disk_uv_ops = {uv_start, uv_file_close, uv_close_di
 /* Directory and lock.  OK; ERR_IO; ERR_CONFLICT. */
 static int dir_take(struct disk_uv *d, const char *dir)
 {
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+    if (dir_make(dir) != OK)
         return ERR_IO;
     d->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (d->dir_fd < 0)

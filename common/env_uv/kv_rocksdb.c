@@ -5,14 +5,12 @@
  * through one post to the loop, which runs the callbacks in the order of the queue. */
 #include "common/base/check.h"
 #include "common/base/err.h"
+#include "common/env_uv/dir_make.h"
 #include "common/env_uv/kv_rocksdb_impl.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -685,31 +683,10 @@ static rocksdb_options_t *options_new(const struct kv_rocksdb_config *config, ch
     return o;
 }
 
-/* Creates the directory durably: its name is synced in the parent. */
-static int make_directory(const char *path)
-{
-    if (mkdir(path, 0700) != 0)
-        return errno == EEXIST ? OK : ERR_IO;
-    char *parent = strdup(path);
-    if (!parent)
-        return ERR_NOMEM;
-    char *cut = strrchr(parent, '/');
-    if (cut == parent)
-        cut[1] = 0;
-    else if (cut)
-        *cut = 0;
-    int fd = open(cut ? parent : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int err = fd >= 0 && fsync(fd) == 0 ? OK : ERR_IO;
-    if (fd >= 0)
-        close(fd);
-    free(parent);
-    return err;
-}
-
 static int open_db(struct kv_rocksdb *r, const struct kv_rocksdb_config *config, struct buf *ret_text)
 {
     char *message = NULL;
-    int err = make_directory(r->path);
+    int err = dir_make(r->path);
     if (err != OK) {
         if (ret_text)
             buf_printf(ret_text, "%s: cannot create the directory", r->path);

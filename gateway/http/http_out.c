@@ -7,6 +7,9 @@
 #include <stdlib.h>
 
 #define OWN_BYTES_KEPT 16384
+/* The own buffer begins anew only when nothing is queued: beyond this a queue that never becomes
+ * empty copies into buffers that go with their piece. */
+#define OWN_BYTES_MAX 65536
 
 void http_out_clear(struct http_out *o)
 {
@@ -69,7 +72,7 @@ int http_out_copy(struct http_out *o, struct slice s)
 {
     if (s.len == 0)
         return OK;
-    if (o->pinned) {
+    if (o->pinned || (o->own.len > 0 && o->own.len + s.len > OWN_BYTES_MAX)) {
         struct payload p = {.owner = rcbuf_copy(s)};
         if (!p.owner)
             return ERR_NOMEM;

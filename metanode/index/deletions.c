@@ -41,6 +41,7 @@ static int collect_item(struct collector *c, struct slice row, struct slice valu
     bool young = item->queued_ms > c->queued_before_ms;
     *ret_full = young || c->ret->item_count + c->ret->expand_count >= c->items_max ||
                 c->ret->blob_count >= c->blobs_max ||
+                (c->ret->blob_count && item->n_blobs > c->blobs_max - c->ret->blob_count) ||
                 (expand && c->ret->expand_count == INDEX_EXPAND_ITEMS_MAX);
     if (!*ret_full) {
         if (expand)

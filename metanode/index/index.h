@@ -201,8 +201,9 @@ struct index_deletions {
     uint64_t last_item; /* ask on after this one; 0: nothing was found */
     bool more;
 };
-/* Items with id > after_item, queued at or before queued_before_ms; ends after items_max items or
- * as soon as blobs_max is reached (an item is never cut: at most INDEX_SEGMENTS_MAX - 1 more).
+/* Items with id > after_item, queued at or before queued_before_ms; ends after items_max items and
+ * before the item that would go beyond blobs_max (an item is never cut: the first one alone may be
+ * larger, up to INDEX_SEGMENTS_MAX).
  * Owns: *ret until index_deletions_fini(). */
 int index_deletions_next(const struct index_view *view, uint64_t after_item,
                          uint64_t queued_before_ms, size_t items_max, size_t blobs_max,

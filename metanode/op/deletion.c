@@ -14,7 +14,9 @@
 #include <stdlib.h>
 
 #define ITEMS_MAX 128
+/* Of a round, or one item.  A storage node takes 1024 in a request, and refuses more. */
 #define BLOBS_MAX 512
+_Static_assert(BLOBS_MAX <= INDEX_SEGMENTS_MAX && INDEX_SEGMENTS_MAX <= 1024, "one request");
 #define MEMBERS_MAX 64 /* storage nodes that one round talks to */
 #define CALL_TIMEOUT_MS 10000
 
@@ -218,8 +220,7 @@ static void round_start(struct replica *r, const Cairn__ClusterMap *map)
         round_end(d);
         return;
     }
-    size_t max = BLOBS_MAX + INDEX_SEGMENTS_MAX;
-    CHECK(d->found.blob_count <= max);
+    CHECK(d->found.blob_count <= INDEX_SEGMENTS_MAX);
     for (size_t i = 0; i < d->found.blob_count; i++)
         place_blob(d, map, i);
     start_calls(d);
@@ -245,8 +246,7 @@ void deletion_tick(struct replica *r)
     if (!map)
         return;
     if (!r->deletion) {
-        size_t blobs = BLOBS_MAX + INDEX_SEGMENTS_MAX;
-        r->deletion = calloc(1, sizeof(*r->deletion) + blobs * sizeof(uint64_t));
+        r->deletion = calloc(1, sizeof(*r->deletion) + INDEX_SEGMENTS_MAX * sizeof(uint64_t));
         if (!r->deletion)
             return;
         r->deletion->replica = r;

@@ -311,8 +311,9 @@ static void timer_fired(struct env_timer *timer)
 {
     struct snapshot_sender *s = container_of(timer, struct snapshot_sender, timer);
     struct meta_node *n = s->replica->node;
+    /* A replica that was quarantined meanwhile may have no index. */
     bool may_run = n->snapshots_under_way < SNAPSHOTS_MAX && !s->replica->installing &&
-                   index_applied(s->replica->index) > 0;
+                   replica_applied(s->replica) > 0;
     if (is_stale(s))
         finish(s, ERR_CANCELED);
     else if (s->state == SENDER_PAUSING)

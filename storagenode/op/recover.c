@@ -452,6 +452,12 @@ static int extent_adopt(struct recover *r, struct found *f, bool last)
 {
     struct store *s = r->store;
     struct extent *x;
+    if (f->unmade && !f->has_record && f == &r->found[r->count - 1]) {
+        /* What prepare.c was about to make, or could not for want of space: it tries again. */
+        disk_file_close(s->disk, f->file);
+        f->file = NULL;
+        return OK;
+    }
     if (f->broken && f->header.id != f->id)
         f->header = (struct extent_header){
             .id = f->id, .generation = 1, .bytes = s->alloc.extent_bytes};

@@ -87,6 +87,25 @@ static void frame(const char *text, int64_t length, size_t step, int want, const
     buf_fini(&got);
 }
 
+/* A client that pipelines and reads slowly never lets the queue become empty: what was sent must not
+ * be kept for that. */
+static void a_queue_that_is_never_empty_is_bounded(void **state)
+{
+    (void)state;
+    struct http_out o = {0};
+    uint8_t response[300] = {0};
+    for (int i = 0; i < 100000; i++) {
+        assert_int_equal(http_out_copy(&o, SLICE(response, sizeof(response))), OK);
+        if (i > 0)
+            http_out_consume(&o, sizeof(response));
+        assert_true(o.own.cap <= 256 << 10);
+        assert_true(o.cap <= 4096);
+    }
+    http_out_consume(&o, sizeof(response));
+    assert_int_equal(o.bytes, 0);
+    http_out_fini(&o);
+}
+
 static void framing(void **state)
 {
     (void)state;
@@ -128,6 +147,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arena_bounds),
         cmocka_unit_test(queue_merges_and_pins),
+        cmocka_unit_test(a_queue_that_is_never_empty_is_bounded),
         cmocka_unit_test(framing),
         cmocka_unit_test(endless_framing),
     };

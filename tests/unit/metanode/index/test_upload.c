@@ -335,9 +335,41 @@ static void test_done_is_careful(void **state)
     world_fini(&w);
 }
 
+/* A storage node takes so many blobs in one request: an item that would go beyond waits for the next
+ * round, for together they would be refused for ever. */
+static void test_round_is_bounded(void **state)
+{
+    static const char *const keys[] = {"a", "b"};
+    (void)state;
+    struct world w;
+    struct cmd c;
+    world_init(&w, 3);
+    for (size_t i = 0; i < ARRAY_COUNT(keys); i++) {
+        cmd_put_segments(&w, &c, slice_cstr(keys[i]), 3, 30);
+        assert_int_equal(world_run(&w, &c), OK);
+        cmd_delete(&w, &c, slice_cstr(keys[i]));
+        assert_int_equal(world_run(&w, &c), OK);
+    }
+    struct index_view view;
+    struct index_deletions d;
+    index_view_init(&view, w.index, NULL);
+    assert_int_equal(index_deletions_next(&view, 0, w.now_ms, 8, 4, &d), OK);
+    assert_true(d.blob_count == 3 && d.item_count == 1 && d.more);
+    uint64_t last = d.last_item;
+    index_deletions_fini(&d);
+    assert_int_equal(index_deletions_next(&view, last, w.now_ms, 8, 2, &d), OK);
+    assert_true(d.blob_count == 3 && d.item_count == 1 && !d.more); /* never cut */
+    index_deletions_fini(&d);
+    assert_int_equal(index_deletions_next(&view, 0, w.now_ms, 8, 6, &d), OK);
+    assert_true(d.blob_count == 6 && d.item_count == 2 && !d.more);
+    index_deletions_fini(&d);
+    world_fini(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_is_bounded),
         cmocka_unit_test(test_life),
         cmocka_unit_test(test_replaced_before_expansion),
         cmocka_unit_test(test_abort_and_replace),

@@ -417,6 +417,32 @@ static void a_full_file_system_is_no_failure(void **state)
     world_fini(&w);
 }
 
+/* The file that could not be given its space is still there at the next start: it is no extent. */
+static void a_restart_on_a_full_file_system(void **state)
+{
+    (void)state;
+    struct world w;
+    unsigned n = 0;
+    world_init(&w);
+    disk_mem_fail(w.disk, DISK_ALLOCATE, 1, ERR_NOSPACE, true);
+    while (put(&w, n, 60000) == OK)
+        assert_true(++n < 100);
+    for (unsigned i = 0; i < 40; i++)
+        fake_env_step(&w.fake);
+    assert_int_equal(crash(&w), OK);
+    for (unsigned i = 0; i < 40; i++)
+        fake_env_step(&w.fake);
+    assert_int_equal(stats(&w).state, STORE_UP);
+    assert_int_equal(put(&w, n, 60000), ERR_NOSPACE);
+    assert_int_equal(del(&w, 0), OK);
+    assert_int_equal(get(&w, 1), OK);
+    disk_mem_fail_clear(w.disk);
+    for (unsigned i = 0; i < 40; i++)
+        fake_env_step(&w.fake);
+    assert_int_equal(put(&w, n, 60000), OK);
+    world_fini(&w);
+}
+
 static void a_failing_sync_ends_writing(void **state)
 {
     (void)state;
@@ -654,6 +680,7 @@ int main(void)
         cmocka_unit_test(deletes_are_idempotent),
         cmocka_unit_test(a_full_disk_reads_on),
         cmocka_unit_test(a_full_file_system_is_no_failure),
+        cmocka_unit_test(a_restart_on_a_full_file_system),
         cmocka_unit_test(a_failing_sync_ends_writing),
         cmocka_unit_test(damage_is_found_marked_and_healed),
         cmocka_unit_test(a_bad_frame_is_not_a_torn_tail),

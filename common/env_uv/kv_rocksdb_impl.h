@@ -17,6 +17,7 @@ struct kv_lane {
     struct kv_rocksdb *r;
     pthread_t thread;
     bool started, stop;       /* under r->lock */
+    bool waiting;             /* under r->lock: a push must wake it */
     pthread_cond_t wake;
     struct list queue, done;  /* of struct kv_job, under r->lock */
     void (*run)(struct kv_rocksdb *r, struct list *jobs); /* on the thread; sets each job's err */
@@ -26,7 +27,7 @@ struct kv_job {
     struct list node;
     struct kv_write_req *write; /* one of the two */
     struct kv_flush_req *flush;
-    struct kv_batch *batch;
+    struct kv_batch *batch;     /* of a write */
     int err;
 };
 
@@ -48,12 +49,20 @@ struct kv_rocksdb {
     _Atomic bool failed;
     pthread_mutex_t lock;
     struct kv_lane writer, flusher;
-    bool posted;                     /* under lock: on_post is on its way */
+    bool posted;                     /* under lock: the post is on its way */
     struct env_uv_post post;
     size_t pending;                  /* the loop's: accepted, callback not yet run */
     _Atomic uint64_t queued_bytes;
     _Atomic uint64_t group_commits, synced_writes, synced_bytes, sync_ns, flushes, sequence, replaces;
 };
+
+/* kv_rocksdb_lane.c.  run: on the lane's thread. */
+void kv_lane_init(struct kv_lane *lane, struct kv_rocksdb *r,
+                  void (*run)(struct kv_rocksdb *r, struct list *jobs));
+void kv_lane_fini(struct kv_lane *lane); /* waits for what is under way */
+/* Takes the job on OK; its callback comes from a later turn of the loop.  Returns: OK; ERR_NOMEM. */
+int kv_lane_push(struct kv_lane *lane, struct kv_job *job);
+void kv_lane_post(struct env_uv_post *post); /* on the loop: the callbacks of what is done */
 
 /* Maps and frees a message of the C API; OK for NULL. */
 int kv_rocksdb_error(char *message, struct buf *ret_text);

@@ -320,6 +320,7 @@ static void run_writes(struct kv_rocksdb *r, struct list *jobs)
     if (!atomic_load(&r->failed)) {
         char *message = NULL;
         uint64_t start = now_ns();
+        kv_fill_ahead(&r->fill, r->path, bytes);
         rocksdb_write(r->db, r->write_sync, r->merged, &message);
         err = change_error(r, message);
         atomic_fetch_add(&r->sync_ns, now_ns() - start);
@@ -441,6 +442,7 @@ static void destroy(struct kv_rocksdb *r)
 {
     kv_lane_fini(&r->writer);
     kv_lane_fini(&r->flusher);
+    kv_fill_close(&r->fill);
     if (r->db) {
         rocksdb_cancel_all_background_work(r->db, 1);
         rocksdb_close(r->db); /* flushes what no WAL holds */

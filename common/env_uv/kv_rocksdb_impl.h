@@ -31,6 +31,13 @@ struct kv_job {
     int err;
 };
 
+/* Zeros ahead in the newest log file; all zero: none yet. */
+struct kv_fill {
+    int fd_plus_one; /* 0: not open */
+    uint64_t number; /* of the file */
+    uint64_t left;   /* about how many zeros are still ahead */
+};
+
 struct kv_rocksdb {
     struct kv kv;
     struct env *env;
@@ -44,6 +51,7 @@ struct kv_rocksdb {
     rocksdb_options_t *options;
     rocksdb_writeoptions_t *write_sync, *write_plain;
     rocksdb_writebatch_t *merged;    /* the writer's */
+    struct kv_fill fill;             /* the writer's, too */
     rocksdb_readoptions_t *read;
 
     _Atomic bool failed;
@@ -63,6 +71,10 @@ void kv_lane_fini(struct kv_lane *lane); /* waits for what is under way */
 /* Takes the job on OK; its callback comes from a later turn of the loop.  Returns: OK; ERR_NOMEM. */
 int kv_lane_push(struct kv_lane *lane, struct kv_job *job);
 void kv_lane_post(struct env_uv_post *post); /* on the loop: the callbacks of what is done */
+
+/* kv_rocksdb_fill.c: before a synced write of so many bytes to the log store at `path`; and at the end. */
+void kv_fill_ahead(struct kv_fill *f, const char *path, uint64_t bytes);
+void kv_fill_close(struct kv_fill *f);
 
 /* Maps and frees a message of the C API; OK for NULL. */
 int kv_rocksdb_error(char *message, struct buf *ret_text);

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <rocksdb/c.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 struct kv_snapshot {
@@ -17,8 +18,8 @@ struct kv_lane {
     struct kv_rocksdb *r;
     pthread_t thread;
     bool started, stop;       /* under r->lock */
-    bool waiting;             /* under r->lock: a push must wake it */
-    pthread_cond_t wake;
+    bool waiting;             /* under r->lock: whoever clears it posts `wake` */
+    sem_t wake;
     struct list queue, done;  /* of struct kv_job, under r->lock */
     void (*run)(struct kv_rocksdb *r, struct list *jobs); /* on the thread; sets each job's err */
 };

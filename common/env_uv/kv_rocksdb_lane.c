@@ -3,11 +3,13 @@
  * A lane takes all that is queued at a time; results of all lanes come back through one post to the
  * loop, which runs the callbacks in the order of the queue.  A lone synced write is the usual case, and
  * a thread that is woken only to wait for a lock costs more than the write: nobody is woken while the
- * lock is held, nor a lane that is at work, and what the loop allocated the loop frees. */
+ * lock is held, nor a lane that is at work, and what the loop allocated the loop frees.  (A semaphore:
+ * a condition variable takes the lock as if others waited for it, and so makes one more system call.) */
 #include "common/base/check.h"
 #include "common/base/err.h"
 #include "common/env_uv/kv_rocksdb_impl.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 
@@ -32,9 +34,11 @@ static bool lane_next(struct kv_lane *lane, struct list *jobs)
     }
     while (list_empty(&lane->queue) && !lane->stop) {
         lane->waiting = true;
-        pthread_cond_wait(&lane->wake, &r->lock);
+        pthread_mutex_unlock(&r->lock);
+        while (sem_wait(&lane->wake) != 0)
+            CHECK(errno == EINTR);
+        pthread_mutex_lock(&r->lock);
     }
-    lane->waiting = false;
     list_take(jobs, &lane->queue);
     pthread_mutex_unlock(&r->lock);
     return !list_empty(jobs);
@@ -64,6 +68,14 @@ static int lane_start(struct kv_lane *lane)
     return failed ? ERR_NOMEM : OK;
 }
 
+/* Under the lock.  Returns: true when the lane is to be woken, by the caller, without the lock. */
+static bool lane_take_waiting(struct kv_lane *lane)
+{
+    bool waiting = lane->waiting;
+    lane->waiting = false;
+    return waiting;
+}
+
 void kv_lane_init(struct kv_lane *lane, struct kv_rocksdb *r,
                   void (*run)(struct kv_rocksdb *, struct list *))
 {
@@ -71,18 +83,20 @@ void kv_lane_init(struct kv_lane *lane, struct kv_rocksdb *r,
     lane->run = run;
     list_init(&lane->queue);
     list_init(&lane->done);
-    pthread_cond_init(&lane->wake, NULL);
+    CHECK(sem_init(&lane->wake, 0, 0) == 0);
 }
 
 void kv_lane_fini(struct kv_lane *lane)
 {
     pthread_mutex_lock(&lane->r->lock);
     lane->stop = true;
-    pthread_cond_signal(&lane->wake);
+    bool wake = lane_take_waiting(lane);
     pthread_mutex_unlock(&lane->r->lock);
+    if (wake)
+        sem_post(&lane->wake);
     if (lane->started)
         pthread_join(lane->thread, NULL);
-    pthread_cond_destroy(&lane->wake);
+    sem_destroy(&lane->wake);
 }
 
 int kv_lane_push(struct kv_lane *lane, struct kv_job *job)
@@ -90,13 +104,12 @@ int kv_lane_push(struct kv_lane *lane, struct kv_job *job)
     struct kv_rocksdb *r = lane->r;
     pthread_mutex_lock(&r->lock);
     int err = lane_start(lane);
-    bool wake = err == OK && lane->waiting;
     if (err == OK)
         list_push_back(&lane->queue, &job->node);
-    lane->waiting = lane->waiting && !wake; /* it is on its way */
+    bool wake = err == OK && lane_take_waiting(lane);
     pthread_mutex_unlock(&r->lock);
     if (wake)
-        pthread_cond_signal(&lane->wake);
+        sem_post(&lane->wake);
     if (err == OK)
         r->pending++;
     return err;

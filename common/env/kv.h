@@ -43,7 +43,8 @@ struct kv_flush_req {
 struct kv_ops {
     /* Appends the value to *ret.  OK; ERR_NOT_FOUND; ERR_CORRUPT; ERR_IO. */
     int (*get)(struct kv *, const struct kv_snapshot *, enum kv_family, struct slice key, struct buf *ret);
-    /* Volatile write; takes and frees the batch in any case. */
+    /* Volatile write; takes and frees the batch in any case.  OK; ERR_IO; ERR_NOSPACE; ERR_UNIMPLEMENTED
+     * (a range deleted in a KV_STATE store); the batch's own error. */
     int (*write)(struct kv *, struct kv_batch **batch);
     /* OK: one cb later, the batch is taken; else refused and the batch stays the caller's: ERR_IO (the
      * store has failed), ERR_LIMIT (queue full), ERR_UNIMPLEMENTED (KV_STATE), the batch's own error. */
@@ -97,12 +98,14 @@ void kv_batch_free(struct kv_batch *);
 void kv_batch_put(struct kv_batch *, enum kv_family, struct slice key, struct slice value);
 void kv_batch_put2(struct kv_batch *, enum kv_family, struct slice key, struct slice a, struct slice b);
 void kv_batch_delete(struct kv_batch *, enum kv_family, struct slice key);
-/* An empty upper: no bound. */
+/* An empty upper: no bound.  For log stores: the write of a state store refuses such a batch with
+ * ERR_UNIMPLEMENTED, since a range of it goes by replace_range. */
 void kv_batch_delete_range(struct kv_batch *, enum kv_family, struct slice lower, struct slice upper);
 /* OK; ERR_NOMEM, ERR_INVAL (a key too long) if any append failed: writes refuse such a batch. */
 int kv_batch_error(const struct kv_batch *);
 size_t kv_batch_bytes(const struct kv_batch *);
 size_t kv_batch_count(const struct kv_batch *);
+bool kv_batch_deletes_ranges(const struct kv_batch *);
 
 enum kv_op_kind { KV_OP_PUT, KV_OP_DELETE, KV_OP_DELETE_RANGE };
 struct kv_op {

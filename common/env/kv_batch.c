@@ -13,6 +13,7 @@
 struct kv_batch {
     struct buf ops;
     size_t count;
+    bool deletes_ranges;
     int err; /* the first thing that went wrong while it was built */
 };
 
@@ -77,6 +78,7 @@ void kv_batch_delete_range(struct kv_batch *b, enum kv_family family, struct sli
     /* Stores may refuse a range turned around; an empty one changes nothing. */
     if (upper.len && slice_cmp(lower, upper) >= 0)
         return;
+    b->deletes_ranges = true;
     append_op(b, KV_OP_DELETE_RANGE, family, lower, upper, SLICE_EMPTY);
 }
 
@@ -93,6 +95,11 @@ size_t kv_batch_bytes(const struct kv_batch *b)
 size_t kv_batch_count(const struct kv_batch *b)
 {
     return b->count;
+}
+
+bool kv_batch_deletes_ranges(const struct kv_batch *b)
+{
+    return b->deletes_ranges;
 }
 
 bool kv_batch_next(const struct kv_batch *b, size_t *pos, struct kv_op *ret)

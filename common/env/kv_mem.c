@@ -276,6 +276,8 @@ static int mem_write(struct kv *kv, struct kv_batch **batch)
     struct kv_batch *b = *batch;
     *batch = NULL;
     int err = m->failed ? ERR_IO : kv_batch_error(b);
+    if (err == OK && m->config.mode == KV_STATE && kv_batch_deletes_ranges(b))
+        err = ERR_UNIMPLEMENTED;
     if (err == OK && fails_now(m)) {
         unsynced_push(m, b);
         return m->fail_err;

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -255,7 +256,7 @@ void env_uv_post(struct env *env, struct env_uv_post *post)
                                                     memory_order_relaxed));
     /* Whoever found the stack empty wakes the loop for all that follow until it is taken. */
     if (!head)
-        CHECK(uv_async_send(&e->async) == 0);
+        CHECK(eventfd_write(e->post_fd, 1) == 0);
 }
 
 static void posts_run(struct env_uv *e)
@@ -275,9 +276,14 @@ static void posts_run(struct env_uv *e)
     }
 }
 
-static void async_cb(uv_async_t *async)
+static void post_fd_cb(uv_poll_t *poll, int status, int events)
 {
-    posts_run(container_of(async, struct env_uv, async));
+    (void)status;
+    (void)events;
+    struct env_uv *e = container_of(poll, struct env_uv, post_poll);
+    eventfd_t count;
+    CHECK(eventfd_read(e->post_fd, &count) == 0 || errno == EAGAIN || errno == EINTR);
+    posts_run(e);
 }
 
 /* ---- life ---- */
@@ -310,13 +316,18 @@ int env_uv_init(struct env_uv *e, uv_loop_t *loop)
     e->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
     if (e->timer_fd < 0)
         return errno == ENOMEM ? ERR_NOMEM : ERR_IO;
-    /* uv_async_init is the one that can fail for want of a descriptor, so it comes first. */
-    if (uv_async_init(loop, &e->async, async_cb) != 0) {
+    /* Not uv_async_t: there a loop that is awake before the sender is out of its system call spins for
+     * it, some 50 us, and then yields the processor. */
+    e->post_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (e->post_fd < 0) {
+        int err = errno == ENOMEM ? ERR_NOMEM : ERR_IO;
         close(e->timer_fd);
-        return ERR_IO;
+        return err;
     }
     CHECK(uv_poll_init(loop, &e->timer_poll, e->timer_fd) == 0);
     CHECK(uv_poll_start(&e->timer_poll, UV_READABLE, timer_fd_cb) == 0);
+    CHECK(uv_poll_init(loop, &e->post_poll, e->post_fd) == 0);
+    CHECK(uv_poll_start(&e->post_poll, UV_READABLE, post_fd_cb) == 0);
     CHECK(uv_idle_init(loop, &e->soon_idle) == 0);
     e->handles_open = 3;
     return OK;
@@ -334,12 +345,13 @@ void env_uv_fini(struct env_uv *e)
         uv_run(e->loop, UV_RUN_ONCE);
     posts_run(e);
     uv_handle_t *handles[] = {(uv_handle_t *)&e->timer_poll, (uv_handle_t *)&e->soon_idle,
-                              (uv_handle_t *)&e->async};
+                              (uv_handle_t *)&e->post_poll};
     for (size_t i = 0; i < ARRAY_COUNT(handles); i++) {
         handles[i]->data = e;
         uv_close(handles[i], handle_closed);
     }
     close(e->timer_fd);
+    close(e->post_fd);
     while (e->handles_open > 0)
         uv_run(e->loop, UV_RUN_ONCE);
     e->env.ops = NULL;

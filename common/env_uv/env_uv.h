@@ -22,11 +22,11 @@ struct env_uv_post {
 struct env_uv {
     struct env env; /* hand out &e->env */
     uv_loop_t *loop;
-    int timer_fd;
+    int timer_fd, post_fd;
     clockid_t clock;
     uv_poll_t timer_poll;
     uv_idle_t soon_idle;
-    uv_async_t async;
+    uv_poll_t post_poll;
     struct env_timer *heap; /* root of the pairing heap, by (due, sequence) */
     struct list soon;       /* delay 0, in order of start */
     uint64_t sequence;

@@ -1,14 +1,14 @@
 /* struct kv on RocksDB: opening, reading, writing; see kv_rocksdb.h.
  *
  * Threads: the loop's; `writer` (log stores), which merges queued writes into one synced write;
- * `flusher`, started at the first flush; RocksDB's own two.  The lanes hand their results back
- * through one post to the loop, which runs the callbacks in the order of the queue. */
+ * `flusher`, started at the first flush (both in kv_rocksdb_lane.c); RocksDB's own two. */
 #include "common/base/check.h"
 #include "common/base/err.h"
 #include "common/env_uv/dir_make.h"
 #include "common/env_uv/kv_rocksdb_impl.h"
 
-#include <signal.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -21,6 +21,8 @@
 #define DEFAULT_QUEUE_BYTES (64ull << 20)
 #define LOG_TOTAL_BYTES_MAX (64ull << 20) /* of write-ahead logs: bounds recovery time, too */
 #define MERGED_KEEP_BYTES (1u << 20)
+#define OPTIONS                                                                                            \
+    "track_and_verify_wals_in_manifest=true;max_bgerror_resume_count=0;avoid_flush_during_recovery=false"
 
 static struct kv_rocksdb *rocks_of(struct kv *kv)
 {
@@ -297,7 +299,7 @@ static uint64_t rocks_approximate_bytes(struct kv *kv, enum kv_family family, st
     return kv_rocksdb_error(message, NULL) == OK ? bytes : 0;
 }
 
-/* ---- lanes ---- */
+/* ---- writes ---- */
 static uint64_t now_ns(void)
 {
     struct timespec t;
@@ -305,117 +307,6 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
 }
 
-static void list_take(struct list *to, struct list *from)
-{
-    while (!list_empty(from))
-        list_push_back(to, list_pop_front(from));
-}
-
-static void *lane_main(void *arg)
-{
-    struct kv_lane *lane = arg;
-    struct kv_rocksdb *r = lane->r;
-    struct list jobs;
-    list_init(&jobs);
-    pthread_mutex_lock(&r->lock);
-    for (;;) {
-        while (list_empty(&lane->queue) && !lane->stop)
-            pthread_cond_wait(&lane->wake, &r->lock);
-        if (list_empty(&lane->queue))
-            break;
-        list_take(&jobs, &lane->queue);
-        pthread_mutex_unlock(&r->lock);
-        lane->run(r, &jobs);
-        pthread_mutex_lock(&r->lock);
-        list_take(&lane->done, &jobs);
-        if (!r->posted) {
-            r->posted = true;
-            env_uv_post(r->env, &r->post);
-        }
-    }
-    pthread_mutex_unlock(&r->lock);
-    return NULL;
-}
-
-/* Under the lock. */
-static int lane_start(struct kv_lane *lane)
-{
-    if (lane->started)
-        return OK;
-    sigset_t all, old; /* signals belong to the loop's thread */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int failed = pthread_create(&lane->thread, NULL, lane_main, lane);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    lane->started = !failed;
-    return failed ? ERR_NOMEM : OK;
-}
-
-static void lane_init(struct kv_lane *lane, struct kv_rocksdb *r,
-                      void (*run)(struct kv_rocksdb *, struct list *))
-{
-    lane->r = r;
-    lane->run = run;
-    list_init(&lane->queue);
-    list_init(&lane->done);
-    pthread_cond_init(&lane->wake, NULL);
-}
-
-static void lane_fini(struct kv_lane *lane)
-{
-    pthread_mutex_lock(&lane->r->lock);
-    lane->stop = true;
-    pthread_cond_signal(&lane->wake);
-    pthread_mutex_unlock(&lane->r->lock);
-    if (lane->started)
-        pthread_join(lane->thread, NULL);
-    pthread_cond_destroy(&lane->wake);
-}
-
-static int lane_push(struct kv_lane *lane, struct kv_job *job)
-{
-    struct kv_rocksdb *r = lane->r;
-    pthread_mutex_lock(&r->lock);
-    int err = lane_start(lane);
-    if (err == OK) {
-        list_push_back(&lane->queue, &job->node);
-        pthread_cond_signal(&lane->wake);
-    }
-    pthread_mutex_unlock(&r->lock);
-    if (err == OK)
-        r->pending++;
-    return err;
-}
-
-/* On the loop: what the lanes have finished. */
-static void on_post(struct env_uv_post *post)
-{
-    struct kv_rocksdb *r = container_of(post, struct kv_rocksdb, post);
-    struct list done;
-    list_init(&done);
-    pthread_mutex_lock(&r->lock);
-    r->posted = false;
-    list_take(&done, &r->writer.done);
-    list_take(&done, &r->flusher.done);
-    pthread_mutex_unlock(&r->lock);
-    while (!list_empty(&done)) {
-        struct kv_job *job = container_of(list_pop_front(&done), struct kv_job, node);
-        struct kv_write_req *write = job->write;
-        struct kv_flush_req *flush = job->flush;
-        int err = job->err;
-        free(job);
-        r->pending--;
-        if (write) {
-            write->err = err;
-            write->cb(write);
-        } else {
-            flush->err = err;
-            flush->cb(flush);
-        }
-    }
-}
-
-/* ---- writes ---- */
 static void run_writes(struct kv_rocksdb *r, struct list *jobs)
 {
     uint64_t count = 0, bytes = 0;
@@ -423,14 +314,13 @@ static void run_writes(struct kv_rocksdb *r, struct list *jobs)
         struct kv_job *job = container_of(it, struct kv_job, node);
         fill(r->merged, job->batch);
         bytes += kv_batch_bytes(job->batch);
-        kv_batch_free(job->batch);
-        job->batch = NULL;
         count++;
     }
     int err = ERR_IO;
     if (!atomic_load(&r->failed)) {
         char *message = NULL;
         uint64_t start = now_ns();
+        kv_fill_ahead(&r->fill, r->path, bytes);
         rocksdb_write(r->db, r->write_sync, r->merged, &message);
         err = change_error(r, message);
         atomic_fetch_add(&r->sync_ns, now_ns() - start);
@@ -482,7 +372,7 @@ static int rocks_write_start(struct kv *kv, struct kv_write_req *req)
     job->batch = req->batch;
     atomic_fetch_add(&r->queued_bytes, bytes);
     req->batch = NULL;
-    err = lane_push(&r->writer, job);
+    err = kv_lane_push(&r->writer, job);
     if (err != OK) {
         atomic_fetch_sub(&r->queued_bytes, bytes);
         req->batch = job->batch;
@@ -497,6 +387,8 @@ static int rocks_write(struct kv *kv, struct kv_batch **batch)
     struct kv_batch *b = *batch;
     *batch = NULL;
     int err = atomic_load(&r->failed) ? ERR_IO : kv_batch_error(b);
+    if (err == OK && r->mode == KV_STATE && kv_batch_deletes_ranges(b))
+        err = ERR_UNIMPLEMENTED; /* why: options_new() */
     if (err == OK) {
         char *message = NULL;
         rocksdb_writebatch_t *wb = rocksdb_writebatch_create();
@@ -539,7 +431,7 @@ static int rocks_flush_start(struct kv *kv, struct kv_flush_req *req)
         return ERR_NOMEM;
     job->flush = req;
     req->sequence = atomic_load(&r->sequence);
-    int err = lane_push(&r->flusher, job);
+    int err = kv_lane_push(&r->flusher, job);
     if (err != OK)
         free(job);
     return err;
@@ -548,8 +440,9 @@ static int rocks_flush_start(struct kv *kv, struct kv_flush_req *req)
 /* ---- life ---- */
 static void destroy(struct kv_rocksdb *r)
 {
-    lane_fini(&r->writer);
-    lane_fini(&r->flusher);
+    kv_lane_fini(&r->writer);
+    kv_lane_fini(&r->flusher);
+    kv_fill_close(&r->fill);
     if (r->db) {
         rocksdb_cancel_all_background_work(r->db, 1);
         rocksdb_close(r->db); /* flushes what no WAL holds */
@@ -635,11 +528,15 @@ static rocksdb_options_t *options_new(const struct kv_rocksdb_config *config, ch
 {
     rocksdb_options_t *base = rocksdb_options_create(), *o = rocksdb_options_create();
     /* What the C API has no setter for: the manifest remembers closed logs and their synced sizes, so
-     * that a missing or shortened one is found; errors are never retried in the background. */
+     * that a missing or shortened one is found; errors are never retried in the background.  A state
+     * store's memtable remembers where in each table of rows (family, partition, table: 6 bytes) the
+     * last insert was: most of a command's rows lie next to those of the command before.  RocksDB 7.8
+     * would use such a place also for the tombstones of ranges, which are in another list, and spoil
+     * both: so rocks_write() refuses them, and log stores go without. */
     rocksdb_get_options_from_string(base,
-                                    "track_and_verify_wals_in_manifest=true;"
-                                    "max_bgerror_resume_count=0;"
-                                    "avoid_flush_during_recovery=false",
+                                    config->mode == KV_STATE
+                                        ? "memtable_insert_with_hint_prefix_extractor=fixed:6;" OPTIONS
+                                        : OPTIONS,
                                     o, message);
     rocksdb_options_destroy(base);
     uint64_t buffers =
@@ -719,10 +616,10 @@ int kv_rocksdb_open(struct env *env, const struct kv_rocksdb_config *config, str
     r->queue_bytes_max = config->queue_bytes_max ? config->queue_bytes_max : DEFAULT_QUEUE_BYTES;
     r->on_failed = config->on_failed;
     r->arg = config->arg;
-    r->post.fn = on_post;
+    r->post.fn = kv_lane_post;
     pthread_mutex_init(&r->lock, NULL);
-    lane_init(&r->writer, r, run_writes);
-    lane_init(&r->flusher, r, run_flushes);
+    kv_lane_init(&r->writer, r, run_writes);
+    kv_lane_init(&r->flusher, r, run_flushes);
     int err = open_db(r, config, ret_text);
     if (err != OK) {
         destroy(r);

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <rocksdb/c.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 struct kv_snapshot {
@@ -17,7 +18,8 @@ struct kv_lane {
     struct kv_rocksdb *r;
     pthread_t thread;
     bool started, stop;       /* under r->lock */
-    pthread_cond_t wake;
+    bool waiting;             /* under r->lock: whoever clears it posts `wake` */
+    sem_t wake;
     struct list queue, done;  /* of struct kv_job, under r->lock */
     void (*run)(struct kv_rocksdb *r, struct list *jobs); /* on the thread; sets each job's err */
 };
@@ -26,8 +28,15 @@ struct kv_job {
     struct list node;
     struct kv_write_req *write; /* one of the two */
     struct kv_flush_req *flush;
-    struct kv_batch *batch;
+    struct kv_batch *batch;     /* of a write */
     int err;
+};
+
+/* Zeros ahead in the newest log file; all zero: none yet. */
+struct kv_fill {
+    int fd_plus_one; /* 0: not open */
+    uint64_t number; /* of the file */
+    uint64_t left;   /* about how many zeros are still ahead */
 };
 
 struct kv_rocksdb {
@@ -43,17 +52,30 @@ struct kv_rocksdb {
     rocksdb_options_t *options;
     rocksdb_writeoptions_t *write_sync, *write_plain;
     rocksdb_writebatch_t *merged;    /* the writer's */
+    struct kv_fill fill;             /* the writer's, too */
     rocksdb_readoptions_t *read;
 
     _Atomic bool failed;
     pthread_mutex_t lock;
     struct kv_lane writer, flusher;
-    bool posted;                     /* under lock: on_post is on its way */
+    bool posted;                     /* under lock: the post is on its way */
     struct env_uv_post post;
     size_t pending;                  /* the loop's: accepted, callback not yet run */
     _Atomic uint64_t queued_bytes;
     _Atomic uint64_t group_commits, synced_writes, synced_bytes, sync_ns, flushes, sequence, replaces;
 };
+
+/* kv_rocksdb_lane.c.  run: on the lane's thread. */
+void kv_lane_init(struct kv_lane *lane, struct kv_rocksdb *r,
+                  void (*run)(struct kv_rocksdb *r, struct list *jobs));
+void kv_lane_fini(struct kv_lane *lane); /* waits for what is under way */
+/* Takes the job on OK; its callback comes from a later turn of the loop.  Returns: OK; ERR_NOMEM. */
+int kv_lane_push(struct kv_lane *lane, struct kv_job *job);
+void kv_lane_post(struct env_uv_post *post); /* on the loop: the callbacks of what is done */
+
+/* kv_rocksdb_fill.c: before a synced write of so many bytes to the log store at `path`; and at the end. */
+void kv_fill_ahead(struct kv_fill *f, const char *path, uint64_t bytes);
+void kv_fill_close(struct kv_fill *f);
 
 /* Maps and frees a message of the C API; OK for NULL. */
 int kv_rocksdb_error(char *message, struct buf *ret_text);

@@ -8,13 +8,17 @@
  *  - kPointInTimeRecovery stops at the first bad record and silently drops the good ones behind it;
  *  - recycle_log_file_num survives with kSkipAnyCorruptedRecords only (the other three modes set it to
  *    0, as the OPTIONS file then shows), because stale records at the end of a reused file look like
- *    corruption.  So logs are preallocated, but never recycled.
+ *    corruption.  So logs are preallocated and filled with zeros (kv_rocksdb_fill.c), never recycled.
  * So this file cuts a torn tail off, and RocksDB then opens in the first mode.
  *
  * Format, as far as needed: blocks of 32 KiB; a record is cut into fragments that do not cross a block:
  * le32 masked crc32c(type, bytes), le16 length, u8 type (1 full, 2 first, 3 middle, 4 last), bytes; less
  * than 7 bytes at the end of a block are zeros.  Every sync covers one append, so fragments of the torn
- * record may follow a hole in it, but the beginning of another record may not. */
+ * record may follow a hole in it, but the beginning of another record may not.
+ *
+ * Zeros from a record's end to the end of the file were written ahead.  In the newest log with records a
+ * record that never came looks the same, and was not acknowledged.  An older one was all synced before
+ * the next was begun, and the manifest knows how long it was then: RocksDB finds it too short. */
 #include "common/base/err.h"
 #include "common/base/check.h"
 #include "common/base/hash.h"
@@ -35,6 +39,7 @@ struct scan {
     uint64_t good_end;   /* end of the last whole record */
     uint64_t records;    /* whole ones */
     bool torn;           /* something after good_end is not a whole record */
+    bool zeros;          /* after good_end there was nothing but zeros; not torn */
     bool in_record;      /* between a first and its last fragment */
     bool corrupt;
 };
@@ -74,16 +79,32 @@ static void scan_fragment(struct scan *s, unsigned type, uint64_t end)
     }
 }
 
+static bool all_zero(const uint8_t *p, uint32_t len)
+{
+    return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
+}
+
+/* What begins here is not a record: zeros to the end of the file, or torn. */
+static void scan_gap(struct scan *s, const uint8_t *rest, uint32_t len)
+{
+    s->zeros = !s->torn && !s->in_record && all_zero(rest, len);
+    s->torn = !s->zeros;
+}
+
 /* One block, whose first byte lies at `base`; len < BLOCK_BYTES only at the end of the file. */
 static void scan_block(struct scan *s, const uint8_t *block, uint32_t len, uint64_t base)
 {
     uint32_t pos = 0;
+    if (s->zeros)
+        scan_gap(s, block, len);
+    if (s->zeros)
+        return;
     while (!s->corrupt && pos + HEADER_BYTES <= len) {
         const uint8_t *head = block + pos;
         uint32_t n = le(head + 4, 2);
         unsigned type = head[6];
-        if (type == TYPE_ZERO && n == 0) { /* preallocated, or a page that never came */
-            s->torn = true;
+        if (type == TYPE_ZERO && n == 0) { /* written ahead, or a page that never came */
+            scan_gap(s, head, len - pos);
             return;
         }
         if (n > len - pos - HEADER_BYTES) {
@@ -99,7 +120,7 @@ static void scan_block(struct scan *s, const uint8_t *block, uint32_t len, uint6
             scan_fragment(s, type, base + pos);
     }
     if (len < BLOCK_BYTES && pos < len)
-        s->torn = true; /* part of a header */
+        scan_gap(s, block + pos, len - pos); /* part of a header */
 }
 
 static int scan_file(int fd, struct scan *s)
@@ -150,7 +171,7 @@ static int cut(int fd, const struct scan *s)
     return OK;
 }
 
-/* A torn log may be followed by empty ones only; *torn_before says whether one was met. */
+/* A torn log may be followed by ones without records only; *torn_before says whether one was met. */
 static int check_file(int dir, const char *name, bool *torn_before, struct buf *ret_text)
 {
     int fd = openat(dir, name, O_RDWR | O_CLOEXEC);
@@ -164,8 +185,8 @@ static int check_file(int dir, const char *name, bool *torn_before, struct buf *
             buf_printf(ret_text, "log %s is damaged after byte %llu, with records behind it", name,
                        (unsigned long long)(s.corrupt ? s.good_end : 0));
     }
-    if (err == OK && s.torn) {
-        *torn_before = true;
+    if (err == OK && (s.torn || s.zeros)) {
+        *torn_before = *torn_before || s.torn;
         err = cut(fd, &s);
     }
     close(fd);

@@ -118,7 +118,8 @@ static uint64_t next_random(uint64_t *seed)
 
 static struct slice model_key(int i, char text[16])
 {
-    return SLICE(text, (size_t)snprintf(text, 16, "k%04d", i));
+    /* A long common beginning: the RocksDB store remembers places by it. */
+    return SLICE(text, (size_t)snprintf(text, 16, "model%04d", i));
 }
 
 /* Bodies from a few bytes to some KiB: below and above what goes to blob files. */
@@ -167,7 +168,8 @@ static void model_batch(struct kv_suite *s, struct model *m, uint64_t *seed, int
     while (ops--) {
         enum kv_family f = (enum kv_family)(next_random(seed) % KV_FAMILY_COUNT);
         int i = (int)(next_random(seed) % MODEL_KEYS);
-        switch (next_random(seed) % 10) {
+        /* Ranges are deleted in log stores only. */
+        switch (next_random(seed) % 10 + (s->mode == KV_STATE)) {
         case 0: {
             int end = i + (int)(next_random(seed) % 30);
             bool open = end >= MODEL_KEYS;
@@ -287,8 +289,14 @@ void kv_suite_batches(struct kv_suite *s)
     b = kv_batch_new();
     kv_batch_delete_range(b, KV_INDEX, SLICE_LIT("a"), SLICE_EMPTY);
     kv_batch_put(b, KV_INDEX, SLICE_LIT("b"), SLICE_LIT("after"));
-    assert_int_equal(kv_suite_commit(s, b), OK);
-    assert_string_equal(kv_suite_dump(s, NULL, KV_INDEX, "", ""), "b=after");
+    assert_true(kv_batch_deletes_ranges(b));
+    if (s->mode == KV_STATE) {
+        assert_int_equal(kv_suite_commit(s, b), ERR_UNIMPLEMENTED);
+        assert_string_equal(kv_suite_dump(s, NULL, KV_INDEX, "", ""), "a=head-tail b=");
+    } else {
+        assert_int_equal(kv_suite_commit(s, b), OK);
+        assert_string_equal(kv_suite_dump(s, NULL, KV_INDEX, "", ""), "b=after");
+    }
 
     b = kv_batch_new();
     char big[KV_KEY_BYTES_MAX + 1] = {0};

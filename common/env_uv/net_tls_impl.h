@@ -13,12 +13,16 @@
  * others their share of the loop. */
 #define READ_TURN_BYTES (1u << 20)
 #define WRITE_TURN_BYTES (2u << 20)
-/* Ciphertext per write(); and OpenSSL's read-ahead buffer, which is given back when it is empty.
- * Both stay below malloc's threshold for mmap. */
-#define WRITE_BATCH_BYTES (112u << 10)
-#define READ_BUFFER_BYTES (112u << 10)
+/* Plaintext of a record, and what TLS 1.3 adds to it at most when it is written: header, type, tag. */
 #define RECORD_BYTES 16384u
 #define RECORD_OVERHEAD_BYTES 64u
+#define RECORD_ADDED_BYTES 22u
+/* Ciphertext per write().  More would be copied through a slower cache. */
+#define WRITE_BATCH_BYTES (112u << 10)
+/* OpenSSL's read-ahead buffer, which is given back when it is empty.  It takes whole records of a
+ * long payload: of one that is cut off, the rest would be read by a call of its own.  OpenSSL lays
+ * the first record at a multiple of 8 behind its header of 5, hence the 3. */
+#define READ_BUFFER_BYTES (4u * (RECORD_BYTES + RECORD_ADDED_BYTES) + 3u)
 /* Payload slices up to this size are copied beside the message: one record instead of two. */
 #define COPY_BYTES_MAX 4096u
 #define CHUNK_BYTES 16384u

@@ -26,6 +26,9 @@ LDFLAGS := -pthread -Wl,--gc-sections -Wl,--as-needed
 PROGRAM_LDFLAGS := -rdynamic
 LDLIBS := -lrocksdb -luv -lprotobuf-c -lssl -lcrypto -lhttp_parser -lexpat -ljansson -lyaml \
           -lisal -lxxhash -lm
+ifneq ($(filter x86_64%,$(shell $(CC) -dumpmachine)),)
+LDLIBS += -lIPSec_MB
+endif
 
 ifeq ($(VARIANT),rel)
 CFLAGS += -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong

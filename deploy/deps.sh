@@ -2,7 +2,8 @@
 # Installs the Debian packages named in the given lists that are not installed yet.
 # Usage: deploy/deps.sh LIST...      Quick when all are there; says what it installs.
 set -eu
-want=$(sed -e 's/#.*//' "$@" | tr -s ' \n' ' ')
+arch=$(dpkg --print-architecture)
+want=$(sed -e 's/#.*//' -e "s/ *\[$arch\]//" -e '/\[/d' "$@" | tr -s ' \n' ' ')
 missing=
 for p in $want; do
     dpkg-query -W -f '${db:Status-Abbrev}\n' "$p" 2>/dev/null | grep -q '^ii' || missing="$missing $p"

@@ -194,6 +194,7 @@ static void timer_cb(struct env_timer *timer)
 {
     struct loop *l = container_of(timer, struct loop, timer);
     publish(l);
+    budget_trim(l->gateway.budget);
     if (!l->probed && !l->probing) {
         l->probing = true;
         l->probe = (struct meta_read){
@@ -523,8 +524,8 @@ static bool ready(void *arg, struct buf *ret_reason)
     return true;
 }
 
-/* Segments go back to the system when they are done, instead of staying behind in a heap for each
- * thread; smaller buffers are kept, since fresh pages for each would cost more than their use. */
+/* Segments go back to the system when their loop has no more use for them (budget_trim()), instead
+ * of staying behind in a heap for each thread; smaller buffers are kept, since fresh pages for each would cost more than their use. */
 static void tune_malloc(void)
 {
     (void)mallopt(M_MMAP_THRESHOLD, 2 << 20);

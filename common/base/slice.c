@@ -141,6 +141,11 @@ void rcbuf_unref(struct rcbuf *b)
         free(b);
 }
 
+bool rcbuf_is_shared(const struct rcbuf *b)
+{
+    return atomic_load_explicit(&b->refs, memory_order_acquire) > 1;
+}
+
 struct payload payload_ref(struct payload p)
 {
     rcbuf_ref(p.owner);

@@ -77,6 +77,8 @@ struct rcbuf *rcbuf_new(size_t cap);                    /* one reference, len 0;
 struct rcbuf *rcbuf_copy(struct slice s);               /* one reference; NULL: out of memory */
 struct rcbuf *rcbuf_ref(struct rcbuf *b);               /* returns b; NULL is fine */
 void rcbuf_unref(struct rcbuf *b);                      /* NULL is fine */
+/* Has anyone else a reference?  false: the only holder may write to it again. */
+bool rcbuf_is_shared(const struct rcbuf *b);
 
 /* A slice that keeps the rcbuf it points into alive (owner may be NULL: the bytes are borrowed). */
 struct payload {

@@ -280,7 +280,7 @@ static void conn_poll_cb(uv_poll_t *poll, int status, int events)
     else if (c->state == CONN_OPEN && (status < 0 || (events & UV_READABLE)))
         conn_read(c);
     if (c->state == CONN_OPEN && (events & UV_WRITABLE))
-        conn_flush(c);
+        conn_mark_dirty(c);
     /* EPOLLERR: what the other side still said has been read, and libuv polls no further. */
     if (status < 0)
         conn_shut(c, ERR_CONN_LOST);
@@ -564,6 +564,12 @@ void conn_mark_ready(struct net_conn *c)
     list_push_back(&c->net->ready, &c->ready_node);
 }
 
+void conn_mark_dirty(struct net_conn *c)
+{
+    if (list_empty(&c->dirty_node))
+        list_push_back(&c->net->dirty, &c->dirty_node);
+}
+
 static void ready_cb(uv_idle_t *idle)
 {
     struct tls_net *net = container_of(idle, struct tls_net, idle);
@@ -579,8 +585,15 @@ static void ready_cb(uv_idle_t *idle)
 
 static void net_turn(struct tls_net *net)
 {
-    while (!list_empty(&net->dirty))
-        conn_flush(container_of(list_pop_front(&net->dirty), struct net_conn, dirty_node));
+    for (unsigned round = 1; !list_empty(&net->dirty); round++) {
+        struct list now;
+        list_init(&now);
+        while (!list_empty(&net->dirty))
+            list_push_back(&now, list_pop_front(&net->dirty));
+        while (!list_empty(&now))
+            conn_flush(container_of(list_pop_front(&now), struct net_conn, dirty_node),
+                       round < WRITE_ROUNDS);
+    }
     if (!list_empty(&net->ready))
         uv_idle_start(&net->idle, ready_cb);
 }

@@ -1,5 +1,6 @@
 /* TLS credentials, what a certificate says about its bearer, and the BIO between OpenSSL and a
  * connection's socket. */
+#include "common/env_uv/net_tls_gcm.h"
 #include "common/env_uv/net_tls_impl.h"
 
 #include "common/base/check.h"
@@ -132,7 +133,7 @@ int net_tls_ctx_new(const struct net_tls_config *config, struct net_tls_ctx **re
     atomic_init(&ctx->refs, 1);
     ERR_clear_error();
     int err = ERR_NOMEM;
-    ctx->ssl = SSL_CTX_new(TLS_method());
+    ctx->ssl = SSL_CTX_new_ex(NULL, net_tls_gcm_properties(), TLS_method());
     if (!ctx->ssl || !net_tls_bio_method())
         goto failed;
     SSL_CTX_set_min_proto_version(ctx->ssl, TLS1_3_VERSION);

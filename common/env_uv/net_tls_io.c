@@ -90,6 +90,14 @@ bool conn_write_out(struct net_conn *c)
 
 /* ---- errors ---- */
 
+/* SSL_get_error() looks at the thread's queue of errors, which is empty nearly always: clearing it
+ * touches all of it. */
+static void errors_clear(void)
+{
+    if (ERR_peek_error() != 0)
+        ERR_clear_error();
+}
+
 /* The error of a failed OpenSSL call, and its text. */
 static int ssl_error(struct net_conn *c, int result, const char **ret_text)
 {
@@ -158,7 +166,7 @@ static void handshake_done(struct net_conn *c)
 void conn_handshake(struct net_conn *c)
 {
     c->drained = false;
-    ERR_clear_error();
+    errors_clear();
     int result = SSL_do_handshake(c->ssl);
     if (result != 1) {
         ssl_failed(c, result);
@@ -167,7 +175,7 @@ void conn_handshake(struct net_conn *c)
         handshake_done(c);
     }
     if (c->state != CONN_CLOSED)
-        conn_flush(c);
+        conn_flush(c, true);
     if (c->state == CONN_OPEN)
         conn_read(c); /* the first frames may have come with the handshake's last bytes */
 }
@@ -247,7 +255,7 @@ void conn_read(struct net_conn *c)
         uint8_t *at = in_body ? c->body->data + c->body_len : c->head + c->head_len;
         size_t want = in_body ? c->body_end - c->body_len : FRAME_HEADER_BYTES - c->head_len;
         size_t n = 0;
-        ERR_clear_error();
+        errors_clear();
         int result = SSL_read_ex(c->ssl, at, want, &n);
         if (result != 1) {
             ssl_failed(c, result);
@@ -264,7 +272,7 @@ void conn_read(struct net_conn *c)
             frame_deliver(c);
     }
     if (c->state == CONN_OPEN && c->out.len > 0 && !c->want_write)
-        conn_flush(c); /* OpenSSL answered something by itself */
+        conn_flush(c, true); /* OpenSSL answered something by itself */
 }
 
 /* ---- out ---- */
@@ -422,8 +430,8 @@ int conn_send(struct net_conn *c, const struct frame *f)
     c->net->stats.frames_out++;
     if (c->chunk_bytes >= DRAIN_HIGH_BYTES)
         c->was_high = true;
-    if (!c->want_write && list_empty(&c->dirty_node))
-        list_push_back(&c->net->dirty, &c->dirty_node);
+    if (!c->want_write)
+        conn_mark_dirty(c);
     return OK;
 }
 
@@ -439,7 +447,7 @@ static bool encrypt_batch(struct net_conn *c)
         struct out_chunk *chunk = container_of(c->chunks.next, struct out_chunk, node);
         const uint8_t *bytes = chunk->ref.owner ? chunk->ref.bytes.ptr : chunk->bytes;
         size_t n = MIN(chunk->len - chunk->sent, (size_t)RECORD_BYTES), written = 0;
-        ERR_clear_error();
+        errors_clear();
         if (SSL_write_ex(c->ssl, bytes + chunk->sent, n, &written) != 1 || written != n) {
             ok = false;
             break;
@@ -474,25 +482,32 @@ static bool write_batch(struct net_conn *c)
     return false;
 }
 
-/* Writes what is queued, within a budget.  Returns: true when nothing is left to do. */
-static bool flush_some(struct net_conn *c, size_t budget)
+enum flushed { FLUSHED_ALL, FLUSHED_SOME, FLUSHED_FULL };
+
+/* Writes what is queued, so many batches at most.  SOME: the socket would take more.  FULL: it would
+ * not, or the connection has ended. */
+static enum flushed flush_batches(struct net_conn *c, unsigned batches)
 {
-    bool all = conn_write_out(c);
-    while (all && c->state == CONN_OPEN && !list_empty(&c->chunks)) {
-        if (budget < WRITE_BATCH_BYTES)
-            return false; /* the poll says at once that the socket is writable */
-        budget -= WRITE_BATCH_BYTES;
-        all = encrypt_batch(c) && write_batch(c);
+    bool taken = conn_write_out(c);
+    while (taken && c->state == CONN_OPEN && !list_empty(&c->chunks)) {
+        if (batches-- == 0)
+            return FLUSHED_SOME;
+        taken = encrypt_batch(c) && write_batch(c);
     }
-    return all;
+    return taken ? FLUSHED_ALL : FLUSHED_FULL;
 }
 
-void conn_flush(struct net_conn *c)
+void conn_flush(struct net_conn *c, bool again)
 {
-    bool all = flush_some(c, WRITE_TURN_BYTES);
+    enum flushed flushed = flush_batches(c, 1);
     if (c->state == CONN_CLOSED)
         return;
-    c->want_write = !all;
+    if (flushed == FLUSHED_SOME && again) {
+        conn_mark_dirty(c);
+        return;
+    }
+    bool all = flushed == FLUSHED_ALL;
+    c->want_write = !all; /* SOME: the poll says at once that the socket is writable */
     conn_events_update(c);
     if (c->was_high && c->chunk_bytes <= DRAIN_LOW_BYTES) {
         c->was_high = !all;
@@ -503,8 +518,8 @@ void conn_flush(struct net_conn *c)
 
 void conn_say_goodbye(struct net_conn *c)
 {
-    if (c->state == CONN_OPEN && flush_some(c, WRITE_TURN_BYTES)) {
-        ERR_clear_error();
+    if (c->state == CONN_OPEN && flush_batches(c, WRITE_ROUNDS) == FLUSHED_ALL) {
+        errors_clear();
         (void)SSL_shutdown(c->ssl); /* close_notify, into c->out */
     }
     (void)conn_write_out(c);

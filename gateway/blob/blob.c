@@ -73,15 +73,10 @@ const struct blob_stats *blob_client_stats(const struct blob_client *bc)
 int blob_segment_init(struct blob_segment *s, struct budget *budget, size_t cap)
 {
     CHECK(cap > 0 && cap <= BLOB_BYTES_MAX && !s->buf);
-    if (!budget_take(budget, cap))
-        return ERR_LIMIT;
-    s->buf = rcbuf_new(cap);
-    if (!s->buf) {
-        budget_give(budget, cap);
-        return ERR_NOMEM;
-    }
-    s->budget = budget_ref(budget);
-    return OK;
+    int err = budget_take_buffer(budget, cap, &s->buf);
+    if (err == OK)
+        s->budget = budget_ref(budget);
+    return err;
 }
 
 size_t blob_segment_append(struct blob_segment *s, struct slice bytes)
@@ -117,11 +112,10 @@ void blob_segment_fini(struct blob_segment *s)
 {
     if (!s->buf)
         return;
-    size_t cap = s->buf->cap;
     struct budget *budget = s->budget;
-    rcbuf_unref(s->buf);
+    struct rcbuf *buf = s->buf;
     s->buf = NULL;
     s->budget = NULL;
-    budget_give(budget, cap);
+    budget_give_buffer(budget, &buf);
     budget_unref(budget);
 }

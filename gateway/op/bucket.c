@@ -13,6 +13,7 @@ struct create_op {
     Cairn__BucketRecord bucket;
     Cairn__CreateBucket command;
     struct meta_propose propose;
+    struct meta_read read; /* whose it is, if somebody was first */
 };
 
 static enum s3_code create_exists(struct create_op *c, const char *owner_id)
@@ -43,19 +44,45 @@ static void create_end(struct create_op *c, enum s3_code code)
     request_end(req);
 }
 
+static void create_owner_cb(struct meta_read *read)
+{
+    struct create_op *c = container_of(read, struct create_op, read);
+    struct request *req = c->req;
+    const Cairn__Record *record = read->err == OK ? read->bucket_entry->record : NULL;
+    enum s3_code code;
+    if (!record)
+        code = s3_fault_set(&req->fault, s3_code_of_err(read->err), NULL);
+    else if (!record->present) /* gone again */
+        code = s3_fault_set(&req->fault, S3_OPERATION_ABORTED, NULL);
+    else
+        code = create_exists(c, record->bucket->owner_id);
+    meta_read_fini(read);
+    create_end(c, code);
+}
+
+/* Somebody was first: another user, or we ourselves a moment ago.  Only the record tells. */
+static void create_owner_read(struct create_op *c)
+{
+    c->read = (struct meta_read){
+        .bucket = c->req->s3.bucket,
+        .deadline_ns = request_deadline(c->req),
+        .cb = create_owner_cb,
+    };
+    meta_read_start(c->req->gw->mc, &c->read);
+}
+
 static void create_cb(struct meta_propose *p)
 {
     struct create_op *c = container_of(p, struct create_op, propose);
     struct request *req = c->req;
-    enum s3_code code = S3_OK;
-    if (p->err == ERR_EXISTS) /* somebody else was first, or we ourselves a moment ago */
-        code = create_exists(c, req->bucket ? req->bucket->owner_id : req->user->user_id);
-    else if (p->err == ERR_CONFLICT)
-        code = s3_fault_set(&req->fault, S3_OPERATION_ABORTED, NULL);
-    else if (p->err != OK)
-        code = commit_code(req, p->err);
+    int err = p->err;
     meta_propose_fini(p);
-    create_end(c, code);
+    if (err == ERR_EXISTS)
+        create_owner_read(c);
+    else if (err == ERR_CONFLICT)
+        create_end(c, s3_fault_set(&req->fault, S3_OPERATION_ABORTED, NULL));
+    else
+        create_end(c, err == OK ? S3_OK : commit_code(req, err));
 }
 
 /* "us-east-1" has no constraint; "EU" is an old name for eu-west-1. */

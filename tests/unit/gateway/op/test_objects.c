@@ -326,6 +326,38 @@ static void one_of_many_creators_wins(void **state)
     stand_fini(&s);
 }
 
+/* Another user's proposal of the same bucket is applied just before. */
+static bool create_first(struct stand *s, struct fake_call *call)
+{
+    const Cairn__ProposeRequest *q = (const Cairn__ProposeRequest *)(void *)call->request;
+    Cairn__BucketRecord *bucket = q->command->create_bucket->bucket;
+    char *own = bucket->owner_id;
+    s->on_propose = NULL;
+    bucket->owner_id = (char *)(uintptr_t)"somebody";
+    q->command->write_id.data[0] ^= 1;
+    stand_apply(s, call, true);
+    q->command->write_id.data[0] ^= 1;
+    bucket->owner_id = own;
+    return false;
+}
+
+static void a_bucket_made_by_another_is_not_ours(void **state)
+{
+    (void)state;
+    struct stand s;
+    struct exchange x;
+    stand_init(&s);
+    s.on_propose = create_first;
+    assert_int_equal(exchange_run(&s, &x, "PUT", "/bucket", SLICE_EMPTY), 409);
+    assert_true(exchange_says(&x, "<Code>BucketAlreadyExists</Code>"));
+    exchange_fini(&x);
+    run(&s, 200, "PUT", "/other", SLICE_EMPTY);
+    assert_int_equal(exchange_run(&s, &x, "PUT", "/other", SLICE_EMPTY), 409);
+    assert_true(exchange_says(&x, "<Code>BucketAlreadyOwnedByYou</Code>"));
+    exchange_fini(&x);
+    stand_fini(&s);
+}
+
 static bool change_first(struct stand *s, struct fake_call *call)
 {
     struct exchange other;
@@ -624,6 +656,7 @@ int main(void)
         cmocka_unit_test(memory_of_downloads_is_bounded),
         cmocka_unit_test(memory_of_documents_is_bounded),
         cmocka_unit_test(one_of_many_creators_wins),
+        cmocka_unit_test(a_bucket_made_by_another_is_not_ours),
         cmocka_unit_test(if_match),
         cmocka_unit_test(dead_deletion_is_taken_over),
         cmocka_unit_test(called_off_deletion_refuses_no_write),

@@ -42,7 +42,8 @@ static void deliver(struct env_timer *timer)
     if (x->paused || x->done)
         return;
     if (x->break_at && x->sent >= x->break_at) {
-        x->body_cb(&x->http, x->body_arg, (struct payload){0}, ERR_CONN_LOST);
+        x->body_cb(&x->http, x->body_arg, (struct payload){0},
+                   x->break_err ? x->break_err : ERR_CONN_LOST);
         return;
     }
     size_t n = MIN(x->chunk, x->body.len - x->sent);

@@ -72,6 +72,7 @@ struct exchange {
     struct slice body;  /* what the client sends */
     size_t chunk, sent; /* bytes a delivery; bytes delivered */
     size_t break_at;    /* the client goes away after so many; 0: never */
+    int break_err;      /* or the server gives up, with this error */
     http_body_cb body_cb;
     void *body_arg;
     bool paused;

@@ -137,6 +137,28 @@ static void client_that_goes_away_leaves_nothing(void **state)
     stand_fini(&s);
 }
 
+static void slow_client_hears_so(void **state)
+{
+    (void)state;
+    struct stand s;
+    struct exchange x;
+    struct slice body = make_body(1500000);
+    stand_init(&s);
+    run(&s, 200, "PUT", "/bucket", SLICE_EMPTY);
+    exchange_start(&s, &x, "PUT", "/bucket/key", body, NULL);
+    x.break_at = 1000000;
+    x.break_err = ERR_TIMEOUT;
+    exchange_wait(&x);
+    assert_int_equal(x.status, 400);
+    assert_true(exchange_says(&x, "<Code>RequestTimeout</Code>"));
+    exchange_fini(&x);
+    run(&s, 404, "GET", "/bucket/key", SLICE_EMPTY);
+    fake_run(&s.f, 20 * NS_PER_SEC);
+    assert_int_equal(stand_live_blobs(&s), 0);
+    free_body(body);
+    stand_fini(&s);
+}
+
 static void wrong_digest_is_refused_after_the_body(void **state)
 {
     (void)state;
@@ -648,6 +670,7 @@ int main(void)
         cmocka_unit_test(every_size_comes_back),
         cmocka_unit_test(ranges),
         cmocka_unit_test(client_that_goes_away_leaves_nothing),
+        cmocka_unit_test(slow_client_hears_so),
         cmocka_unit_test(wrong_digest_is_refused_after_the_body),
         cmocka_unit_test(unknown_outcome_deletes_nothing),
         cmocka_unit_test(a_lost_zone_is_survived),

@@ -33,7 +33,8 @@ int cache_new(const struct cache_config *config, struct cache **ret)
         c->config.bytes_max = 32u << 20;
     if (c->config.body_bytes_max == 0)
         c->config.body_bytes_max = c->config.bytes_max / 2;
-    size_t want = (size_t)(c->config.bytes_max / 1024), size = 64;
+    /* About a place an entry, in a small cache too. */
+    size_t want = (size_t)(c->config.bytes_max / 1024), size = 4;
     while (size < want && size < (1u << 22))
         size *= 2;
     c->table = calloc(size, sizeof(*c->table));

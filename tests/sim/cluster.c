@@ -71,6 +71,13 @@ static void meta_failed(void *arg, int err, const char *what)
     n->cluster->problem(n->cluster->problem_arg, text);
 }
 
+/* The longest lease that meta_config_check() accepts. */
+static uint32_t lease_max_ms(uint32_t election_ms, uint32_t drift_ppm)
+{
+    uint64_t promise = (uint64_t)election_ms * (1000000 - drift_ppm);
+    return (uint32_t)((promise - 1) / (1000000 + drift_ppm));
+}
+
 static void boot_meta(struct sim_node *n)
 {
     struct sim_cluster *c = n->cluster;
@@ -87,6 +94,8 @@ static void boot_meta(struct sim_node *n)
     config.snapshot_dir = dirs[at];
     config.lease_reads = c->lease_reads;
     config.timeouts.drift_ppm = c->drift_ppm;
+    if (c->lease_at_bound)
+        config.timeouts.raft_lease = lease_max_ms(config.timeouts.election, c->drift_ppm);
     config.limits.append_entries_max = c->append_entries_max;
     config.limits.log_bytes_keep = c->log_bytes_max / 4;
     config.limits.log_bytes_max = c->log_bytes_max;
@@ -167,6 +176,16 @@ void sim_crash(struct sim_node *n, bool silent)
     }
 }
 
+int32_t sim_clock_rate(struct sim_cluster *c)
+{
+    int32_t bound = (int32_t)c->drift_ppm;
+    switch (world_below(c->world, 4)) {
+    case 0: return bound;
+    case 1: return -bound;
+    default: return (int32_t)world_below(c->world, 2 * c->drift_ppm + 1) - bound;
+    }
+}
+
 static void node_init(struct sim_cluster *c, struct sim_node *n, size_t zone, const char *kind,
                       enum net_role role)
 {
@@ -175,7 +194,7 @@ static void node_init(struct sim_cluster *c, struct sim_node *n, size_t zone, co
     snprintf(zone_name, sizeof(zone_name), "z%zu", zone + 1);
     snprintf(n->id, sizeof(n->id), "z%zu-%s-1", zone + 1, kind);
     snprintf(addr, sizeof(addr), "%s%zu:1", kind, zone + 1);
-    int32_t rate = (int32_t)world_below(c->world, 2 * c->drift_ppm + 1) - (int32_t)c->drift_ppm;
+    int32_t rate = sim_clock_rate(c);
     int64_t wall = (int64_t)world_below(c->world, 400) - 200;
     n->host =
         host_new(c->world, n->id, zone_name, role, addr, rate, WALL_START_MS + (uint64_t)wall);

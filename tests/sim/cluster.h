@@ -47,6 +47,7 @@ struct sim_cluster {
     size_t zones;
     uint32_t drift_ppm;
     bool lease_reads;
+    bool lease_at_bound;         /* a leader's lease is as long as the promise and drift allow */
     uint32_t append_entries_max; /* of one Raft message */
     uint64_t cache_bytes_max;    /* of a gateway; small, so that records share places, or leave */
     uint64_t log_bytes_max;      /* small, so that logs are truncated and snapshots needed */
@@ -64,6 +65,9 @@ void sim_boot(struct sim_node *n);
 void sim_crash(struct sim_node *n, bool silent);
 /* Makes the cache and the client of a gateway's life (gateway.c). */
 void sim_boot_gateway(struct sim_node *n);
+/* A rate within the drift bound, often at one end of it: what depends on two clocks is hardest when
+ * one is as fast and the other as slow as can be. */
+int32_t sim_clock_rate(struct sim_cluster *c);
 /* The invariants that hold at every moment (DESIGN section 9, numbers 1 and 2). */
 void sim_check(struct sim_cluster *c);
 /* All replicas of each partition that have applied the same index hold the same state; every

@@ -1,5 +1,5 @@
 /* Draws faults: crashes, pauses, partitions, clocks, bad networks, and directed ones (scenario.h),
- * of which each seed that has them prefers two. */
+ * of which each seed that has them prefers two, or one. */
 #include "tests/sim/nemesis.h"
 
 #include "common/base/check.h"
@@ -37,9 +37,12 @@ struct nemesis *nemesis_new(struct sim_cluster *c, const char *directed)
     n->partition = kinds & 4;
     n->clocks = kinds & 8;
     n->network = kinds & 16;
-    n->directed_per_10k = world_below(w, 4) == 0 ? 0 : 7000;
+    n->directed_per_10k = world_below(w, 4) == 0 ? 0 : 9000;
     for (size_t i = 0; i < ARRAY_COUNT(n->favourites); i++)
         n->favourites[i] = (unsigned)world_below(w, SCENARIO_COUNT);
+    if (world_below(w, 2)) /* one situation again and again, in a workload that it may suit */
+        n->favourites[1] = n->favourites[0];
+    n->only_favourites = world_below(w, 2);
     for (unsigned kind = 0; directed && kind < SCENARIO_COUNT; kind++) {
         if (strcmp(directed, scenario_name(kind)) != 0)
             continue;
@@ -121,7 +124,7 @@ static void disturb_clock(struct nemesis *n)
 {
     struct sim_cluster *c = n->cluster;
     struct host *h = any_node(n)->host;
-    host_set_rate(h, (int32_t)world_below(c->world, 2 * c->drift_ppm + 1) - (int32_t)c->drift_ppm);
+    host_set_rate(h, sim_clock_rate(c));
     if (world_below(c->world, 3) == 0)
         host_jump_wall(h, (int64_t)world_below(c->world, 1000) - 500);
 }

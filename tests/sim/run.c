@@ -135,7 +135,8 @@ void run_seed(uint64_t seed, const struct run_options *o, struct run_result *ret
                                          "\"8000000000000000622f32\", \"80000000000000006e\""};
     *ret = (struct run_result){.seed = seed};
     r->result = ret;
-    static const uint64_t cache_sizes[] = {1 << 20, 32 << 10, 6 << 10};
+    /* The smaller ones have 8 or 16 places, and hardly room for all records. */
+    static const uint64_t cache_sizes[] = {1 << 20, 16 << 10, 8 << 10, 5 << 10};
     static const uint32_t append_sizes[] = {1, 1, 2, 1024};
     static const uint64_t log_sizes[] = {4 << 10, 4 << 10, 16 << 10, 1 << 20};
     r->seed = seed;
@@ -146,14 +147,17 @@ void run_seed(uint64_t seed, const struct run_options *o, struct run_result *ret
         .problem_arg = r,
         .drift_ppm = world_below(w, 2) ? 1000 : 20000,
         .lease_reads = world_below(w, 4) != 0,
+        .lease_at_bound = world_below(w, 2),
         .append_entries_max = append_sizes[world_below(w, 4)],
-        .cache_bytes_max = cache_sizes[world_below(w, 3)],
+        .cache_bytes_max = cache_sizes[world_below(w, 4)],
         .log_bytes_max = log_sizes[world_below(w, 4)],
     };
     log_hook_set(log_line, r);
     log_level_min = o->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR;
     sim_cluster_init(&r->cluster, w, splits[world_below(w, 3)]);
-    r->load = sim_workload_new(&r->cluster, 2, (5 + world_below(w, 60)) * NS_PER_MS);
+    uint64_t think_max_ns = (5 + world_below(w, 60)) * NS_PER_MS;
+    bool roles = world_below(w, 2);
+    r->load = sim_workload_new(&r->cluster, roles, think_max_ns);
     r->nemesis = nemesis_new(&r->cluster, o->directed);
     boot(r);
     nemesis_start(r->nemesis);

@@ -157,6 +157,68 @@ static bool isolated_leader(struct scenario *s)
     return false;
 }
 
+/* The followers and one witness, or all, do not hear of one another. */
+static void block_witnesses(struct scenario *s, bool on)
+{
+    for (size_t z = 0; z < s->cluster->zones; z++) {
+        if (!s->flag && z != s->witness)
+            continue;
+        block_both(s, meta(s, s->other), &s->cluster->witnesses[z], on);
+        block_both(s, meta(s, s->third), &s->cluster->witnesses[z], on);
+    }
+}
+
+/* Nobody comes to the leader any more.  What is under way in some of the gateways that still did is
+ * not soon sent to the next one. */
+static void abandon_leader(struct scenario *s)
+{
+    for (size_t z = 0; z < s->cluster->zones; z++) {
+        struct sim_node *gateway = &s->cluster->gateways[z];
+        sever(s, gateway, meta(s, s->leader));
+        if ((s->gateways >> z & 1) && below(s, 2))
+            host_pause(gateway->host, now(s) + NS_PER_SEC + below(s, 3 * NS_PER_SEC));
+    }
+}
+
+/* An isolated leader, to which some gateways still come, streams a few entries to the witnesses,
+ * which nobody else ever has.  The next one gives the same indexes to other entries before it
+ * reaches them: had it to resume behind what they received, they would call entries of the caches
+ * fresh that those have changed. */
+static bool replaced_entries(struct scenario *s)
+{
+    struct meta_partition_info p;
+    size_t at;
+    switch (s->step) {
+    case 0:
+        s->flag = below(s, 2);
+        s->gateways = 1 + (unsigned)below(s, 7);
+        for (size_t z = 0; z < s->cluster->zones; z++)
+            if (!(s->gateways >> z & 1))
+                sever(s, &s->cluster->gateways[z], meta(s, s->leader));
+        block_out(s, s->leader, true);
+        s->mark = 3 + below(s, 4);
+        return go(s, 1, 900 * NS_PER_MS);
+    case 1:
+        if (!info(s, s->leader, s->partition, &p) || !p.leader)
+            return false;
+        if (p.last < p.commit + s->mark && !passed(s))
+            return true;
+        if (p.last < p.commit + 2) /* the next leader's first entry has one index of them */
+            return false;
+        s->term = p.term;
+        s->mark = p.last;
+        abandon_leader(s);
+        return go(s, 2, 5 * NS_PER_SEC);
+    case 2:
+        at = leader_of(s, s->partition);
+        if (at == NOBODY || at == s->leader || !info(s, at, s->partition, &p) || p.term <= s->term)
+            return !passed(s);
+        block_witnesses(s, p.last < s->mark);
+        return p.last < s->mark ? !passed(s) : go(s, 3, NS_PER_SEC + below(s, NS_PER_SEC));
+    default: return !passed(s);
+    }
+}
+
 /* A witness that some leaders reach and others do not: it is reported, dies, lives again. */
 static bool pair_cut(struct scenario *s)
 {
@@ -251,6 +313,15 @@ static bool attach_and_lose(struct scenario *s)
     }
 }
 
+/* Some gateways, never all, lose the leader: they write to the next one while the others still read
+ * from this one. */
+static void lose_gateways(struct scenario *s)
+{
+    for (size_t z = 0; z < s->cluster->zones; z++)
+        if (z != s->witness && below(s, 3) != 0)
+            sever(s, &s->cluster->gateways[z], meta(s, s->leader));
+}
+
 /* Answers to a leader's round arrive late, and after that nothing: a lease counted from their
  * arrival would last beyond the next election. */
 static bool late_round(struct scenario *s)
@@ -262,7 +333,8 @@ static bool late_round(struct scenario *s)
     case 1:
         if (passed(s)) {
             block_out(s, s->leader, true);
-            return go(s, 2, 700 * NS_PER_MS + below(s, 400 * NS_PER_MS));
+            lose_gateways(s);
+            return go(s, 2, 600 * NS_PER_MS + below(s, 550 * NS_PER_MS));
         }
         return true;
     case 2:
@@ -377,6 +449,7 @@ static const struct {
     bool (*step)(struct scenario *s);
 } kinds[SCENARIO_COUNT] = {
     {"isolated leader", isolated_leader},
+    {"replaced entries", replaced_entries},
     {"pair cut", pair_cut},
     {"blank witness", blank_witness},
     {"handover", handover},

@@ -6,7 +6,7 @@
  * One runs at a time.  It reads the state of nodes only to choose its moment. */
 #include "tests/sim/cluster.h"
 
-#define SCENARIO_COUNT 9
+#define SCENARIO_COUNT 10
 
 struct scenario {
     struct sim_cluster *cluster;
@@ -16,6 +16,7 @@ struct scenario {
     size_t leader, other, third; /* zones of metanodes, as they stood at the start */
     size_t witness;              /* zone */
     uint64_t boot, term, mark, until_ns;
+    unsigned gateways; /* bits of zones: those that are left with the leader */
     bool flag;
 };
 

@@ -162,11 +162,12 @@ static void run_all(const struct options *o, struct totals *t)
     }
 }
 
-/* Each line of the file: the name of a planted bug and within how many seeds it must be found. */
+/* Each line of the file: the name of a planted bug, within how many seeds it must be found, and, in
+ * quotes, the only kind of directed faults to use; without one, as the seeds say. */
 static int run_mutants(struct options *o)
 {
     FILE *f = fopen(o->mutants_file, "r");
-    char line[256], name[64];
+    char line[256], name[64], directed[64];
     unsigned bound, passed = 0, failed = 0;
     double began = seconds_now();
     if (!f) {
@@ -178,8 +179,10 @@ static int run_mutants(struct options *o)
     while (fgets(line, sizeof(line), f)) {
         struct totals t = {.quiet = true};
         double start = seconds_now();
-        if (sscanf(line, "%63s %u", name, &bound) != 2 || name[0] == '#')
+        int fields = sscanf(line, "%63s %u \"%63[^\"]\"", name, &bound, directed);
+        if (fields < 2 || name[0] == '#')
             continue;
+        o->run.directed = fields == 3 ? directed : NULL;
         mutant_active = mutant_by_name(name);
         o->count = bound;
         if (mutant_active != MUTANT_NONE)

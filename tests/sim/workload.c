@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #define OP_TIMEOUT_NS (4 * NS_PER_SEC) /* or less, as the seed says */
+#define WRITER_THINKS 6                /* times as long as a reader */
 #define BUCKET "simulated"
 
 static const char *const object_keys[SIM_OBJECTS] = {"a", "b/1", "b/2", "m", "n", "z"};
@@ -64,6 +65,9 @@ struct sim_workload {
     uint64_t think_max_ns;
     uint64_t bucket_id, settings_version;
     bool have_bucket, stopped;
+    bool roles; /* every other client of a gateway only reads, the rest only write, seldom: what
+                   lies in the caches lives long there, and a leader that is lost leaves as many
+                   writes under way as there are writers */
     uint64_t next_value, timeout_ns;
     struct history histories[SIM_REGISTERS];
     struct sim_workload_stats stats;
@@ -412,10 +416,17 @@ static void start_propose(struct attempt *a)
 
 /* ---- the loop of a client ---- */
 
+static bool is_writer(const struct sim_client *c)
+{
+    return c->id / c->load->cluster->zones % 2 == 1;
+}
+
 static void choose(struct sim_workload *w, const struct sim_client *c, struct attempt *a)
 {
     struct world *world = w->cluster->world;
     uint64_t dice = world_below(world, 100);
+    if (w->roles)
+        dice = is_writer(c) ? 48 + dice % 42 : dice % 48;
     a->reg = (uint32_t)world_below(world, SIM_OBJECTS);
     a->key_reg = SIM_OBJECTS + (uint32_t)world_below(world, SIM_KEYS);
     a->with_body = world_below(world, 2);
@@ -481,7 +492,8 @@ static void think(struct sim_client *c)
     struct sim_workload *w = c->load;
     if (w->stopped && c->left == 0)
         return;
-    env_timer_start(&c->think, 1 + world_below(w->cluster->world, w->think_max_ns));
+    uint64_t max_ns = w->roles && is_writer(c) ? WRITER_THINKS * w->think_max_ns : w->think_max_ns;
+    env_timer_start(&c->think, 1 + world_below(w->cluster->world, max_ns));
 }
 
 static void gateway_booted(void *arg, struct sim_node *gateway)
@@ -498,17 +510,18 @@ static void gateway_booted(void *arg, struct sim_node *gateway)
     }
 }
 
-struct sim_workload *sim_workload_new(struct sim_cluster *c, unsigned clients_per_gateway,
-                                      uint64_t think_max_ns)
+struct sim_workload *sim_workload_new(struct sim_cluster *c, bool roles, uint64_t think_max_ns)
 {
     struct sim_workload *w = calloc(1, sizeof(*w));
-    CHECK(w && clients_per_gateway * c->zones <= SIM_CLIENTS_MAX);
+    size_t clients = (roles ? 4 : 2) * c->zones;
+    CHECK(w && clients <= SIM_CLIENTS_MAX);
     w->cluster = c;
     w->think_max_ns = think_max_ns;
     w->timeout_ns = world_below(c->world, 2) ? OP_TIMEOUT_NS
                                              : 200 * NS_PER_MS + world_below(c->world, NS_PER_SEC);
+    w->roles = roles;
     bool skewed = world_below(c->world, 3) != 0;
-    for (unsigned i = 0; i < clients_per_gateway * c->zones; i++) {
+    for (unsigned i = 0; i < clients; i++) {
         struct sim_node *gateway = &c->gateways[i % c->zones];
         unsigned favourite = skewed && i >= c->zones ? w->clients[i - c->zones].favourite
                                                      : (unsigned)world_below(c->world, SIM_OBJECTS);

@@ -16,9 +16,9 @@ struct sim_workload_stats {
     uint64_t started, succeeded, refused, unknown, failed, lists, reads, undecided;
 };
 
-/* Clients per gateway: they start once the bucket exists. */
-struct sim_workload *sim_workload_new(struct sim_cluster *c, unsigned clients_per_gateway,
-                                      uint64_t think_max_ns);
+/* Two clients a gateway, which all do everything, or (roles) four, of which two only read and two
+ * only write.  They start once the bucket exists. */
+struct sim_workload *sim_workload_new(struct sim_cluster *c, bool roles, uint64_t think_max_ns);
 bool sim_workload_ready(const struct sim_workload *w); /* the bucket exists */
 /* No new operation begins; those under way go on. */
 void sim_workload_stop(struct sim_workload *w);

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/timerfd.h>
@@ -249,6 +250,9 @@ static void env_uv_work_start(struct env *env, struct env_work *w)
 void env_uv_post(struct env *env, struct env_uv_post *post)
 {
     struct env_uv *e = env_uv_from(env);
+    /* Once the post is on the stack the loop may run it, end, and be closed: env_uv_fini() waits for
+     * those who still have to wake it. */
+    atomic_fetch_add(&e->posting, 1);
     struct env_uv_post *head = atomic_load_explicit(&e->posted, memory_order_relaxed);
     do {
         post->next = head;
@@ -257,6 +261,7 @@ void env_uv_post(struct env *env, struct env_uv_post *post)
     /* Whoever found the stack empty wakes the loop for all that follow until it is taken. */
     if (!head)
         CHECK(eventfd_write(e->post_fd, 1) == 0);
+    atomic_fetch_sub(&e->posting, 1);
 }
 
 static void posts_run(struct env_uv *e)
@@ -313,6 +318,7 @@ int env_uv_init(struct env_uv *e, uv_loop_t *loop)
     *e = (struct env_uv){.env = {&env_uv_ops}, .loop = loop, .clock = CLOCK_BOOTTIME};
     list_init(&e->soon);
     atomic_init(&e->posted, NULL);
+    atomic_init(&e->posting, 0);
     e->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
     if (e->timer_fd < 0)
         return errno == ENOMEM ? ERR_NOMEM : ERR_IO;
@@ -343,6 +349,8 @@ void env_uv_fini(struct env_uv *e)
 {
     while (e->work_under_way > 0)
         uv_run(e->loop, UV_RUN_ONCE);
+    while (atomic_load(&e->posting) > 0)
+        sched_yield();
     posts_run(e);
     uv_handle_t *handles[] = {(uv_handle_t *)&e->timer_poll, (uv_handle_t *)&e->soon_idle,
                               (uv_handle_t *)&e->post_poll};

@@ -32,6 +32,7 @@ struct env_uv {
     uint64_t sequence;
     uint64_t armed_ns; /* when timer_fd fires; 0: not armed */
     struct env_uv_post *_Atomic posted;
+    atomic_uint posting; /* threads within env_uv_post() */
     size_t work_under_way;
     unsigned handles_open;
 };

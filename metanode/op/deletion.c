@@ -151,8 +151,12 @@ static int member_of(struct deletion *d, const char *node_id)
     m->node_id = strdup(node_id);
     m->peer = rpc_peer_get(n->rpc, node->addr, node->id);
     m->ids = calloc(d->found.blob_count, sizeof(m->ids[0]));
-    d->member_count++;
-    return m->node_id && m->peer && m->ids ? (int)d->member_count - 1 : -1;
+    if (m->node_id && m->peer && m->ids)
+        return (int)d->member_count++;
+    free((char *)(uintptr_t)m->node_id);
+    free(m->ids);
+    *m = (struct member){0};
+    return -1;
 }
 
 static void place_blob(struct deletion *d, const Cairn__ClusterMap *map, size_t blob)

@@ -34,7 +34,13 @@
     /* DESIGN section 5, storage node */                                                           \
     X(STORE_SKIP_FSYNC, "store_skip_fsync", "a put is acknowledged once its frame is synced")      \
     X(STORE_RECLAIM_EARLY, "store_reclaim_early", "an extent is freed once the index is durable")  \
-    X(STORE_MARK_UNSYNCED, "store_mark_unsynced", "a deletion mark is synced before it is said")
+    X(STORE_MARK_UNSYNCED, "store_mark_unsynced", "a deletion mark is synced before it is said")   \
+    /* DESIGN section 5, data: what is written, referred to and let go */                          \
+    X(BLOB_ONE_COPY, "blob_one_copy", "a segment counts once it is durable in two zones")          \
+    X(DELETION_FIRST_ACK, "deletion_first_ack", "an item is done when every member has answered")  \
+    X(ABORT_LETS_GO_NOTHING, "abort_lets_go_nothing", "an abort queues the upload's parts")        \
+    X(UNCHOSEN_IS_ALL, "unchosen_is_all", "of a completed upload only unchosen parts are let go")  \
+    X(SEAL_IGNORED, "seal_ignored", "nothing enters a bucket that is being deleted")
 
 enum mutant {
     MUTANT_NONE,

@@ -1,5 +1,6 @@
 /* Nodes and placement groups, from the cluster map; the choice of a group for a write. */
 #include "common/base/check.h"
+#include "common/base/mutant.h"
 #include "gateway/blob/internal.h"
 #include "gateway/meta/meta_client.h"
 
@@ -135,6 +136,8 @@ void pg_quorum(const struct blob_pg *pg, unsigned *ret_copies, unsigned *ret_zon
     /* Two zones of three; a cluster of one zone has no zone to lose, but still two copies. */
     *ret_zones = MIN(zones, 2);
     *ret_copies = MIN(pg->member_count, 2);
+    if (MUTANT(BLOB_ONE_COPY))
+        *ret_zones = *ret_copies = 1;
 }
 
 static bool can_reach_quorum(const struct blob_client *bc, const struct blob_pg *pg)

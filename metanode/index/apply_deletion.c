@@ -11,6 +11,7 @@
 #include "metanode/index/state.h"
 
 #include "common/base/check.h"
+#include "common/base/mutant.h"
 
 static int item_put(struct apply *a, uint64_t id, const Cairn__DeletionItem *item)
 {
@@ -190,7 +191,7 @@ static int parts_expand(struct apply *a, Cairn__DeletionItem *item, ProtobufCBin
         struct slice row = it->ops->key(it);
         uint32_t number = load_be16(row.ptr + row.len - 2);
         item->after_number = number;
-        if (!unchosen_only || !part_is_chosen(chosen, number))
+        if (!unchosen_only || !part_is_chosen(chosen, number) || MUTANT(UNCHOSEN_IS_ALL))
             err = part_kill(a, item, number, it->ops->value(it));
     }
     *ret_done = !it->ops->valid(it);

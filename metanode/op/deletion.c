@@ -95,6 +95,9 @@ static bool blob_is_gone(const struct deletion *d, size_t blob)
     uint64_t mask = d->pg_members[blob];
     if (mask == MASK_UNKNOWN)
         return false;
+    for (size_t i = 0; MUTANT(DELETION_FIRST_ACK) && i < d->member_count; i++)
+        if ((mask & (1ull << i)) && d->members[i].acked)
+            return true;
     for (size_t i = 0; i < d->member_count; i++)
         if ((mask & (1ull << i)) && !d->members[i].acked)
             return false;

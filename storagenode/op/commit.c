@@ -373,7 +373,7 @@ static void never_done(struct op *op)
 static const struct op_type commit_type = {"commit", state_names, transitions, COMMIT_STATES,
                                            commit_step, NULL, never_done};
 
-int commit_init(struct store *s)
+int group_commit_init(struct store *s)
 {
     struct commit *c = &s->commit;
     size_t frames = s->config.batch_frames_max + 1u;
@@ -388,7 +388,7 @@ int commit_init(struct store *s)
     return batch_init(&c->batch, s->config.batch_bytes_max, s->config.batch_frames_max);
 }
 
-void commit_fini(struct store *s)
+void group_commit_fini(struct store *s)
 {
     batch_fini(&s->commit.batch);
     free(s->commit.heads);

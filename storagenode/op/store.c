@@ -64,7 +64,7 @@ int store_new(struct env *env, struct disk *disk, struct kv *kv, const struct st
     alloc_init(&s->alloc, c.extent_bytes, 0, 0);
     prepare_init(s);
     reclaim_init(s);
-    int err = commit_init(s);
+    int err = group_commit_init(s);
     if (err) {
         store_free(s);
         return err;
@@ -82,7 +82,7 @@ void store_free(struct store *s)
     reads_abandon(s);
     recover_free(s);
     reclaim_fini(s);
-    commit_fini(s);
+    group_commit_fini(s);
     alloc_fini(&s->alloc);
     free(s);
 }

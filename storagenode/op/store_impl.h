@@ -126,8 +126,8 @@ static inline bool store_writes(const struct store *s)
 }
 
 /* ---- commit.c ---- */
-int commit_init(struct store *s);
-void commit_fini(struct store *s);
+int group_commit_init(struct store *s);
+void group_commit_fini(struct store *s);
 void commit_enqueue(struct store *s, struct store_item *item);
 void commit_fail_all(struct store *s, int err); /* what waits; not what is being written */
 

@@ -5,12 +5,14 @@
 #include "common/base/hash.h"
 #include "common/obs/log.h"
 #include "metanode/op/node.h"
+#include "tests/sim/stores.h"
 #include "witness/op/witness_node.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define WALL_START_MS 1700000000000ull
+#define DELETION_PAUSE_MS 300 /* between rounds, when blobs are let go as often as here */
 
 /* ---- snapshot files: the kv's in-memory table ---- */
 
@@ -99,6 +101,10 @@ static void boot_meta(struct sim_node *n)
     config.limits.append_entries_max = c->append_entries_max;
     config.limits.log_bytes_keep = c->log_bytes_max / 4;
     config.limits.log_bytes_max = c->log_bytes_max;
+    if (c->deletion_grace_ms) {
+        config.timeouts.deletion_grace = c->deletion_grace_ms;
+        config.timeouts.deletion_pause = DELETION_PAUSE_MS;
+    }
     config.on_failed = meta_failed;
     config.arg = n;
     if (meta_config_check(&config, &why) != OK) {
@@ -149,10 +155,21 @@ void sim_boot(struct sim_node *n)
     switch (host_role(n->host)) {
     case NET_ROLE_METANODE: boot_meta(n); break;
     case NET_ROLE_WITNESS: boot_witness(n); break;
+    case NET_ROLE_STORAGENODE: sim_store_boot(n); break; /* listens when it has recovered */
     default: sim_boot_gateway(n); break;
     }
-    if (host_role(n->host) != NET_ROLE_GATEWAY)
+    if (n->meta || n->witness)
         CHECK(rpc_listen(n->rpc, host_addr(n->host)) == OK);
+}
+
+void sim_on_boot(struct sim_node *gateway, void (*fn)(void *arg, struct sim_node *gateway),
+                 void *arg)
+{
+    size_t i = 0;
+    while (gateway->on_boot[i].fn)
+        CHECK(++i < SIM_BOOT_HOOKS);
+    gateway->on_boot[i].fn = fn;
+    gateway->on_boot[i].arg = arg;
 }
 
 static uint64_t random64(void *arg)
@@ -170,6 +187,10 @@ void sim_crash(struct sim_node *n, bool silent)
     n->witness = NULL;
     n->cache = NULL;
     n->client = NULL;
+    n->blobs = NULL;
+    n->gateway = NULL;
+    if (n->disk)
+        sim_store_crash(n);
     if (n->log_kv) {
         kv_mem_crash(n->log_kv, random64, n->cluster->world);
         kv_mem_crash(n->state_kv, random64, n->cluster->world);
@@ -186,19 +207,30 @@ int32_t sim_clock_rate(struct sim_cluster *c)
     }
 }
 
+/* number: of those of its kind in the zone, from 1. */
+static void node_names(size_t zone, const char *kind, size_t number, char id[32], char addr[32])
+{
+    snprintf(id, 32, "z%zu-%s-%zu", zone + 1, kind, number);
+    if (number == 1)
+        snprintf(addr, 32, "%s%zu:1", kind, zone + 1);
+    else
+        snprintf(addr, 32, "%s%zu-%zu:1", kind, zone + 1, number);
+}
+
 static void node_init(struct sim_cluster *c, struct sim_node *n, size_t zone, const char *kind,
-                      enum net_role role)
+                      enum net_role role, size_t number)
 {
     char zone_name[8], addr[32];
     *n = (struct sim_node){.cluster = c};
     snprintf(zone_name, sizeof(zone_name), "z%zu", zone + 1);
-    snprintf(n->id, sizeof(n->id), "z%zu-%s-1", zone + 1, kind);
-    snprintf(addr, sizeof(addr), "%s%zu:1", kind, zone + 1);
+    node_names(zone, kind, number, n->id, addr);
     int32_t rate = sim_clock_rate(c);
     int64_t wall = (int64_t)world_below(c->world, 400) - 200;
     n->host =
         host_new(c->world, n->id, zone_name, role, addr, rate, WALL_START_MS + (uint64_t)wall);
     host_on_enter(n->host, enter, n);
+    if (role == NET_ROLE_STORAGENODE)
+        sim_store_init(n);
     if (role == NET_ROLE_METANODE) {
         struct kv_mem_config log = {.mode = KV_LOG,
                                     .files = c->files,
@@ -239,10 +271,16 @@ void sim_cluster_init(struct sim_cluster *c, struct world *w, const char *split_
         {"gateway", NET_ROLE_GATEWAY},
         {"storagenode", NET_ROLE_STORAGENODE},
     };
-    for (size_t r = 0; r < ARRAY_COUNT(roles); r++)
-        for (size_t z = 1; z <= c->zones; z++)
-            buf_printf(&text, "  - {id: z%zu-%s-1, zone: z%zu, role: %s, addr: \"%s%zu:1\"}\n", z,
-                       roles[r].kind, z, roles[r].kind, roles[r].kind, z);
+    for (size_t r = 0; r < ARRAY_COUNT(roles); r++) {
+        bool several = roles[r].role == NET_ROLE_STORAGENODE;
+        size_t per_zone = several ? MAX(c->stores_per_zone, (size_t)1) : 1;
+        for (size_t i = 0; i < c->zones * per_zone; i++) {
+            char id[32], addr[32];
+            node_names(i / per_zone, roles[r].kind, i % per_zone + 1, id, addr);
+            buf_printf(&text, "  - {id: %s, zone: z%zu, role: %s, addr: \"%s\"}\n", id,
+                       i / per_zone + 1, roles[r].kind, addr);
+        }
+    }
     if (cluster_config_parse("simulated", buf_view(&text), &c->config, &why) != OK) {
         fprintf(stderr, "%.*s\n", (int)why.len, (const char *)why.ptr);
         abort();
@@ -250,10 +288,14 @@ void sim_cluster_init(struct sim_cluster *c, struct world *w, const char *split_
     buf_fini(&text);
     buf_fini(&why);
     for (size_t z = 0; z < c->zones; z++) {
-        node_init(c, &c->metas[z], z, "metanode", NET_ROLE_METANODE);
-        node_init(c, &c->witnesses[z], z, "witness", NET_ROLE_WITNESS);
-        node_init(c, &c->gateways[z], z, "gateway", NET_ROLE_GATEWAY);
+        node_init(c, &c->metas[z], z, "metanode", NET_ROLE_METANODE, 1);
+        node_init(c, &c->witnesses[z], z, "witness", NET_ROLE_WITNESS, 1);
+        node_init(c, &c->gateways[z], z, "gateway", NET_ROLE_GATEWAY, 1);
     }
+    CHECK(sim_store_count(c) <= SIM_NODES_MAX);
+    for (size_t i = 0; i < sim_store_count(c); i++)
+        node_init(c, &c->stores[i], i / c->stores_per_zone, "storagenode", NET_ROLE_STORAGENODE,
+                  i % c->stores_per_zone + 1);
 }
 
 /* ---- invariants ---- */

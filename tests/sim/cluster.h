@@ -1,6 +1,7 @@
 #pragma once
-/* A simulated Cairn: metanodes, witnesses and gateways (cache and metadata client) on the hosts of
- * one world, each with its disks, each able to crash and come back. */
+/* A simulated Cairn: metanodes, witnesses, gateways (cache, metadata client, blob client) and
+ * storage nodes on the hosts of one world, each with its disks, each able to crash and come back.
+ */
 #include "common/config/cluster.h"
 #include "common/env/kv_mem.h"
 #include "common/rpc/rpc.h"
@@ -9,13 +10,18 @@
 #define SIM_NODES_MAX 16
 #define SIM_PARTITIONS_MAX 8
 #define SIM_TERMS_MAX 1024 /* later ones are not looked at */
+#define SIM_BOOT_HOOKS 2
 
 /* The services' own headers are not included here: services never include one another. */
+struct blob_client;
 struct cache;
+struct disk;
+struct gateway;
 struct meta_client;
 struct meta_node;
 struct sim_cluster;
 struct sim_files;
+struct store;
 struct witness_node;
 
 struct sim_node {
@@ -34,8 +40,16 @@ struct sim_node {
     /* gateway */
     struct cache *cache;
     struct meta_client *client;
-    void (*on_boot)(void *arg, struct sim_node *gateway); /* clients start anew */
-    void *on_boot_arg;
+    struct blob_client *blobs; /* NULL in a cluster without storage nodes; so is the next */
+    struct gateway *gateway;   /* what its requests share */
+    struct {
+        void (*fn)(void *arg, struct sim_node *gateway); /* clients start anew */
+        void *arg;
+    } on_boot[SIM_BOOT_HOOKS];
+    /* storage node */
+    struct disk *disk;
+    struct kv *index_kv;
+    struct store *store;
 };
 
 struct sim_cluster {
@@ -44,13 +58,19 @@ struct sim_cluster {
     struct kv_mem_files *files;
     struct sim_files *snapshot_files;
     struct sim_node metas[SIM_NODES_MAX], witnesses[SIM_NODES_MAX], gateways[SIM_NODES_MAX];
-    size_t zones;
+    struct sim_node stores[SIM_NODES_MAX]; /* storage nodes: those of the first zone first */
+    size_t zones, stores_per_zone;         /* 0: the cluster file names some, but they never run */
     uint32_t drift_ppm;
     bool lease_reads;
     bool lease_at_bound;         /* a leader's lease is as long as the promise and drift allow */
     uint32_t append_entries_max; /* of one Raft message */
     uint64_t cache_bytes_max;    /* of a gateway; small, so that records share places, or leave */
     uint64_t log_bytes_max;      /* small, so that logs are truncated and snapshots needed */
+    uint64_t segment_bytes;      /* of objects beyond the inline limit */
+    uint64_t timeout_ms;         /* of each step of a gateway's work on blobs */
+    uint32_t deletion_grace_ms;  /* 0: the default; as long as a run, or longer */
+    uint32_t store_flush_ms;     /* between two flushes of a storage node's index, */
+    uint64_t store_flush_bytes;  /* or written by it */
     struct sim_terms {           /* who led which term: at most one ever */
         uint8_t leader[SIM_TERMS_MAX]; /* zone + 1; 0: nobody seen */
     } terms[SIM_PARTITIONS_MAX];
@@ -58,16 +78,24 @@ struct sim_cluster {
     void *problem_arg;
 };
 
-/* Three zones with one of each.  split_points: hex bounds as in the cluster file, or NULL. */
+/* Three zones with one of each, and stores_per_zone storage nodes.  split_points: hex bounds as in
+ * the cluster file, or NULL. */
 void sim_cluster_init(struct sim_cluster *c, struct world *w, const char *split_points);
 void sim_boot(struct sim_node *n);
 /* silent: the peers get no reset. */
 void sim_crash(struct sim_node *n, bool silent);
-/* Makes the cache and the client of a gateway's life (gateway.c). */
+/* Makes the cache and the clients of a gateway's life (gateway.c). */
 void sim_boot_gateway(struct sim_node *n);
 /* A rate within the drift bound, often at one end of it: what depends on two clocks is hardest when
  * one is as fast and the other as slow as can be. */
 int32_t sim_clock_rate(struct sim_cluster *c);
+/* Called in each life of the gateway, once it can be used. */
+void sim_on_boot(struct sim_node *gateway, void (*fn)(void *arg, struct sim_node *gateway),
+                 void *arg);
+static inline size_t sim_store_count(const struct sim_cluster *c)
+{
+    return c->zones * c->stores_per_zone;
+}
 /* The invariants that hold at every moment (DESIGN section 9, numbers 1 and 2). */
 void sim_check(struct sim_cluster *c);
 /* All replicas of each partition that have applied the same index hold the same state; every

@@ -57,7 +57,9 @@ struct nemesis *nemesis_new(struct sim_cluster *c, const char *directed)
 static struct sim_node *any_node(struct nemesis *n)
 {
     struct sim_cluster *c = n->cluster;
-    size_t zone = world_below(c->world, c->zones);
+    size_t zone = world_below(c->world, c->zones), stores = sim_store_count(c);
+    if (stores && world_below(c->world, 5) == 0) /* store_faults.h has more for them */
+        return &c->stores[world_below(c->world, stores)];
     switch (world_below(c->world, 6)) {
     case 0: return &c->gateways[zone];
     case 1:
@@ -107,16 +109,22 @@ static void partition(struct nemesis *n)
     struct host *lone = any_node(n)->host;
     uint64_t ns = world_below(w, 6 * NS_PER_SEC), way = world_below(w, 3);
     uint32_t share = world_below(w, 2) ? 10000 : 5000;
+    struct host *others[4 * SIM_NODES_MAX];
+    size_t count = 0;
     for (size_t z = 0; z < c->zones; z++) {
-        struct host *others[] = {c->metas[z].host, c->witnesses[z].host, c->gateways[z].host};
-        for (size_t i = 0; i < ARRAY_COUNT(others); i++) {
-            if (others[i] == lone || !world_chance(w, share))
-                continue;
-            if (way != 1)
-                block_for(n, lone, others[i], ns);
-            if (way != 0)
-                block_for(n, others[i], lone, ns);
-        }
+        others[count++] = c->metas[z].host;
+        others[count++] = c->witnesses[z].host;
+        others[count++] = c->gateways[z].host;
+    }
+    for (size_t i = 0; i < sim_store_count(c); i++)
+        others[count++] = c->stores[i].host;
+    for (size_t i = 0; i < count; i++) {
+        if (others[i] == lone || !world_chance(w, share))
+            continue;
+        if (way != 1)
+            block_for(n, lone, others[i], ns);
+        if (way != 0)
+            block_for(n, others[i], lone, ns);
     }
 }
 
@@ -207,6 +215,9 @@ void nemesis_heal(struct nemesis *n)
             if (!nodes[i]->running)
                 sim_boot(nodes[i]);
     }
+    for (size_t i = 0; i < sim_store_count(c); i++)
+        if (!c->stores[i].running)
+            sim_boot(&c->stores[i]);
 }
 
 uint64_t nemesis_faults(const struct nemesis *n)

@@ -4,17 +4,24 @@
 #include "common/base/check.h"
 #include "common/obs/log.h"
 #include "tests/sim/nemesis.h"
+#include "tests/sim/store_faults.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define HEAL_S_MAX 20
+#define SETTLE_S_MAX                                                                               \
+    60 /* deletion queues become empty: rounds, their timeouts and the grace period */
+#define BLOBS_EVERY 3 /* seeds */
 
 struct run {
     struct run_result *result;
     uint64_t seed;
     struct sim_cluster cluster;
     struct sim_workload *load;
+    struct sim_shards *shards; /* NULL: no storage nodes in this run, and no blobs */
+    struct sim_blobs *blobs;
+    struct store_faults *store_faults;
     struct nemesis *nemesis;
     unsigned problems;
     bool verbose;
@@ -50,6 +57,8 @@ static void run_until(struct run *r, uint64_t until, bool (*stop)(struct run *))
     while (world_now(w) < until && r->problems == 0) {
         r->result->events += world_run_until(w, world_now(w) + 2 * NS_PER_MS);
         sim_check(&r->cluster);
+        if (r->shards)
+            sim_shards_check(r->shards);
         if (stop && stop(r))
             return;
     }
@@ -62,7 +71,22 @@ static bool bucket_exists(struct run *r)
 
 static bool clients_idle(struct run *r)
 {
-    return sim_workload_idle(r->load);
+    return sim_workload_idle(r->load) && (!r->blobs || sim_blobs_idle(r->blobs));
+}
+
+static uint64_t progress(struct run *r)
+{
+    uint64_t least = sim_workload_progress(r->load);
+    uint64_t of_blobs = r->blobs ? sim_blobs_progress(r->blobs) : UINT64_MAX;
+    return MIN(least, of_blobs);
+}
+
+static bool settled(struct run *r)
+{
+    struct buf why = {0};
+    bool ok = sim_shards_settled(r->shards, &why);
+    buf_fini(&why);
+    return ok;
 }
 
 static bool converged(struct run *r)
@@ -80,6 +104,8 @@ static void boot(struct run *r)
         sim_boot(&c->metas[z]);
     for (size_t z = 0; z < c->zones; z++)
         sim_boot(&c->witnesses[z]);
+    for (size_t i = 0; i < sim_store_count(c); i++)
+        sim_boot(&c->stores[i]);
     for (size_t z = 0; z < c->zones; z++)
         sim_boot(&c->gateways[z]);
     run_until(r, world_now(c->world) + 30 * NS_PER_SEC, bucket_exists);
@@ -87,22 +113,44 @@ static void boot(struct run *r)
         problem(r, "no bucket could be made within 30 s of a calm start");
 }
 
+/* Invariant 6: once nobody writes any more, what was let go goes, everywhere. */
+static void settle(struct run *r)
+{
+    struct world *w = r->cluster.world;
+    struct buf why = {0};
+    uint64_t until = world_now(w) + SETTLE_S_MAX * NS_PER_SEC;
+    while (r->problems == 0 && world_now(w) < until && !settled(r))
+        run_until(r, world_now(w) + 200 * NS_PER_MS, NULL);
+    if (r->problems == 0 && !sim_shards_settled(r->shards, &why)) {
+        buf_u8(&why, 0);
+        problem(r, (const char *)why.ptr);
+    }
+    buf_fini(&why);
+}
+
 /* DESIGN: whatever was broken, once it is healed the cluster serves, converges and answers all. */
 static void recover(struct run *r)
 {
     struct world *w = r->cluster.world;
+    if (r->store_faults)
+        store_faults_stop(r->store_faults);
     nemesis_heal(r->nemesis);
     /* Timeouts, leases and back-offs of the broken phase run out; then every client gets on. */
     uint64_t until = world_now(w) + HEAL_S_MAX * NS_PER_SEC;
     run_until(r, world_now(w) + 2 * NS_PER_SEC, NULL);
     bool all_get_on = false;
     while (r->problems == 0 && !all_get_on && world_now(w) < until) {
-        sim_workload_progress(r->load);
+        progress(r);
         run_until(r, world_now(w) + NS_PER_SEC, NULL);
-        all_get_on = sim_workload_progress(r->load) > 0;
+        all_get_on = progress(r) > 0;
     }
     if (r->problems == 0 && !all_get_on)
         problem(r, "20 s after healing a client's operations still fail");
+    if (r->blobs) {
+        sim_shards_calm(r->shards);
+        run_until(r, world_now(w) + NS_PER_SEC, NULL);
+        sim_blobs_stop(r->blobs);
+    }
     sim_workload_stop(r->load);
     run_until(r, world_now(w) + 10 * NS_PER_SEC, clients_idle);
     run_until(r, world_now(w) + 20 * NS_PER_SEC, converged);
@@ -114,10 +162,49 @@ static void recover(struct run *r)
     buf_fini(&why);
     if (r->problems > 0)
         return;
+    if (r->blobs) {
+        settle(r);
+        sim_blobs_read_all(r->blobs);
+    }
     sim_workload_read_all(r->load);
     run_until(r, world_now(w) + 30 * NS_PER_SEC, clients_idle);
-    if (r->problems == 0 && !sim_workload_idle(r->load))
+    if (r->problems == 0 && !clients_idle(r))
         problem(r, "the final reads do not end");
+}
+
+/* Whether a run has blobs is no part of its world: a seed without them is the same run as ever. */
+static void add_blobs(struct run *r, const struct run_options *o)
+{
+    struct sim_cluster *c = &r->cluster;
+    struct world *w = c->world;
+    static const uint64_t segment_sizes[] = {1000, 5000, 5000, 66000};
+    if (o->blobs == RUN_BLOBS_NEVER || (o->blobs == RUN_BLOBS_SHARE && r->seed % BLOBS_EVERY != 0))
+        return;
+    c->stores_per_zone = 1 + world_below(w, 2);
+    c->segment_bytes = segment_sizes[world_below(w, ARRAY_COUNT(segment_sizes))];
+    c->timeout_ms = world_below(w, 2) ? 4000 : 1000 + world_below(w, 1000);
+    c->deletion_grace_ms = 500 + (uint32_t)world_below(w, 1500);
+    c->store_flush_ms = world_below(w, 2) ? 200 + (uint32_t)world_below(w, 1000) : 8000;
+    c->store_flush_bytes = world_below(w, 2) ? 256 << 10 : 8 << 20;
+}
+
+static void start_blobs(struct run *r)
+{
+    struct sim_cluster *c = &r->cluster;
+    if (c->stores_per_zone == 0)
+        return;
+    r->store_faults = store_faults_new(c);
+    r->shards = sim_shards_new(c);
+    r->blobs = sim_blobs_new(c, r->shards, 1, (20 + world_below(c->world, 100)) * NS_PER_MS);
+}
+
+/* A run in which nothing happened must not pass. */
+static void check_something_ran(struct run *r)
+{
+    const struct sim_blobs_stats *b = sim_blobs_stats(r->blobs);
+    const struct sim_shards_stats *s = sim_shards_stats(r->shards);
+    if (b->puts == 0 || b->reads == 0 || b->parts == 0 || s->blobs == 0 || s->looks == 0)
+        problem(r, "hardly anything was done with blobs");
 }
 
 static void print_line(void *arg, const char *line)
@@ -154,23 +241,38 @@ void run_seed(uint64_t seed, const struct run_options *o, struct run_result *ret
     };
     log_hook_set(log_line, r);
     log_level_min = o->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR;
+    add_blobs(r, o);
     sim_cluster_init(&r->cluster, w, splits[world_below(w, 3)]);
     uint64_t think_max_ns = (5 + world_below(w, 60)) * NS_PER_MS;
     bool roles = world_below(w, 2);
     r->load = sim_workload_new(&r->cluster, roles, think_max_ns);
+    start_blobs(r);
     r->nemesis = nemesis_new(&r->cluster, o->directed);
     boot(r);
     nemesis_start(r->nemesis);
+    if (r->store_faults)
+        store_faults_start(r->store_faults);
     run_until(r, world_now(w) + o->seconds * NS_PER_SEC, NULL);
     if (r->problems == 0)
         recover(r);
     sim_workload_check(r->load);
+    if (r->blobs && r->problems == 0) {
+        sim_blobs_check(r->blobs);
+        check_something_ran(r);
+    }
     if (r->problems > 0 && o->verbose)
         for (uint32_t reg = 0; reg < SIM_REGISTERS; reg++)
             sim_workload_print(r->load, reg, print_line, NULL);
+    if (r->problems > 0 && o->verbose && r->blobs)
+        sim_blobs_print(r->blobs, print_line, NULL);
     ret->trace = world_trace(w);
     ret->virtual_ns = world_now(w);
     ret->faults = nemesis_faults(r->nemesis);
     ret->problems = r->problems;
     ret->stats = *sim_workload_stats(r->load);
+    if (r->blobs) {
+        ret->faults += store_faults_count(r->store_faults);
+        ret->blobs = *sim_blobs_stats(r->blobs);
+        ret->shards = *sim_shards_stats(r->shards);
+    }
 }

@@ -1,18 +1,24 @@
 #pragma once
 /* One run of the simulator: a cluster boots, is broken for a while as its seed says, is healed,
  * must converge and answer every client; then the histories are checked. */
+#include "tests/sim/blobs.h"
 #include "tests/sim/workload.h"
 
 struct run_result { /* what a run's process tells its parent */
     uint64_t seed, trace, events, virtual_ns, faults;
     unsigned problems;
     struct sim_workload_stats stats;
+    struct sim_blobs_stats blobs;
+    struct sim_shards_stats shards;
     char first_problem[240];
 };
+
+enum run_blobs { RUN_BLOBS_SHARE, RUN_BLOBS_ALWAYS, RUN_BLOBS_NEVER };
 
 struct run_options {
     unsigned seconds;     /* virtual ones in which things break */
     bool verbose;         /* everything is logged to stderr */
+    enum run_blobs blobs; /* storage nodes and their clients: in every third seed, or as said */
     const char *directed; /* of directed faults only this kind (scenario.h); NULL: any */
 };
 

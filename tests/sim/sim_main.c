@@ -1,5 +1,5 @@
-/* cairn-sim: a whole cluster's real Raft, index, witness and gateway-cache code in one thread on a
- * virtual clock, one run a seed.
+/* cairn-sim: a whole cluster's real code (Raft, index, witness, gateway, storage node) in one thread on
+ * a virtual clock, one run a seed.
  *
  * A run: boot; a phase in which anything within the fault budget breaks; a phase in which all is
  * healed and the cluster must converge and every client succeed; then the histories are checked.
@@ -95,8 +95,31 @@ static struct run_result end_job(struct job *job)
 struct totals {
     uint64_t runs, failed, events, undecided, faults, ops, virtual_ns;
     uint64_t first_failed;
+    uint64_t blob_runs, blob_ops, blobs, let_go, orphans, buckets;
     bool quiet;
 };
+
+static const char *const blobs_names[] = {
+    [RUN_BLOBS_SHARE] = "share", [RUN_BLOBS_ALWAYS] = "always", [RUN_BLOBS_NEVER] = "never"};
+
+static bool blobs_parse(const char *name, enum run_blobs *ret)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(blobs_names); i++) {
+        if (strcmp(name, blobs_names[i]) != 0)
+            continue;
+        *ret = (enum run_blobs)i;
+        return true;
+    }
+    return false;
+}
+
+static const char *blobs_flag(enum run_blobs blobs)
+{
+    static const char *const flags[] = {[RUN_BLOBS_SHARE] = "",
+                                        [RUN_BLOBS_ALWAYS] = " --blobs=always",
+                                        [RUN_BLOBS_NEVER] = " --blobs=never"};
+    return flags[blobs];
+}
 
 static void account(struct totals *t, const struct run_result *r, const struct options *o)
 {
@@ -104,7 +127,14 @@ static void account(struct totals *t, const struct run_result *r, const struct o
     t->events += r->events;
     t->faults += r->faults;
     t->ops += r->stats.succeeded + r->stats.reads + r->stats.lists;
-    t->undecided += r->stats.undecided;
+    t->undecided += r->stats.undecided + r->blobs.undecided;
+    t->blob_runs += r->shards.looks > 0;
+    t->blob_ops += r->blobs.puts + r->blobs.reads + r->blobs.lists + r->blobs.deletes +
+                   r->blobs.parts + r->blobs.uploads_completed + r->blobs.uploads_aborted;
+    t->blobs += r->shards.blobs;
+    t->let_go += r->shards.let_go;
+    t->orphans += r->shards.orphans;
+    t->buckets += r->blobs.buckets_deleted;
     t->virtual_ns += r->virtual_ns;
     if (r->problems == 0)
         return;
@@ -112,9 +142,10 @@ static void account(struct totals *t, const struct run_result *r, const struct o
         t->first_failed = r->seed;
     if (!t->quiet && (t->failed <= 10 || o->mutant == NULL))
         printf("seed %llu: %s\n  repeat: build/sim/bin/cairn-sim --verbose --seed=%llu "
-               "--seconds=%u%s%s\n",
+               "--seconds=%u%s%s%s\n",
                (unsigned long long)r->seed, r->first_problem, (unsigned long long)r->seed,
-               o->run.seconds, o->mutant ? " --mutant=" : "", o->mutant ? o->mutant : "");
+               o->run.seconds, blobs_flag(o->run.blobs), o->mutant ? " --mutant=" : "",
+               o->mutant ? o->mutant : "");
     fflush(stdout);
 }
 
@@ -163,11 +194,12 @@ static void run_all(const struct options *o, struct totals *t)
 }
 
 /* Each line of the file: the name of a planted bug, within how many seeds it must be found, and, in
- * quotes, the only kind of directed faults to use; without one, as the seeds say. */
+ * quotes, the only kind of directed faults to use; without one, as the seeds say.  "blobs" without
+ * quotes: with storage nodes; else without. */
 static int run_mutants(struct options *o)
 {
     FILE *f = fopen(o->mutants_file, "r");
-    char line[256], name[64], directed[64];
+    char line[256], name[64], directed[64], with[16];
     unsigned bound, passed = 0, failed = 0;
     double began = seconds_now();
     if (!f) {
@@ -179,10 +211,12 @@ static int run_mutants(struct options *o)
     while (fgets(line, sizeof(line), f)) {
         struct totals t = {.quiet = true};
         double start = seconds_now();
-        int fields = sscanf(line, "%63s %u \"%63[^\"]\"", name, &bound, directed);
-        if (fields < 2 || name[0] == '#')
+        if (sscanf(line, "%63s %u", name, &bound) != 2 || name[0] == '#')
             continue;
-        o->run.directed = fields == 3 ? directed : NULL;
+        bool only = sscanf(line, "%*s %*u \"%63[^\"]\"", directed) == 1;
+        bool blobs = sscanf(line, "%*s %*u %15[a-z]", with) == 1 && strcmp(with, "blobs") == 0;
+        o->run.directed = only ? directed : NULL;
+        o->run.blobs = blobs ? RUN_BLOBS_ALWAYS : RUN_BLOBS_NEVER;
         mutant_active = mutant_by_name(name);
         o->count = bound;
         if (mutant_active != MUTANT_NONE)
@@ -208,6 +242,7 @@ static void usage(void)
          "  --seed=N      one run                  --seeds=N    so many, from --first (1)\n"
          "  --seconds=N   virtual seconds in which things break (20)\n"
          "  --directed=KIND  directed faults of this kind only (tests/sim/scenario.c), and always\n"
+         "  --blobs=share|always|never  storage nodes and blobs: in every third seed (share), ...\n"
          "  --mutant=NAME plants a bug             --until-found  stop at the first seed that "
          "fails\n"
          "  --all-mutants=FILE  each bug named in the file must be found within its number of "
@@ -219,15 +254,23 @@ static void usage(void)
 
 static bool parse(int argc, char **argv, struct options *o)
 {
-    static const struct option flags[] = {
-        {"seed", required_argument, NULL, 's'},     {"first", required_argument, NULL, 'f'},
-        {"seeds", required_argument, NULL, 'n'},    {"jobs", required_argument, NULL, 'j'},
-        {"seconds", required_argument, NULL, 't'},  {"mutant", required_argument, NULL, 'm'},
-        {"until-found", no_argument, NULL, 'u'},    {"verbose", no_argument, NULL, 'v'},
-        {"repeat", no_argument, NULL, 'r'},         {"mutants", no_argument, NULL, 'l'},
-        {"limit", required_argument, NULL, 'x'},    {"time", required_argument, NULL, 'T'},
-        {"directed", required_argument, NULL, 'd'}, {"all-mutants", required_argument, NULL, 'a'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
+    static const struct option flags[] = {{"seed", required_argument, NULL, 's'},
+                                          {"first", required_argument, NULL, 'f'},
+                                          {"seeds", required_argument, NULL, 'n'},
+                                          {"jobs", required_argument, NULL, 'j'},
+                                          {"seconds", required_argument, NULL, 't'},
+                                          {"mutant", required_argument, NULL, 'm'},
+                                          {"until-found", no_argument, NULL, 'u'},
+                                          {"verbose", no_argument, NULL, 'v'},
+                                          {"repeat", no_argument, NULL, 'r'},
+                                          {"mutants", no_argument, NULL, 'l'},
+                                          {"limit", required_argument, NULL, 'x'},
+                                          {"time", required_argument, NULL, 'T'},
+                                          {"directed", required_argument, NULL, 'd'},
+                                          {"all-mutants", required_argument, NULL, 'a'},
+                                          {"blobs", required_argument, NULL, 'b'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "", flags, NULL)) != -1;) {
         switch (c) {
         case 's':
@@ -242,6 +285,10 @@ static bool parse(int argc, char **argv, struct options *o)
         case 'T': o->time_s = (unsigned)atoi(optarg); break;
         case 'a': o->mutants_file = optarg; break;
         case 'd': o->run.directed = optarg; break;
+        case 'b':
+            if (!blobs_parse(optarg, &o->run.blobs))
+                return false;
+            break;
         case 'm': o->mutant = optarg; break;
         case 'u': o->until_found = true; break;
         case 'v': o->run.verbose = true; break;
@@ -308,6 +355,12 @@ int main(int argc, char **argv)
            o.mutant ? " with " : "", o.mutant ? o.mutant : "", (unsigned long long)t.runs,
            (unsigned long long)t.ops, (unsigned long long)t.faults, (double)t.virtual_ns / 1e9,
            (unsigned long long)t.events, (unsigned long long)t.undecided);
+    if (t.blob_runs)
+        printf("of these %llu seeds with blobs: %llu operations, %llu blobs, %llu of them let go, "
+               "%llu orphans, %llu buckets deleted\n",
+               (unsigned long long)t.blob_runs, (unsigned long long)t.blob_ops,
+               (unsigned long long)t.blobs, (unsigned long long)t.let_go,
+               (unsigned long long)t.orphans, (unsigned long long)t.buckets);
     if (t.failed)
         printf("first failing seed: %llu\n", (unsigned long long)t.first_failed);
     printf("simulation: %llu passed, %llu failed\n", (unsigned long long)(t.runs - t.failed),

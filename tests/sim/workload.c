@@ -528,10 +528,8 @@ struct sim_workload *sim_workload_new(struct sim_cluster *c, bool roles, uint64_
         w->clients[w->client_count++] = (struct sim_client){
             .load = w, .gateway = gateway, .id = i, .skewed = skewed, .favourite = favourite};
     }
-    for (size_t z = 0; z < c->zones; z++) {
-        c->gateways[z].on_boot = gateway_booted;
-        c->gateways[z].on_boot_arg = w;
-    }
+    for (size_t z = 0; z < c->zones; z++)
+        sim_on_boot(&c->gateways[z], gateway_booted, w);
     return w;
 }
 

@@ -1,0 +1,36 @@
+#pragma once
+/* Invariant 6 and what it needs to be known: which blobs records refer to, which were let go and
+ * wait in a deletion queue, and what lies on the storage nodes.
+ *
+ * The truth is the state of the replica of each partition that has applied most, read row by row;
+ * as long as none that runs has applied what was applied before, nothing is judged.  At any moment:
+ *
+ *   - a blob that a record refers to is not marked at any member of its group, a member that once
+ * held it holds it, and those that hold it or are not up are in two zones at least;
+ *   - a blob that was let go and has left the queue lives at no storage node that is up;
+ *   - a shard that has gone from a storage node does not come back.
+ *
+ * Blobs that no record ever referred to are orphans of attempts that failed or whose outcome stayed
+ * unknown: nothing collects them yet.  Only those that were discarded in a calm world must go. */
+#include "common/base/id.h"
+#include "tests/sim/cluster.h"
+
+struct sim_shards;
+
+struct sim_shards_stats {
+    uint64_t looks, blobs, let_go, orphans; /* blobs: that a record referred to, at some time */
+};
+
+struct sim_shards *sim_shards_new(struct sim_cluster *c);
+/* Often: notes what has been applied; from time to time looks at everything. */
+void sim_shards_check(struct sim_shards *s);
+/* From now on discards reach everybody. */
+void sim_shards_calm(struct sim_shards *s);
+/* A record that names the blob is in the index, says its metanode. */
+void sim_shards_acknowledged(struct sim_shards *s, struct id128 blob_id);
+/* A gateway deletes a blob that no record will ever name. */
+void sim_shards_discarded(struct sim_shards *s, struct id128 blob_id);
+/* Nothing waits in a deletion queue, every row has its owner, no bucket that is gone left anything,
+ * and all that lives at storage nodes is referred to, or an orphan.  false with a reason. */
+bool sim_shards_settled(struct sim_shards *s, struct buf *ret_why);
+const struct sim_shards_stats *sim_shards_stats(const struct sim_shards *s);

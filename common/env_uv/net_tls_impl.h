@@ -31,6 +31,7 @@
 /* Received payloads at least this large begin at a page: a disk may then take them without a copy. */
 #define ALIGNED_PAYLOAD_BYTES_MIN (64u << 10)
 #define PAYLOAD_ALIGN 4096u
+#define SUMMED_PAYLOAD_BYTES_MIN (64u << 10)
 /* on_drain comes after a queue that was longer than the first has become shorter than the second,
  * and again when it is empty. */
 #define DRAIN_HIGH_BYTES (32u << 10)
@@ -133,6 +134,7 @@ struct net_conn {
     struct frame_header header;
     struct rcbuf *body;
     size_t body_at, body_len, body_end; /* body_len: up to where it has come */
+    uint32_t block_crcs[FRAME_BLOCKS_MAX]; /* of the payload so far, if it is large */
 
     /* out: plaintext chunks, then ciphertext that the socket did not take */
     struct list chunks;

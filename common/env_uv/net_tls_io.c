@@ -504,8 +504,8 @@ static bool write_batch(struct net_conn *c)
 
 enum flushed { FLUSHED_ALL, FLUSHED_SOME, FLUSHED_FULL };
 
-/* Writes what is queued, so many batches at most.  SOME: the socket would take more.  FULL: it would
- * not, or the connection has ended. */
+/* Writes what is queued, so many batches at most.  SOME: the socket would take more.  FULL: it
+ * would not, or the connection has ended. */
 static enum flushed flush_batches(struct net_conn *c, unsigned batches)
 {
     bool taken = conn_write_out(c);

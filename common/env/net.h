@@ -15,6 +15,8 @@
 #define FRAME_MSG_BYTES_MAX (24u << 20)
 #define FRAME_PAYLOAD_BYTES_MAX (24u << 20)
 #define FRAME_PAYLOAD_SLICES_MAX 8
+#define FRAME_BLOCK_BYTES 65536u
+#define FRAME_BLOCKS_MAX (FRAME_PAYLOAD_BYTES_MAX / FRAME_BLOCK_BYTES)
 
 enum net_role { NET_ROLE_GATEWAY = 1, NET_ROLE_METANODE = 2, NET_ROLE_STORAGENODE = 4, NET_ROLE_WITNESS = 8,
                 NET_ROLE_CLI = 16 };
@@ -38,6 +40,9 @@ struct frame {
     struct payload msg;
     struct payload payload[FRAME_PAYLOAD_SLICES_MAX]; /* received: only [0] */
     unsigned payload_count;
+    /* Received: CRC32C of each FRAME_BLOCK_BYTES of the payload, summed as it came in; NULL: nobody
+     * did, and whoever wants to compare must.  Borrowed for the callback, not referenced. */
+    const uint32_t *block_crcs;
 };
 
 enum { FRAME_REQUEST = 1, FRAME_RESPONSE = 2, FRAME_CAST = 4, FRAME_CANCEL = 8, FRAME_HELLO = 16 };

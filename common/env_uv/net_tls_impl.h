@@ -12,7 +12,8 @@
 /* One turn's reading of one connection, so that a stream of large frames leaves the others their
  * share of the loop. */
 #define READ_TURN_BYTES (1u << 20)
-/* Plaintext of a record, and what TLS 1.3 adds to it at most when it is written: header, type, tag. */
+/* Plaintext of a record, and what TLS 1.3 adds to it at most when it is written: header, type, tag.
+ */
 #define RECORD_BYTES 16384u
 #define RECORD_OVERHEAD_BYTES 64u
 #define RECORD_ADDED_BYTES 22u
@@ -28,9 +29,11 @@
 /* Payload slices up to this size are copied beside the message: one record instead of two. */
 #define COPY_BYTES_MAX 4096u
 #define CHUNK_BYTES 16384u
-/* Received payloads at least this large begin at a page: a disk may then take them without a copy. */
+/* Received payloads at least this large begin at a page: a disk may then take them without a copy.
+ */
 #define ALIGNED_PAYLOAD_BYTES_MIN (64u << 10)
 #define PAYLOAD_ALIGN 4096u
+#define SUMMED_PAYLOAD_BYTES_MIN (64u << 10)
 /* on_drain comes after a queue that was longer than the first has become shorter than the second,
  * and again when it is empty. */
 #define DRAIN_HIGH_BYTES (32u << 10)
@@ -132,7 +135,8 @@ struct net_conn {
     size_t head_len;
     struct frame_header header;
     struct rcbuf *body;
-    size_t body_at, body_len, body_end; /* body_len: up to where it has come */
+    size_t body_at, body_len, body_end;    /* body_len: up to where it has come */
+    uint32_t block_crcs[FRAME_BLOCKS_MAX]; /* of the payload so far, if it is large */
 
     /* out: plaintext chunks, then ciphertext that the socket did not take */
     struct list chunks;

@@ -80,6 +80,7 @@ struct rpc_call {
     int err;                             /* transport or the server's status */
     ProtobufCMessage *response;          /* NULL if err and the server sent none */
     struct payload response_payload;
+    const uint32_t *response_block_crcs; /* as struct frame's; valid within cb only */
     /* private */
     struct rpc_peer *peer;
     uint64_t id;
@@ -113,6 +114,7 @@ struct rpc_request {
     struct net_identity peer;
     const ProtobufCMessage *msg;      /* lives until the reply */
     struct payload payload;           /* lives until the reply; take a reference to keep it longer */
+    const uint32_t *block_crcs;       /* of it, as struct frame's; for the call of the handler only */
     uint64_t deadline_ns;             /* on the env's monotonic clock */
     bool canceled;                    /* the caller has gone or cancelled; still reply (it is dropped) */
     void (*on_cancel)(struct rpc_request *); /* optional, set by the handler */

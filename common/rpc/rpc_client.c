@@ -245,6 +245,7 @@ int rpc_call_start(struct rpc_peer *peer, struct rpc_call *call)
     call->err = OK;
     call->response = NULL;
     call->response_payload = (struct payload){NULL, SLICE_EMPTY};
+    call->response_block_crcs = NULL;
     uint64_t now = env_now_ns(rpc->env);
     call->deadline_ns = call->timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + call->timeout_ns;
     int err = call_start(peer, call);
@@ -424,6 +425,7 @@ static int call_take_response(struct rpc_call *call, const struct frame *f)
     }
     if (f->payload_count > 0)
         call->response_payload = payload_ref(f->payload[0]);
+    call->response_block_crcs = f->block_crcs;
     call->err = f->status;
     return OK;
 }

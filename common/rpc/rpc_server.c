@@ -216,6 +216,7 @@ static void request_begin(struct rpc_conn *c, const struct frame *f,
         .msg = msg,
         .payload =
             f->payload_count > 0 ? payload_ref(f->payload[0]) : (struct payload){NULL, SLICE_EMPTY},
+        .block_crcs = f->block_crcs,
         .deadline_ns = env_now_ns(rpc->env) + f->timeout_ms * NS_PER_MS,
     };
     in->conn = c;

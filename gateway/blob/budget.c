@@ -40,7 +40,8 @@ static void spares_drop(struct budget *own, unsigned count)
     memmove(own->spare, own->spare + count, own->spare_count * sizeof(*own->spare));
 }
 
-/* The newest of that size: its pages may still be in the processor's caches.  NULL: there is none. */
+/* The newest of that size: its pages may still be in the processor's caches.  NULL: there is none.
+ */
 static struct rcbuf *spare_find(struct budget *own, size_t cap)
 {
     for (unsigned i = own->spare_count; i-- > 0;) {

@@ -159,6 +159,12 @@ int shard_verify(const struct shard_info *info, struct slice data)
     return blocks_verify(info->block_crcs, shard_blocks(info->bytes), data);
 }
 
+int shard_compare(const struct shard_info *info, const uint32_t *crcs)
+{
+    size_t bytes = shard_blocks(info->bytes) * sizeof(*crcs);
+    return memcmp(info->block_crcs, crcs, bytes) == 0 ? OK : ERR_CHECKSUM;
+}
+
 uint32_t shard_crcs_digest(const uint32_t *crcs, uint32_t count)
 {
     uint32_t digest = 0;

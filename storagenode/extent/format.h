@@ -68,6 +68,8 @@ static inline uint32_t shard_blocks(uint64_t bytes)
 int shard_info_validate(const struct shard_info *info);
 /* Returns: OK; ERR_CHECKSUM; ERR_INVAL (length). */
 int shard_verify(const struct shard_info *info, struct slice data);
+/* The same for data of info->bytes whose blocks' CRCs somebody else has computed. */
+int shard_compare(const struct shard_info *info, const uint32_t *crcs);
 /* One number for all block CRCs: tells whether two puts of one blob carry the same bytes. */
 uint32_t shard_crcs_digest(const uint32_t *crcs, uint32_t count);
 

@@ -14,6 +14,7 @@
 static_assert((int)SHARD_SCHEME_REP3 == (int)CAIRN__SCHEME__SCHEME_REP3 &&
                   (int)SHARD_SCHEME_RS == (int)CAIRN__SCHEME__SCHEME_RS,
               "schemes are stored as they travel");
+static_assert(FRAME_BLOCK_BYTES == SHARD_BLOCK_BYTES, "payloads are summed by the shards' blocks");
 
 struct service {
     struct store *store;
@@ -108,6 +109,7 @@ static int put_decode(const struct rpc_request *req, struct store_put *ret)
             return ERR_INVAL;
     }
     ret->payload = req->payload;
+    ret->payload_crcs = req->block_crcs;
     ret->deadline_ns = req->deadline_ns;
     /* A peer rebuilds shards whose blobs are old. */
     ret->any_age = req->peer.role == NET_ROLE_STORAGENODE;

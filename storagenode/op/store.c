@@ -267,7 +267,9 @@ int store_put_start(struct store *s, struct store_put *put)
     if (!err && alloc_room(&s->alloc, ALLOC_PUT, frame_bytes(put->info.bytes)) == ALLOC_NONE)
         err = ERR_NOSPACE;
     if (!err)
-        err = shard_verify(&put->info, put->payload.bytes);
+        err = put->payload_crcs ? shard_compare(&put->info, put->payload_crcs)
+                                : shard_verify(&put->info, put->payload.bytes);
+    put->payload_crcs = NULL;
     if (err) {
         s->stats.put_errors++;
         return err;

@@ -78,6 +78,9 @@ struct store_put {
     /* set by the caller; borrowed until cb unless a line says otherwise */
     struct shard_info info;          /* whose key and block_crcs point to the caller's memory */
     struct payload payload;          /* the shard's bytes; the caller's reference */
+    /* CRC32C of each of its blocks, if the caller has summed it already; NULL: the store does.
+     * Borrowed for the start. */
+    const uint32_t *payload_crcs;
     uint64_t deadline_ns;            /* 0: none; a put that is still waiting then ends with ERR_TIMEOUT,
                                         which here means that nothing was kept */
     bool any_age;                    /* repair: not bound by put_age_ms_max (by the tombstone, yes) */

@@ -405,13 +405,14 @@ static void silence_ends_at_the_deadline(void **state)
     world_fini(&w);
 }
 
-static void damage_is_found_and_avoided(void **state)
+static void find_damage(bool summed)
 {
-    (void)state;
     struct world w;
     struct writing x;
     struct reading r;
     world_init(&w);
+    for (int i = 0; i < NODES; i++)
+        w.node[i].peer->sums = summed;
     assert_int_equal(write_run(&w, &x, 300000), OK);
     fake_run(&w.f, NS_PER_SEC);
     w.node[1].damaged = w.node[4].damaged = true;
@@ -424,6 +425,13 @@ static void damage_is_found_and_avoided(void **state)
         w.node[i].damaged = true;
     assert_int_not_equal(read_run(&w, &r, &x.w, 0, 1000), OK);
     world_fini(&w);
+}
+
+static void damage_is_found_and_avoided(void **state)
+{
+    (void)state;
+    find_damage(false);
+    find_damage(true);
 }
 
 static void absent_copy_is_read_elsewhere(void **state)

@@ -2,6 +2,7 @@
 #include "tests/unit/gateway/meta/fake_rpc.h"
 
 #include "common/base/check.h"
+#include "common/base/hash.h"
 #include "tests/unit/common/alloc_fail.h"
 
 #include <stdio.h>
@@ -158,6 +159,15 @@ static void client_timeout(struct env_timer *t)
     call->cb(call);
 }
 
+/* As a net that sums payloads while they come in; valid until the next one. */
+static const uint32_t *summed(struct slice payload)
+{
+    static uint32_t crcs[FRAME_BLOCKS_MAX];
+    for (size_t at = 0, i = 0; at < payload.len; at += FRAME_BLOCK_BYTES, i++)
+        crcs[i] = crc32c(0, SLICE(payload.ptr + at, MIN(payload.len - at, FRAME_BLOCK_BYTES)));
+    return crcs;
+}
+
 static void deliver_answer(struct env_timer *t)
 {
     struct fake_call *c = container_of(t, struct fake_call, timer);
@@ -172,6 +182,7 @@ static void deliver_answer(struct env_timer *t)
             /* As in an arena: gone with rpc_call_fini(), whoever took it meanwhile. */
             call->arena = call->heap_response ? NULL : (struct rpc_arena *)(void *)c->response;
             call->response_payload = c->response_payload;
+            call->response_block_crcs = c->peer->sums ? summed(c->response_payload.bytes) : NULL;
             c->response = NULL;
             c->response_payload = (struct payload){0};
         }
@@ -243,6 +254,7 @@ int rpc_call_start(struct rpc_peer *peer, struct rpc_call *call)
     call->response = NULL;
     call->arena = NULL;
     call->response_payload = (struct payload){0};
+    call->response_block_crcs = NULL;
     return OK;
 }
 

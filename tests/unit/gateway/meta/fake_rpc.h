@@ -17,6 +17,7 @@ struct rpc_peer {
     void *arg;
     bool down;           /* rpc_peer_is_up() says so, starts are refused */
     bool silent;         /* takes requests and never answers */
+    bool sums;           /* answers come with the CRCs of their payloads, as from a real net */
     bool loses;          /* the connection breaks after the request was served */
     uint64_t latency_ns; /* each way */
     unsigned calls;

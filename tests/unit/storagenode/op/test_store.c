@@ -278,6 +278,10 @@ static void bad_puts_are_refused(void **state)
     p.crcs[0] ^= 1;
     assert_int_equal(store_put_start(w.store, &p.put), ERR_CHECKSUM);
     p.crcs[0] ^= 1;
+    uint32_t summed = p.crcs[0] ^ 1; /* as whoever received the bytes found them */
+    p.put.payload_crcs = &summed;
+    assert_int_equal(store_put_start(w.store, &p.put), ERR_CHECKSUM);
+    assert_null(p.put.payload_crcs);
     p.put.info.time_ms = now - 11 * 60 * 1000;
     assert_int_equal(store_put_start(w.store, &p.put), ERR_TOO_OLD);
     p.put.info.time_ms = now + 2 * 60 * 1000;

@@ -59,9 +59,21 @@ static void on_open(void *arg, struct net_conn *conn, const struct net_identity 
     e->peer = *peer;
 }
 
+/* Large payloads come with the CRC of each block, others without any. */
+static void check_block_crcs(const struct frame *f)
+{
+    struct slice payload = f->payload_count ? f->payload[0].bytes : SLICE_EMPTY;
+    assert_int_equal(f->block_crcs != NULL, payload.len >= FRAME_BLOCK_BYTES);
+    for (size_t at = 0, i = 0; f->block_crcs && at < payload.len; at += FRAME_BLOCK_BYTES, i++) {
+        size_t n = MIN(payload.len - at, FRAME_BLOCK_BYTES);
+        assert_int_equal(f->block_crcs[i], crc32c(0, SLICE(payload.ptr + at, n)));
+    }
+}
+
 static void on_frame(void *arg, struct net_conn *conn, struct frame *f)
 {
     struct end *e = arg;
+    check_block_crcs(f);
     assert_true(e->opened && !e->closed);
     e->frames++;
     e->last = *f;

@@ -9,7 +9,8 @@
 #define METHOD_WT NET_ROLE_WITNESS
 #define METHOD_CL NET_ROLE_CLI
 #define METHOD_TABLE(X)                                                                            \
-    X(1, method_meta_propose, "meta.propose", propose_request, propose_response, METHOD_GW | METHOD_MN | METHOD_CL)     \
+    X(1, method_meta_propose, "meta.propose", propose_request, propose_response,                   \
+      METHOD_GW | METHOD_MN | METHOD_CL)     \
     X(2, method_meta_read, "meta.read", read_request, read_response, METHOD_GW | METHOD_MN | METHOD_CL)                 \
     X(3, method_meta_list, "meta.list", list_request, list_response, METHOD_GW | METHOD_CL)                      \
     X(4, method_meta_list_uploads, "meta.list_uploads", list_uploads_request,                      \
@@ -24,6 +25,10 @@
       METHOD_GW | METHOD_MN | METHOD_SN | METHOD_WT | METHOD_CL)                                                                      \
     X(9, method_meta_status, "meta.status", meta_status_request, meta_status_response,             \
       METHOD_GW | METHOD_MN | METHOD_CL)                                                                                \
+    X(10, method_meta_blob_refs, "meta.blob_refs", blob_refs_request, blob_refs_response,          \
+      METHOD_SN | METHOD_CL)                                                                       \
+    X(11, method_meta_list_segments, "meta.list_segments", list_segments_request,                  \
+      list_segments_response, METHOD_GW | METHOD_CL)                                               \
     X(20, method_raft_snapshot_chunk, "raft.snapshot_chunk", snapshot_chunk_request,               \
       snapshot_chunk_response, METHOD_MN)                                                                 \
     X(30, method_witness_open, "witness.open", stream_open_request, stream_open_response, METHOD_MN)      \
@@ -40,7 +45,17 @@
     X(42, method_store_delete, "store.delete", delete_shards_request, delete_shards_response,      \
       METHOD_MN | METHOD_GW)                                                                                     \
     X(43, method_store_status, "store.status", store_status_request, store_status_response,        \
-      METHOD_GW | METHOD_MN | METHOD_CL)
+      METHOD_GW | METHOD_MN | METHOD_CL)                                                           \
+    X(44, method_store_check, "store.check", check_shards_request, check_shards_response,          \
+      METHOD_GW | METHOD_SN | METHOD_CL)                                                           \
+    X(45, method_store_inventory, "store.inventory", inventory_request, inventory_response,        \
+      METHOD_SN | METHOD_CL)                                                                       \
+    X(46, method_root_node_report, "root.node_report", node_report_request, node_report_response,  \
+      METHOD_SN)                                                                                   \
+    X(47, method_root_cluster_status, "root.cluster_status", cluster_status_request,               \
+      cluster_status_response, METHOD_GW | METHOD_CL)                                              \
+    X(48, method_root_drain_node, "root.drain_node", drain_node_request, drain_node_response,      \
+      METHOD_GW | METHOD_CL)
 #define CAST_TABLE(X) X(64, method_raft_batch, "raft.batch", raft_batch, METHOD_MN)
 
 #define X(num, id, name, req, resp, roles) extern const struct rpc_method id;

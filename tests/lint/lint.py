@@ -29,6 +29,7 @@ PURE = {
     "metanode/index": ("common/base", "common/env", "proto"),
     "metanode/visible": ("common/base",),
     "storagenode/extent": ("common/base",),
+    "common/ec": ("common/base",),
     "witness/core": ("common/base",),
     "gateway/s3": ("common/base", "common/crypto"),
     "gateway/cache": ("common/base", "proto"),
@@ -39,7 +40,7 @@ PURE_SYMBOLS = re.compile(r"""^(
   | (__)?mem(cpy|move|set|cmp|chr|rchr|mem)(_chk)?
   | str(len|nlen|cmp|ncmp|chr|rchr|casecmp|ncasecmp)
   | (__)?v?snprintf(_chk)? | qsort | bsearch
-  | protobuf_c_\w+ | XML_\w+
+  | protobuf_c_\w+ | XML_\w+ | ec_(init_tables|encode_data) | gf_\w+
 )$""", re.X)
 
 # Which folders of the project a folder may include besides itself.  A folder that is not listed may
@@ -49,6 +50,7 @@ MAY_INCLUDE = {
     "common/env": ("common/base",),
     "common/op": ("common/base",),
     "common/crypto": ("common/base",),
+    "common/ec": ("common/base",),
     "common/obs": ("common/base",),
     "common/config": ("common/base", "common/env"),
     "common/rpc": ("common/base", "common/env"),

@@ -197,6 +197,10 @@ static void put_send(struct blob_put *put, const struct blob_pg *pg, uint64_t ti
     request.pg_epoch = pg->epoch;
     request.blob_id = (ProtobufCBinaryData){ID_BYTES, put->blob_id.bytes};
     request.scheme = CAIRN__SCHEME__SCHEME_REP3;
+    request.data_shards = 1;
+    request.parity_shards = pg->member_count - 1;
+    request.blob_bytes = len;
+    request.blob_crc32c = blob_segment_crc(segment);
     request.owner = put->write->owner;
     request.time_ms = env_wall_ms(bc->env);
     request.bytes = len;

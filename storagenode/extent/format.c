@@ -29,11 +29,12 @@ enum {
     F_SALT = 24, F_OFFSET = 32, F_BATCH = 40, F_SEQ = 48, F_DATA = 56, F_TIME = 64, F_BLOB = 72,
     F_SHARD = 88, F_SCHEME = 90, F_PG = 92, F_PG_EPOCH = 96, F_BUCKET = 104, F_UPLOAD = 112,
     F_WRITE = 128, F_PART = 144, F_SEGMENT = 148, F_KEY_LEN = 152, F_ZERO = 154, F_KEY = 160,
-    F_CRCS = F_KEY + SHARD_KEY_BYTES_MAX, F_FREE = F_CRCS + 4 * SHARD_BLOCKS_MAX,
+    F_CRCS = F_KEY + SHARD_KEY_BYTES_MAX, F_BLOB_BYTES = F_CRCS + 4 * SHARD_BLOCKS_MAX,
+    F_BLOB_CRC = F_BLOB_BYTES + 8, F_DATA_SHARDS = F_BLOB_CRC + 4, F_PARITY_SHARDS, F_FREE,
     F_CRC = FRAME_HEAD_BYTES - 4
 };
 static_assert(F_BLOB + ID_BYTES == F_SHARD && F_WRITE + ID_BYTES == F_PART, "ids");
-static_assert(F_CRCS == 1184 && F_FREE == 2720 && F_FREE <= F_CRC, "the head fits into its block");
+static_assert(F_CRCS == 1184 && F_FREE == 2734 && F_FREE <= F_CRC, "the head fits into its block");
 static_assert(FRAME_HEAD_BYTES == FRAME_ALIGN && EXTENT_HEADER_BYTES == FRAME_ALIGN, "alignment");
 static_assert(MARKS_PER_FRAME_MAX * ID_BYTES <= SHARD_BYTES_MAX, "marks fit into a frame");
 static_assert(SHARD_BYTES_MAX % SHARD_BLOCK_BYTES == 0, "whole blocks");
@@ -189,6 +190,10 @@ static void shard_fields_encode(const struct shard_info *info, uint8_t *ret)
     memcpy(ret + F_WRITE, info->owner.write_id.bytes, ID_BYTES);
     put32(ret + F_PART, info->owner.part_number);
     put32(ret + F_SEGMENT, info->owner.segment_number);
+    put64(ret + F_BLOB_BYTES, info->blob_bytes);
+    put32(ret + F_BLOB_CRC, info->blob_crc32c);
+    ret[F_DATA_SHARDS] = info->data_shards;
+    ret[F_PARITY_SHARDS] = info->parity_shards;
     put16(ret + F_KEY_LEN, (uint16_t)info->owner.key.len);
     if (info->owner.key.len)
         memcpy(ret + F_KEY, info->owner.key.ptr, info->owner.key.len);
@@ -276,6 +281,11 @@ static int head_fields_decode(struct cursor *c, struct frame_head *h)
         return ERR_CORRUPT;
     for (uint32_t i = 0; i < h->block_count; i++)
         h->block_crcs[i] = cursor_be32(c);
+    (void)cursor_bytes(c, 4 * (SHARD_BLOCKS_MAX - h->block_count));
+    h->info.blob_bytes = cursor_be64(c);
+    h->info.blob_crc32c = cursor_be32(c);
+    h->info.data_shards = cursor_u8(c);
+    h->info.parity_shards = cursor_u8(c);
     if (c->failed)
         return ERR_CORRUPT;
     if (h->kind == FRAME_MARKS)

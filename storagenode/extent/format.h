@@ -56,6 +56,9 @@ struct shard_info {
         struct id128 write_id;  /* zero: none */
         uint32_t part_number, segment_number;
     } owner;
+    uint8_t data_shards, parity_shards; /* of the blob's code; 0: not said */
+    uint64_t blob_bytes;                /* of user data in the whole blob; 0: not said */
+    uint32_t blob_crc32c;               /* of these */
     const uint32_t *block_crcs; /* shard_blocks(bytes) of them */
 };
 

@@ -98,6 +98,12 @@ static int put_decode(const struct rpc_request *req, struct store_put *ret)
     info->time_ms = m->time_ms;
     info->bytes = m->bytes;
     info->block_crcs = m->block_crcs;
+    if (m->data_shards > SHARD_INDEX_MAX || m->parity_shards > SHARD_INDEX_MAX)
+        return ERR_INVAL;
+    info->data_shards = (uint8_t)m->data_shards;
+    info->parity_shards = (uint8_t)m->parity_shards;
+    info->blob_bytes = m->blob_bytes;
+    info->blob_crc32c = m->blob_crc32c;
     const Cairn__ShardOwner *owner = m->owner;
     if (owner) {
         info->owner.bucket_id = owner->bucket_id;

@@ -1,13 +1,13 @@
 #pragma once
 /* The cluster map, for a service that only follows it: asked of the metanodes in turn, again every
- * poll_ns, with the version that is known.  A hint, like every map: who acts upon it names the epoch
- * that he saw, and is refused if that is over.
+ * poll_ns, with the version that is known.  A hint, like every map: who acts upon it names the
+ * epoch that he saw, and is refused if that is over.
  *
  * Also calls to a partition's leader: the leader is found by the map, by hints in answers
  * (ERR_NOT_LEADER) and by trying the others, until the deadline.
  *
- * Runs on: the rpc's loop.  No libuv.  A start leads to exactly one callback, later, never inside the
- * start. */
+ * Runs on: the rpc's loop.  No libuv.  A start leads to exactly one callback, later, never inside
+ * the start. */
 #include "common/base/err.h"
 #include "common/base/id.h"
 #include "common/rpc/rpc.h"
@@ -19,13 +19,14 @@ struct map_client_config {
     const char *const *metanode_ids; /* copied, as the addresses */
     const char *const *metanode_addrs;
     size_t metanode_count;
-    uint64_t poll_ns;                /* 0: 1 s */
-    void (*on_change)(void *arg);    /* a newer map is there; may be NULL */
+    uint64_t poll_ns;             /* 0: 1 s */
+    void (*on_change)(void *arg); /* a newer map is there; may be NULL */
     void *arg;
 };
 
 /* Returns: OK; ERR_INVAL (no metanode); ERR_NOMEM.  Asks at once. */
-int map_client_new(struct rpc *rpc, const struct map_client_config *config, struct map_client **ret);
+int map_client_new(struct rpc *rpc, const struct map_client_config *config,
+                   struct map_client **ret);
 void map_client_stop(struct map_client *mc);       /* what is under way ends soon */
 bool map_client_idle(const struct map_client *mc); /* no callback is to come */
 void map_client_free(struct map_client *mc);       /* idle, or after a crash in a simulation */
@@ -41,27 +42,31 @@ struct rpc_peer *map_client_peer(struct map_client *mc, const char *node_id);
 const Cairn__PartitionDescriptor *map_client_partition(const struct map_client *mc, bool root,
                                                        uint64_t bucket_id, struct slice key);
 
-/* A call to whoever leads a partition. */
+/* A call to whoever leads the partition that holds (bucket_id, key), or the root.  Fields
+ * `partition` and `epoch` of the request are set here, anew with each try. */
 struct leader_call {
-    /* the caller's */
+    /* the caller's, borrowed until cb */
     const struct rpc_method *method;
-    const ProtobufCMessage *request; /* borrowed until cb */
-    uint32_t partition;
+    ProtobufCMessage *request;
+    bool root;
+    uint64_t bucket_id;
+    struct slice key;
     uint64_t deadline_ns;
+    uint64_t try_ns; /* 0: 2 s; how long one answer is waited for */
     void (*cb)(struct leader_call *);
-    /* result: what the call of the last try ended with (call.response and so on, until
-     * leader_call_fini()); ERR_TIMEOUT; ERR_SHUTDOWN; ERR_CANCELED */
+    /* result: OK, rpc.response until leader_call_fini(); the leader's refusal, if it is PERMANENT
+     * or no fault of the route; ERR_TIMEOUT; ERR_SHUTDOWN; ERR_CANCELED.  After an error of class
+     * UNKNOWN_OUTCOME on the way the call is made again: for what may be done twice. */
     int err;
-    struct rpc_call call;
+    struct rpc_call rpc;
     /* private */
     struct map_client *mc;
     struct list node;
     struct env_timer timer;
     unsigned tries;
-    bool running, canceled;
+    bool running, ended;
     char hint[NET_NODE_ID_MAX];
 };
-/* A response names the leader in RouteError.leader_hint, or in a field leader_hint of its own. */
 void leader_call_start(struct map_client *mc, struct leader_call *c);
-void leader_call_cancel(struct leader_call *c);
-void leader_call_fini(struct leader_call *c);
+void leader_call_cancel(struct leader_call *c); /* its callback comes soon */
+void leader_call_fini(struct leader_call *c);   /* after cb, or never started */

@@ -70,8 +70,8 @@ int ec_plan_init(struct ec_plan *plan, const struct ec *ec, uint32_t have, uint3
     }
     if (got < k)
         return ERR_NO_QUORUM;
-    if (gf_invert_matrix(rows, inverse, (int)k) != 0)
-        CHECK(!"any k rows of the code are independent");
+    int singular = gf_invert_matrix(rows, inverse, (int)k);
+    CHECK(!singular); /* any k rows of a Cauchy code are independent */
     plan->data = k;
     plan->wanted = 0;
     for (unsigned i = 0; i < n; i++) {

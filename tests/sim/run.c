@@ -229,6 +229,9 @@ void run_seed(uint64_t seed, const struct run_options *o, struct run_result *ret
     static const uint64_t cache_sizes[] = {1 << 20, 16 << 10, 8 << 10, 5 << 10};
     static const uint32_t append_sizes[] = {1, 1, 2, 1024};
     static const uint64_t log_sizes[] = {4 << 10, 4 << 10, 16 << 10, 1 << 20};
+    static const uint32_t sleeps[] = {50, 300, 1000};
+    static const uint32_t balances[] = {0, 300000, 1500};
+    bool sleepy = seed % 3 == 0;
     r->seed = seed;
     r->verbose = o->verbose;
     r->cluster = (struct sim_cluster){
@@ -241,6 +244,9 @@ void run_seed(uint64_t seed, const struct run_options *o, struct run_result *ret
         .append_entries_max = append_sizes[world_below(w, 4)],
         .cache_bytes_max = cache_sizes[world_below(w, 4)],
         .log_bytes_max = log_sizes[world_below(w, 4)],
+        .sleep_after_ms = sleepy ? sleeps[world_below(w, 3)] : 5000,
+        .balance_ms = sleepy ? balances[world_below(w, 3)] : balances[world_below(w, 4) == 0],
+        .lulls = sleepy,
     };
     log_hook_set(log_line, r);
     log_level_min = o->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR;
@@ -272,6 +278,7 @@ void run_seed(uint64_t seed, const struct run_options *o, struct run_result *ret
     ret->virtual_ns = world_now(w);
     ret->faults = nemesis_faults(r->nemesis);
     ret->problems = r->problems;
+    ret->asleep = r->cluster.asleep;
     ret->stats = *sim_workload_stats(r->load);
     if (r->blobs) {
         ret->faults += store_faults_count(r->store_faults);

@@ -93,7 +93,7 @@ static struct run_result end_job(struct job *job)
 }
 
 struct totals {
-    uint64_t runs, failed, events, undecided, faults, ops, virtual_ns;
+    uint64_t runs, failed, events, undecided, faults, ops, virtual_ns, asleep;
     uint64_t first_failed;
     uint64_t blob_runs, blob_ops, blobs, let_go, orphans, buckets;
     bool quiet;
@@ -136,6 +136,7 @@ static void account(struct totals *t, const struct run_result *r, const struct o
     t->orphans += r->shards.orphans;
     t->buckets += r->blobs.buckets_deleted;
     t->virtual_ns += r->virtual_ns;
+    t->asleep += r->asleep > 0;
     if (r->problems == 0)
         return;
     if (t->failed++ == 0 || r->seed < t->first_failed)
@@ -350,11 +351,11 @@ int main(int argc, char **argv)
         return run_mutants(&o);
     run_all(&o, &t);
     printf("simulation%s%s: %llu seeds, %llu operations, %llu faults, %.0f virtual s, %llu events, "
-           "%llu "
-           "undecided\n",
+           "%llu undecided, groups slept in %llu\n",
            o.mutant ? " with " : "", o.mutant ? o.mutant : "", (unsigned long long)t.runs,
            (unsigned long long)t.ops, (unsigned long long)t.faults, (double)t.virtual_ns / 1e9,
-           (unsigned long long)t.events, (unsigned long long)t.undecided);
+           (unsigned long long)t.events, (unsigned long long)t.undecided,
+           (unsigned long long)t.asleep);
     if (t.blob_runs)
         printf("of these %llu seeds with blobs: %llu operations, %llu blobs, %llu of them let go, "
                "%llu orphans, %llu buckets deleted\n",

@@ -1,5 +1,5 @@
-/* cairn-sim: a whole cluster's real code (Raft, index, witness, gateway, storage node) in one thread on
- * a virtual clock, one run a seed.
+/* cairn-sim: a whole cluster's real code (Raft, index, witness, gateway, storage node) in one
+ * thread on a virtual clock, one run a seed.
  *
  * A run: boot; a phase in which anything within the fault budget breaks; a phase in which all is
  * healed and the cluster must converge and every client succeed; then the histories are checked.
@@ -7,6 +7,7 @@
 #include "common/base/check.h"
 #include "common/base/mutant.h"
 #include "tests/sim/run.h"
+#include "tests/sim/scenario.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -194,6 +195,18 @@ static void run_all(const struct options *o, struct totals *t)
     }
 }
 
+static bool directed_known(const char *name)
+{
+    for (unsigned kind = 0; kind < SCENARIO_COUNT; kind++)
+        if (strcmp(name, scenario_name(kind)) == 0)
+            return true;
+    fprintf(stderr, "no directed fault is called '%s'; there are:", name);
+    for (unsigned kind = 0; kind < SCENARIO_COUNT; kind++)
+        fprintf(stderr, "%s '%s'", kind ? "," : "", scenario_name(kind));
+    fputc('\n', stderr);
+    return false;
+}
+
 /* Each line of the file: the name of a planted bug, within how many seeds it must be found, and, in
  * quotes, the only kind of directed faults to use; without one, as the seeds say.  "blobs" without
  * quotes: with storage nodes; else without. */
@@ -220,7 +233,7 @@ static int run_mutants(struct options *o)
         o->run.blobs = blobs ? RUN_BLOBS_ALWAYS : RUN_BLOBS_NEVER;
         mutant_active = mutant_by_name(name);
         o->count = bound;
-        if (mutant_active != MUTANT_NONE)
+        if (mutant_active != MUTANT_NONE && (!only || directed_known(directed)))
             run_all(o, &t);
         printf("%-24s %s: seed %llu, %llu runs of at most %u, %.1f s\n", name,
                t.failed ? "found" : "NOT FOUND", (unsigned long long)t.first_failed,
@@ -285,7 +298,11 @@ static bool parse(int argc, char **argv, struct options *o)
         case 'x': o->limit_s = (unsigned)atoi(optarg); break;
         case 'T': o->time_s = (unsigned)atoi(optarg); break;
         case 'a': o->mutants_file = optarg; break;
-        case 'd': o->run.directed = optarg; break;
+        case 'd':
+            if (!directed_known(optarg))
+                return false;
+            o->run.directed = optarg;
+            break;
         case 'b':
             if (!blobs_parse(optarg, &o->run.blobs))
                 return false;

@@ -43,6 +43,9 @@ static const struct config_param params[] = {
      "between flushes of the applied state; bounds what a restart replays", 0},
     {"leader_balance_interval", CONFIG_DURATION, "5m", 1000, 86400000, NULL,
      "leadership is moved back to its preferred node no more often than this", 0},
+    {"sleep_after", CONFIG_DURATION, "5s", 0, 86400000, NULL,
+     "a partition without reads and writes for so long needs no heartbeats until the next; 0: never",
+     0},
     {"deletion_grace", CONFIG_DURATION, "60s", 0, 86400000, NULL,
      "blobs outlive their record by this, for reads in flight", 0},
     {"block_cache_bytes", CONFIG_BYTES, "32MiB", 1 << 20, 0x7fffffffffff, NULL,
@@ -223,6 +226,7 @@ static int configure(struct service *s)
     m->timeouts.clock_ahead = duration(s, "clock_ahead_max");
     m->timeouts.flush = duration(s, "state_flush_interval");
     m->timeouts.balance = duration(s, "leader_balance_interval");
+    m->timeouts.sleep_after = duration(s, "sleep_after");
     m->timeouts.deletion_grace = duration(s, "deletion_grace");
     m->limits.log_cache_bytes = config_bytes(c, "log_cache_bytes");
     m->limits.log_bytes_keep = config_bytes(c, "log_bytes_keep");
@@ -358,6 +362,10 @@ static void register_stats(struct meta_node *n)
         STAT(elections_won, "cairn_meta_elections_won_total", "Elections won by this node."),
         STAT(leaderships_lost, "cairn_meta_leaderships_lost_total", "Leaderships lost."),
         STAT(transfers, "cairn_meta_leader_transfers_total", "Leaderships handed on."),
+        STAT(fell_asleep, "cairn_meta_fell_asleep_total", "Replicas that fell asleep, idle."),
+        STAT(woken, "cairn_meta_woken_total", "Replicas that woke."),
+        STAT(peers_lost, "cairn_meta_peers_lost_total",
+             "Times another metanode fell silent, or came back as another process."),
         STAT(stream_opens, "cairn_meta_stream_opens_total", "Streams opened to witnesses."),
         STAT(stream_appends, "cairn_meta_stream_appends_total", "Stream messages sent."),
         STAT(stream_failures, "cairn_meta_stream_failures_total", "Stream messages that failed."),
@@ -400,6 +408,7 @@ static double partition_value(void *arg)
 
 static double value_leader(const struct meta_partition_info *i) { return i->leader; }
 static double value_running(const struct meta_partition_info *i) { return i->running; }
+static double value_asleep(const struct meta_partition_info *i) { return i->asleep; }
 static double value_term(const struct meta_partition_info *i) { return (double)i->term; }
 static double value_commit(const struct meta_partition_info *i) { return (double)i->commit; }
 static double value_visible(const struct meta_partition_info *i) { return (double)i->visible; }
@@ -421,6 +430,7 @@ static void register_partitions(struct meta_node *n)
     } table[] = {
         {"cairn_meta_partition_leader", "1 where this node leads.", value_leader},
         {"cairn_meta_partition_running", "0 when the replica is quarantined.", value_running},
+        {"cairn_meta_partition_asleep", "1 while it is idle and sleeps.", value_asleep},
         {"cairn_meta_partition_term", "Raft term.", value_term},
         {"cairn_meta_partition_commit", "Commit index.", value_commit},
         {"cairn_meta_partition_visible", "Visible index.", value_visible},

@@ -24,6 +24,10 @@
     X(UNPERSISTED_VOTE, "unpersisted_vote", "vote and term are durable before a reply")            \
     X(LEASE_FROM_RECEIVE, "lease_from_receive", "the lease starts at the round's send time")       \
     X(REPLY_BEFORE_SYNC, "reply_before_sync", "append is acknowledged once synced")                \
+    X(SLEEP_BEHIND, "sleep_behind", "a leader sleeps once every follower has all and sleeps")      \
+    X(SLEEP_ON_LOSS, "sleep_on_loss", "a follower wakes when its leader's node is lost")           \
+    X(SLEEP_PAST_RESTART, "sleep_past_restart", "a node's new life wakes what it led")             \
+    X(LEASE_ASLEEP, "lease_asleep", "a sleeping leader's lease runs out")                          \
     /* DESIGN section 4 */                                                                         \
     X(AS_OF_ABOVE_APPLIED, "as_of_above_applied", "as_of is the applied index that was read")      \
     X(THROUGH_AFTER_SLOT, "through_after_slot", "the witness reads through before the slot")       \
@@ -47,7 +51,7 @@ enum mutant {
 #define X(NAME, text, rule) MUTANT_##NAME,
     MUTANT_TABLE(X)
 #undef X
-    MUTANT_COUNT
+        MUTANT_COUNT
 };
 
 #ifdef CAIRN_MUTANTS

@@ -156,6 +156,10 @@ write_configs() {
                 echo "base_domains: localhost"
                 ;;
             metanode) echo "root_credentials_file: $VAR/root-credentials" ;;
+            witness)
+                # More partitions than the default takes, each with smaller tables: 512 MiB at most.
+                ((PARTITIONS < 256)) || printf 'partitions_max: %d\nslot_bits: 16\n' $((PARTITIONS + 1))
+                ;;
             esac
             if [ -n "${CAIRN_EXTRA:-}" ]; then printf '%s\n' "$CAIRN_EXTRA"; fi
         } >"$VAR/conf/$id.yaml"

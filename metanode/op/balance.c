@@ -7,13 +7,41 @@
 #define START_NS (60 * NS_PER_SEC)       /* "soon after the start" */
 #define BEHIND_MAX 1000                  /* entries that the preferred replica may lack */
 
+static bool is_soon(const struct replica *r, uint64_t now)
+{
+    return now - r->node->started_ns < START_NS && r->balance_due_ns == 0;
+}
+
+static uint64_t due(const struct replica *r)
+{
+    return MAX(r->balance_due_ns, r->led_since_ns + ms_to_ns(r->node->config.timeouts.balance));
+}
+
+/* The next leader of the root would wait a whole lease before it buries anyone. */
+static bool is_burying(const struct replica *r)
+{
+    const struct registry *g = &r->control.registry;
+    for (unsigned i = 0; r->partition == ROOT_PARTITION && i < g->count; i++)
+        if (g->live[i].stopped)
+            return true;
+    return false;
+}
+
+uint64_t balance_alarm(const struct replica *r)
+{
+    if (topology_raft_id(r->desc->replicas[0]->node_id) == r->node->raft_id ||
+        r->node->config.timeouts.balance == 0)
+        return UINT64_MAX;
+    return is_soon(r, env_now_ns(r->node->env)) ? 0 : due(r);
+}
+
 void balance_tick(struct replica *r)
 {
     struct meta_node *n = r->node;
     uint64_t now = env_now_ns(n->env);
     uint64_t preferred = topology_raft_id(r->desc->replicas[0]->node_id);
     struct raft_peer_status status;
-    if (!r->leading || preferred == n->raft_id || n->draining ||
+    if (!r->leading || preferred == n->raft_id || n->draining || n->config.timeouts.balance == 0 ||
         visible_serving(&r->visible) == 0 || raft_transferee(r->raft) != 0)
         return;
     bool fresh = raft_peer(r->raft, preferred, &status) && status.active && !status.probing &&
@@ -26,8 +54,7 @@ void balance_tick(struct replica *r)
         r->balance_ok_ns = now;
     if (now - r->balance_ok_ns < SETTLE_NS || now - r->led_since_ns < SETTLE_NS)
         return;
-    bool soon = now - n->started_ns < START_NS && r->balance_due_ns == 0;
-    if (!soon && now < MAX(r->balance_due_ns, r->led_since_ns + ms_to_ns(n->config.timeouts.balance)))
+    if ((!is_soon(r, now) && now < due(r)) || is_burying(r))
         return;
     struct raft_event ev = {.type = RAFT_EV_TRANSFER, .peer = preferred};
     r->balance_due_ns = now + ms_to_ns(n->config.timeouts.balance);

@@ -15,6 +15,7 @@
  *   truncate.c     flushing the state, truncating the logs
  *   deletion.c     the deletion queue
  *   balance.c      leadership goes back to the preferred replica
+ *   sleep.c        idle groups sleep; which other metanodes are alive
  *   status.c       status and cluster map
  *
  * A turn: events only mark a replica dirty; on the loop's next turn node.c runs replica_turn() for
@@ -62,6 +63,10 @@ struct meta_peer {
     unsigned payload_count;
     uint64_t payload_bytes;
     bool refused; /* a cast was refused: what was under way is probably lost */
+    uint64_t sent_ns; /* a batch was */
+    bool shares;  /* a partition with us: we hear of each other */
+    bool lost;    /* silent for an election timeout */
+    uint64_t life, heard_ns; /* of its process, as last heard of; 0: never, or it has none */
     struct id128 store; /* of its log, as first seen; zero: never */
     struct kv_write_req store_write;
     bool store_writing, store_refused;
@@ -70,6 +75,7 @@ struct meta_peer {
 /* Queues a message, with the entries that it carries; the turn's end sends it. */
 void transport_send(struct replica *r, const struct raft_message *m);
 void transport_flush(struct meta_node *n);
+void transport_beat(struct meta_peer *p); /* a batch, if only to say that we live */
 void transport_tick(struct meta_node *n);
 void transport_batch(void *arg, struct rpc_request *req); /* handler of raft.batch */
 struct meta_peer *transport_peer(struct meta_node *n, uint64_t raft_id);
@@ -137,6 +143,7 @@ struct read_state {
     struct list working;  /* on a worker thread */
     uint32_t count;
     uint64_t ctx;
+    bool recent; /* one came in since the last tick */
 };
 
 void read_init(struct replica *r);
@@ -275,8 +282,43 @@ void deletion_tick(struct replica *r);
 void deletion_stop(struct replica *r);
 void deletion_free(struct replica *r);
 void balance_tick(struct replica *r);
+/* When it wants the group awake: 0: now; UINT64_MAX: never, leadership is where it belongs. */
+uint64_t balance_alarm(const struct replica *r);
 void truncate_tick(struct meta_node *n);
 void truncate_replica(struct replica *r);
+
+/* ---- sleep.c ---- */
+
+/* Replicas, by their places in the node's table; walked in that order. */
+struct replica_set {
+    uint64_t words[META_PARTITIONS_MAX / 64];
+};
+
+static inline void replica_set_put(struct replica_set *s, size_t slot, bool in)
+{
+    uint64_t bit = 1ull << (slot % 64);
+    s->words[slot / 64] = in ? s->words[slot / 64] | bit : s->words[slot / 64] & ~bit;
+}
+/* The first member from `slot` on; SIZE_MAX: none. */
+size_t replica_set_next(const struct replica_set *s, size_t slot);
+#define replica_set_for_each(slot, set)                                                            \
+    for (size_t slot = replica_set_next(set, 0); slot != SIZE_MAX;                                 \
+         slot = replica_set_next(set, slot + 1))
+
+void sleep_init(struct meta_node *n);
+void sleep_start(struct meta_node *n); /* when the replicas are there */
+void sleep_stop(struct meta_node *n);
+void sleep_tick(struct meta_node *n);
+/* The replica has made a step, or ended: it may be asleep now, or awake. */
+void sleep_noted(struct replica *r);
+/* A sleeping leader wakes. */
+void sleep_rouse(struct replica *r);
+/* A batch of another metanode has come in. */
+void sleep_heard(struct meta_peer *p, uint64_t life);
+uint64_t sleep_heard_ns(struct replica *r); /* of the leader's node; 0: never */
+/* This node does not lead any more what others may think it leads, without having told them: they
+ * are to take it for another. */
+void sleep_new_life(struct meta_node *n);
 
 /* ---- replica.c ---- */
 
@@ -292,6 +334,7 @@ struct replica_write {
 struct replica {
     struct meta_node *node;
     uint32_t partition;
+    size_t slot; /* in the node's table */
     const Cairn__PartitionDescriptor *desc; /* of the node's topology */
     enum replica_state state;
     const char *quarantine_reason;
@@ -302,8 +345,9 @@ struct replica {
     struct visible visible;
     struct control control;
 
-    bool dirty;
     bool attach_due;
+    bool rouse;          /* wake in the next turn, if asleep */
+    uint64_t alarm_ns;   /* asleep and leading: wake then */
     bool leading;
     uint64_t lead_term;
     uint64_t led_since_ns;
@@ -363,11 +407,15 @@ struct meta_node {
     size_t peer_count;
     struct meta_peer peers[META_PEERS_MAX];
 
-    struct env_timer deadline_timer, turn_timer, tick_timer, fail_timer;
+    struct env_timer deadline_timer, turn_timer, tick_timer, fail_timer, beat_timer;
     bool turn_armed;
     uint64_t deadline_ns;
     uint64_t last_tick_ns;
     uint64_t started_ns;
+    struct replica_set dirty; /* a turn is due */
+    struct replica_set awake; /* run, and do not sleep */
+    uint64_t alarm_ns;        /* the first of a sleeping leader */
+    uint64_t life, last_beat_ns;
     struct raft_effects fx; /* of the step under way */
     bool stepping;
     /* Entries in passing: read from a log; received; about to be proposed. */
@@ -405,7 +453,7 @@ struct meta_node {
 /* Something that the process must not survive. */
 void node_fail(struct meta_node *n, int err, const char *what);
 struct replica *node_replica(struct meta_node *n, uint32_t partition); /* NULL: not here */
-void node_deadline_changed(struct meta_node *n);
+void node_deadline_changed(struct meta_node *n, const struct replica *r);
 uint64_t node_random(struct meta_node *n);
 static inline uint64_t ms_to_ns(uint32_t ms)
 {

@@ -27,6 +27,7 @@ void meta_config_defaults(struct meta_config *c)
         .deletion_pause = 1000,
         .prune = 120000,
         .drain = 3000,
+        .sleep_after = 5000,
         .drift_ppm = 10000,
         .clock_ahead = 30000,
     };
@@ -121,6 +122,7 @@ void node_fail(struct meta_node *n, int err, const char *what)
     env_timer_stop(&n->deadline_timer);
     env_timer_stop(&n->turn_timer);
     env_timer_stop(&n->tick_timer);
+    sleep_stop(n);
     env_timer_start(&n->fail_timer, 0);
 }
 
@@ -134,45 +136,54 @@ static void fail_fired(struct env_timer *timer)
 
 /* ---- timers ---- */
 
-void node_deadline_changed(struct meta_node *n)
+/* The timer never fires too late; too early does no harm: it is set anew then. */
+static void deadline_set(struct meta_node *n, uint64_t due)
 {
-    uint64_t now = env_now_ns(n->env), due = UINT64_MAX;
-    if (n->stopped || n->failed)
-        return;
-    for (size_t i = 0; i < n->replica_count; i++)
-        if (n->replicas[i] && replica_runs(n->replicas[i]))
-            due = MIN(due, raft_next_deadline(n->replicas[i]->raft));
-    if (due == UINT64_MAX)
-        return;
-    if (n->deadline_timer.active && n->deadline_ns == due)
+    uint64_t now = env_now_ns(n->env);
+    if (n->stopped || n->failed || due == UINT64_MAX ||
+        (n->deadline_timer.active && n->deadline_ns <= due))
         return;
     n->deadline_ns = due;
     env_timer_start(&n->deadline_timer, due > now ? due - now : 0);
+}
+
+void node_deadline_changed(struct meta_node *n, const struct replica *r)
+{
+    if (replica_runs(r))
+        deadline_set(n, raft_next_deadline(r->raft));
+}
+
+static void deadline_find(struct meta_node *n)
+{
+    uint64_t due = UINT64_MAX;
+    replica_set_for_each(i, &n->awake) due = MIN(due, raft_next_deadline(n->replicas[i]->raft));
+    deadline_set(n, due);
 }
 
 static void deadline_fired(struct env_timer *timer)
 {
     struct meta_node *n = container_of(timer, struct meta_node, deadline_timer);
     uint64_t now = env_now_ns(n->env);
-    for (size_t i = 0; i < n->replica_count && !n->failed; i++) {
+    replica_set_for_each(i, &n->awake)
+    {
         struct replica *r = n->replicas[i];
         struct raft_event ev = {.type = RAFT_EV_TICK};
-        if (replica_runs(r) && raft_next_deadline(r->raft) <= now)
+        if (raft_next_deadline(r->raft) <= now && !n->failed)
             replica_step(r, &ev, NULL);
     }
-    node_deadline_changed(n);
+    deadline_find(n);
 }
 
 static void turn_fired(struct env_timer *timer)
 {
     struct meta_node *n = container_of(timer, struct meta_node, turn_timer);
     n->turn_armed = false;
-    for (size_t i = 0; i < n->replica_count && !n->failed && !n->stopped; i++) {
-        struct replica *r = n->replicas[i];
-        if (!r->dirty)
-            continue;
-        r->dirty = false;
-        replica_turn(r);
+    replica_set_for_each(i, &n->dirty)
+    {
+        if (n->failed || n->stopped)
+            break;
+        replica_set_put(&n->dirty, i, false);
+        replica_turn(n->replicas[i]);
     }
     transport_flush(n);
 }
@@ -190,10 +201,11 @@ static void tick_fired(struct env_timer *timer)
     transport_tick(n);
     witness_set_tick(n);
     status_map_tick(n);
-    for (size_t i = 0; i < n->replica_count && !n->failed; i++) {
+    replica_set_for_each(i, &n->awake)
+    {
         struct replica *r = n->replicas[i];
-        if (!replica_runs(r))
-            continue;
+        if (n->failed)
+            break;
         if (r->partition == ROOT_PARTITION)
             root_tick(r, stalled);
         stream_tick(r, stalled);
@@ -201,6 +213,7 @@ static void tick_fired(struct env_timer *timer)
         deletion_tick(r);
         replica_wake(r);
     }
+    sleep_tick(n);
     truncate_tick(n);
     drain_check(n);
 }
@@ -250,7 +263,7 @@ static int add_replicas(struct meta_node *n)
         int err = replica_new(n, d, &n->replicas[n->replica_count]);
         if (err != OK)
             return err;
-        n->replica_count++;
+        sleep_noted(n->replicas[n->replica_count++]);
     }
     return OK;
 }
@@ -331,6 +344,7 @@ int meta_node_new(struct rpc *rpc, struct kv *log_kv, struct kv *state_kv, struc
     env_timer_init(n->env, &n->turn_timer, turn_fired);
     env_timer_init(n->env, &n->tick_timer, tick_fired);
     env_timer_init(n->env, &n->fail_timer, fail_fired);
+    sleep_init(n);
     n->started_ns = n->last_tick_ns = env_now_ns(n->env);
     n->flush_due_ns = n->started_ns + ms_to_ns(config->timeouts.flush);
     err = start(n);
@@ -340,7 +354,8 @@ int meta_node_new(struct rpc *rpc, struct kv *log_kv, struct kv *state_kv, struc
         return err;
     }
     env_timer_start(&n->tick_timer, ms_to_ns(config->timeouts.tick));
-    node_deadline_changed(n);
+    sleep_start(n);
+    deadline_find(n);
     *ret = n;
     return OK;
 }
@@ -413,6 +428,7 @@ void meta_node_stop(struct meta_node *n)
     env_timer_stop(&n->turn_timer);
     env_timer_stop(&n->tick_timer);
     env_timer_stop(&n->fail_timer);
+    sleep_stop(n);
     transport_flush(n);
     for (size_t i = 0; i < n->replica_count; i++)
         replica_stop(n->replicas[i]);
@@ -503,6 +519,7 @@ void meta_node_partition_info(struct meta_node *n, size_t i, struct meta_partiti
     if (!ret->running)
         return;
     ret->leader = r->leading;
+    ret->asleep = raft_is_asleep(r->raft);
     ret->lease_valid = raft_lease_valid(r->raft, env_now_ns(n->env));
     ret->leader_id = status_leader_id(r);
     ret->term = raft_term(r->raft);

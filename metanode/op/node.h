@@ -44,11 +44,13 @@ struct meta_timeouts {
     uint32_t witness_poll;     /* a metanode asks the root for the set of witnesses */
     uint32_t tick;             /* housekeeping */
     uint32_t flush;            /* the state store is flushed so often */
-    uint32_t balance;          /* leadership is handed to the preferred replica so often at most */
+    uint32_t balance;          /* leadership is handed to the preferred replica so often at most;
+                                  0: never */
     uint32_t deletion_grace;   /* a blob outlives its record by this, for reads in flight */
     uint32_t deletion_pause;   /* between two rounds of the deletion queue */
     uint32_t prune;            /* between two prunings of the outcome table */
     uint32_t drain;            /* a stopping node waits so long for its successors */
+    uint32_t sleep_after;      /* a partition that is idle for so long sleeps; 0: never */
     uint32_t drift_ppm;        /* rate of any clock, both ways */
     uint32_t clock_ahead;      /* an entry's time may be ahead of a replica's clock by this */
 };
@@ -114,7 +116,7 @@ bool meta_node_ready(struct meta_node *n, struct buf *ret_reason);
 
 struct meta_partition_info {
     uint32_t partition;
-    bool running, quarantined, leader, lease_valid;
+    bool running, quarantined, leader, lease_valid, asleep;
     const char *leader_id; /* "" unknown */
     uint64_t term, noop, first, last, synced, commit, visible, applied;
     uint64_t log_bytes, proposals, reads, deletions, outcomes;
@@ -129,6 +131,7 @@ struct meta_stats {
     uint64_t reads_lease, reads_round, reads_retried, lists;
     uint64_t elections_won, leaderships_lost, transfers;
     uint64_t stream_opens, stream_appends, stream_failures, stream_acks, witness_reports;
+    uint64_t fell_asleep, woken, peers_lost;
     uint64_t leases_granted, leases_refused, witness_deaths, registrations;
     uint64_t snapshots_sent, snapshots_installed, snapshot_bytes_sent;
     uint64_t batches_sent, messages_sent, batches_received, messages_received, messages_refused;

@@ -348,6 +348,7 @@ void read_serve(void *arg, struct rpc_request *req)
         op->req = req;
         list_init(&op->node);
         r->read.count++;
+        r->read.recent = true;
         start(op);
     }
 }

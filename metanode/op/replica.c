@@ -21,7 +21,7 @@ uint64_t replica_applied(const struct replica *r)
 void replica_wake(struct replica *r)
 {
     struct meta_node *n = r->node;
-    r->dirty = true;
+    replica_set_put(&n->dirty, r->slot, true);
     if (n->turn_armed || n->stopped || n->failed)
         return;
     n->turn_armed = true;
@@ -37,6 +37,9 @@ void replica_quarantine(struct replica *r, int err, const char *reason)
               L_ERR(err));
     r->state = REPLICA_QUARANTINED;
     r->quarantine_reason = reason;
+    sleep_noted(r);
+    if (r->leading)
+        sleep_new_life(r->node);
     r->leading = false;
     propose_lost(r, ERR_NOT_LEADER); /* another replica will */
     read_fail_all(r, ERR_NOT_LEADER);
@@ -264,6 +267,7 @@ int replica_step(struct replica *r, struct raft_event *ev, struct raft_log_entry
         return ERR_IO;
     ev->now_ns = env_now_ns(n->env);
     ev->random = node_random(n);
+    ev->heard_ns = sleep_heard_ns(r);
     n->stepping = true;
     int err = raft_step(r->raft, ev, &n->fx);
     effects(r, ev, entries);
@@ -276,8 +280,9 @@ int replica_step(struct replica *r, struct raft_event *ev, struct raft_log_entry
     n->stepping = false;
     if (err == ERR_CORRUPT)
         replica_quarantine(r, err, "a leader's log contradicts what is committed here");
+    sleep_noted(r);
     replica_wake(r);
-    node_deadline_changed(n);
+    node_deadline_changed(n, r);
     return err;
 }
 
@@ -354,6 +359,8 @@ void replica_turn(struct replica *r)
 {
     if (!replica_runs(r))
         return;
+    if (r->rouse)
+        sleep_rouse(r);
     propose_turn(r);
     if (!replica_runs(r) || r->node->failed)
         return;
@@ -432,6 +439,8 @@ static int options(struct replica *r, struct raft_options *o)
         .lease_ns = ms_to_ns(c->timeouts.raft_lease),
         .drift_ppm = c->timeouts.drift_ppm,
         .lease_enabled = c->lease_reads,
+        /* The root renews the witnesses' leases: it is never idle. */
+        .sleep_after_ns = r->partition == ROOT_PARTITION ? 0 : ms_to_ns(c->timeouts.sleep_after),
         .append_entries_max = c->limits.append_entries_max,
         /* Clients are held back before (propose.c): control entries must always find room, or a
          * witness that holds everything up could not be declared dead. */
@@ -589,6 +598,7 @@ int replica_new(struct meta_node *n, const Cairn__PartitionDescriptor *desc, str
     if (!r)
         return ERR_NOMEM;
     r->node = n;
+    r->slot = n->replica_count;
     r->partition = desc->id;
     r->desc = desc;
     list_init(&r->writes);

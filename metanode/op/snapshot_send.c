@@ -16,8 +16,7 @@
 #define SNAPSHOTS_MAX 2  /* of a node at once; others wait */
 #define FAILURES_MAX 40  /* in a row, with RETRY_MS between: then the core decides anew */
 #define RETRY_MS 250
-#define END_TIMEOUT_MS 120000 /* the last chunk is answered when all is installed */
-#define CHUNK_TIMEOUT_MS 10000
+#define CHUNK_TIMEOUT_MS 10000 /* the last one is answered when all is installed: asked again */
 
 enum sender_state { SENDER_WAITING, SENDER_EXPORTING, SENDER_READING, SENDER_SENDING, SENDER_PAUSING };
 
@@ -137,6 +136,8 @@ static void answered(struct rpc_call *call)
         finish(s, OK);
     else if (err == ERR_CONFLICT || err == ERR_QUARANTINED)
         finish(s, err); /* it follows another leader, or nobody */
+    else if (err == ERR_LIMIT)
+        pause_for(s, RETRY_MS * NS_PER_MS); /* it is still at work on what it has */
     else if (err != OK)
         failed(s, err);
     else if (s->file >= SNAPSHOT_FILES || s->offset > s->bytes[s->file])
@@ -175,7 +176,7 @@ static void send_chunk(struct snapshot_sender *s)
         .request = &req.base,
         .payload = {{data, SLICE(data->data, data->len)}},
         .payload_count = data->len ? 1 : 0,
-        .timeout_ns = (req.end ? END_TIMEOUT_MS : CHUNK_TIMEOUT_MS) * NS_PER_MS,
+        .timeout_ns = CHUNK_TIMEOUT_MS * NS_PER_MS,
         .cb = answered,
     };
     s->state = SENDER_SENDING;

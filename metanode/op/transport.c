@@ -1,7 +1,7 @@
 /* Raft messages between metanodes.
  *
  * Everything that one turn of the loop has for a peer, of all groups, travels in one cast: heartbeats
- * of many groups cost one frame.  Casts may be lost: Raft survives it.  A peer is told apart by its
+ * of many groups cost one frame.  Each says which life of the process it is of (sleep.c).  Casts may be lost: Raft survives it.  A peer is told apart by its
  * certificate, and may speak only for itself. */
 #include "metanode/op/internal.h"
 
@@ -34,21 +34,21 @@ static void pack_message(const struct out_message *o, Cairn__RaftMessage *m)
     m->entry_count = o->m.entry_count;
     m->entry_bytes = (uint32_t)o->m.entry_bytes;
     m->campaign_transfer = o->m.campaign_transfer;
+    m->sleep = o->m.sleep;
 }
 
-static void flush_peer(struct meta_peer *p)
+static void send_batch(struct meta_peer *p)
 {
     struct meta_node *n = p->node;
     Cairn__RaftMessage messages[OUTBOX_MESSAGES_MAX], *ptrs[OUTBOX_MESSAGES_MAX];
     Cairn__RaftBatch batch = CAIRN__RAFT_BATCH__INIT;
-    if (p->out_count == 0)
-        return;
     for (unsigned i = 0; i < p->out_count; i++) {
         pack_message(&p->out[i], &messages[i]);
         ptrs[i] = &messages[i];
     }
     batch.n_messages = p->out_count;
     batch.messages = ptrs;
+    batch.life = n->life;
     batch.store = (ProtobufCBinaryData){ID_BYTES, n->store.bytes};
     if (!id128_is_zero(p->store))
         batch.known_store = (ProtobufCBinaryData){ID_BYTES, p->store.bytes};
@@ -62,6 +62,18 @@ static void flush_peer(struct meta_peer *p)
         payload_unref(&p->payload[i]);
     p->out_count = p->payload_count = 0;
     p->payload_bytes = 0;
+    p->sent_ns = env_now_ns(n->env);
+}
+
+static void flush_peer(struct meta_peer *p)
+{
+    if (p->out_count > 0)
+        send_batch(p);
+}
+
+void transport_beat(struct meta_peer *p)
+{
+    send_batch(p);
 }
 
 void transport_flush(struct meta_node *n)
@@ -131,11 +143,12 @@ void transport_tick(struct meta_node *n)
         if (!p->refused)
             continue;
         p->refused = false;
-        for (size_t k = 0; k < n->replica_count; k++) {
+        replica_set_for_each(k, &n->awake)
+        {
             struct replica *r = n->replicas[k];
             struct raft_event ev = {.type = RAFT_EV_UNREACHABLE, .peer = p->raft_id};
             struct raft_peer_status status;
-            if (replica_runs(r) && r->leading && raft_peer(r->raft, p->raft_id, &status))
+            if (r->leading && raft_peer(r->raft, p->raft_id, &status))
                 replica_step(r, &ev, NULL);
         }
     }
@@ -160,6 +173,7 @@ static void unpack_message(const Cairn__RaftMessage *m, struct raft_message *ret
         .entry_count = m->type == CAIRN__RAFT_MESSAGE_TYPE__RAFT_APPEND ? m->entry_count : 0,
         .entry_bytes = 0,
         .campaign_transfer = m->campaign_transfer,
+        .sleep = m->sleep,
     };
 }
 
@@ -228,7 +242,10 @@ static void deliver(struct meta_node *n, const Cairn__RaftMessage *wire, struct 
         return;
     }
     if (is_of_the_future(r, m, entries)) {
+        struct raft_event lost = {.type = RAFT_EV_NODE_LOST, .peer = m->from};
         n->stats.messages_refused++;
+        if (raft_is_asleep(r->raft)) /* to us it is as good as dead */
+            (void)replica_step(r, &lost, NULL);
         return;
     }
     struct raft_event ev = {.type = RAFT_EV_MESSAGE, .message = *m};
@@ -249,6 +266,7 @@ void transport_batch(void *arg, struct rpc_request *req)
         n->stats.messages_refused += batch->n_messages;
         return;
     }
+    sleep_heard(transport_peer(n, sender), batch->life);
     for (size_t i = 0; i < batch->n_messages && !n->stopped; i++) {
         struct raft_message m;
         uint32_t count;

@@ -5,6 +5,8 @@
  * what is flushed, whoever still needs it: a dead replica fills no disk, it gets a snapshot later. */
 #include "metanode/op/internal.h"
 
+#define LOOK_AGAIN_NS NS_PER_SEC /* when a flush was due and nothing to be flushed */
+
 static uint64_t least_match(const struct replica *r)
 {
     const struct raft_config *c = raft_config(r->raft);
@@ -78,20 +80,35 @@ static void flushed(struct kv_flush_req *req)
         env_timer_start(&n->tick_timer, 0);
 }
 
-/* A flush is due by time, or because a log has grown. */
-static bool is_due(const struct meta_node *n)
+static bool has_news(const struct meta_node *n)
 {
-    bool news = false, grown = false;
-    for (size_t i = 0; i < n->replica_count; i++) {
+    for (size_t i = 0; i < n->replica_count; i++)
+        if (replica_runs(n->replicas[i]) &&
+            index_applied(n->replicas[i]->index) > n->replicas[i]->flushed)
+            return true;
+    return false;
+}
+
+/* A flush is due by time, or because a log has grown: none does asleep. */
+static bool is_due(struct meta_node *n)
+{
+    uint64_t now = env_now_ns(n->env);
+    bool grown = false;
+    replica_set_for_each(i, &n->awake)
+    {
         const struct replica *r = n->replicas[i];
-        if (!replica_runs(r) || index_applied(r->index) <= r->flushed)
+        if (index_applied(r->index) <= r->flushed)
             continue;
-        news = true;
         grown |= raft_log_bytes(r->raft) > n->config.limits.log_bytes_keep &&
                  index_applied(r->index) - r->flushed > n->config.limits.log_entries_max / 16;
         grown |= raft_log_bytes(r->raft) > n->config.limits.log_bytes_max;
     }
-    return grown || (news && (n->draining || env_now_ns(n->env) >= n->flush_due_ns));
+    if (grown || (!n->draining && now < n->flush_due_ns))
+        return grown;
+    if (has_news(n))
+        return true;
+    n->flush_due_ns = MAX(n->flush_due_ns, now + LOOK_AGAIN_NS);
+    return false;
 }
 
 void truncate_tick(struct meta_node *n)

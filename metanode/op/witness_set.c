@@ -82,6 +82,7 @@ void witness_set_apply(struct replica *r)
         if (!v->slots[i].dead && witness_set_is_dead(r->node, v->slots[i].incarnation))
             visible_dead(v, v->slots[i].incarnation);
     r->attach_due = true;
+    r->rouse = r->leading; /* a sleeping group is attached to just those that live */
     replica_wake(r);
 }
 
@@ -145,7 +146,8 @@ static size_t find_unknown(struct meta_node *n, struct id128 *ret, size_t max)
 {
     const struct witness_set *s = &n->witnesses;
     size_t count = 0;
-    for (size_t i = 0; i < n->replica_count; i++) {
+    replica_set_for_each(i, &n->awake)
+    {
         const struct visible *v = &n->replicas[i]->visible;
         for (unsigned k = 0; k < v->slot_count && n->replicas[i]->leading; k++) {
             struct id128 id = v->slots[k].incarnation;
@@ -165,8 +167,10 @@ void witness_set_tick(struct meta_node *n)
 {
     struct witness_set *s = &n->witnesses;
     uint64_t now = env_now_ns(n->env);
-    for (size_t i = 0; i < n->replica_count; i++)
+    replica_set_for_each(i, &n->awake)
+    {
         n->replicas[i]->attach_due = n->replicas[i]->attach_due || n->replicas[i]->leading;
+    }
     if (s->asking || now < s->ask_ns)
         return;
     s->ask_ns = now + ms_to_ns(n->config.timeouts.witness_poll);

@@ -297,6 +297,7 @@ static int on_message(struct raft *r)
     /* One that is not, or no longer, a member cannot disturb (thesis 4.2.3). */
     if (!raft_config_is_member(&r->config, m->from))
         return OK;
+    raft_rouse_by_message(r, m);
     switch (m->type) {
     case RAFT_PRE_VOTE: raft_on_pre_vote(r, m); return OK;
     case RAFT_PRE_VOTE_REPLY: raft_on_pre_vote_reply(r, m); return OK;
@@ -328,6 +329,8 @@ static int dispatch(struct raft *r)
 {
     switch (r->ev->type) {
     case RAFT_EV_TICK:
+        if (r->asleep)
+            return OK;
         if (r->role == RAFT_LEADER)
             raft_leader_tick(r);
         else
@@ -342,6 +345,8 @@ static int dispatch(struct raft *r)
     case RAFT_EV_SNAPSHOT_SENT: raft_on_snapshot_sent(r); return OK;
     case RAFT_EV_SNAPSHOT_OFFERED: return raft_on_snapshot_offered(r);
     case RAFT_EV_SNAPSHOT_INSTALLED: return raft_on_snapshot_installed(r);
+    case RAFT_EV_NODE_LOST:
+    case RAFT_EV_WAKE: return OK; /* see raft_rouse_by_event() */
     }
     return ERR_INVAL;
 }
@@ -360,6 +365,7 @@ int raft_step(struct raft *r, const struct raft_event *ev, struct raft_effects *
     effects_clear(fx);
     r->ev = ev;
     r->fx = fx;
+    raft_rouse_by_event(r);
     int err = dispatch(r);
     if (r->role == RAFT_LEADER)
         raft_pump(r);
@@ -376,6 +382,8 @@ int raft_step(struct raft *r, const struct raft_event *ev, struct raft_effects *
 
 uint64_t raft_next_deadline(const struct raft *r)
 {
+    if (r->asleep)
+        return UINT64_MAX;
     if (r->role == RAFT_LEADER) {
         uint64_t due = MIN(r->heartbeat_due_ns, r->quorum_check_ns);
         return r->transferee ? MIN(due, r->transfer_deadline_ns) : due;

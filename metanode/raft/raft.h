@@ -19,12 +19,17 @@
  *        entry_count] from the log; if one is gone (compacted meanwhile), drop the message.
  *     c. role, commit, visible, reads, snapshot requests, in any order.
  *     If `more` is set, step RAFT_EV_TICK again with the same time: the message array was full.
+ *     Any step may send the replica to sleep or wake it: raft_is_asleep(), raft_next_deadline().
  *  3. When a write is synced: RAFT_EV_SYNCED with the same (seq, last_index, last_term).  A later
  *     write's completion covers the earlier ones.  A failed write stops the node: never step again.
  *  4. Step RAFT_EV_TICK at raft_next_deadline() at the latest.  Deadlines of heartbeats fall on
  *     multiples of the interval, so that those of all groups can share one frame.
  *  5. raft_set_applied() as the state machine advances (back-pressure), raft_set_visible() as
  *     witnesses acknowledge, raft_compact() below what is durably applied.
+ *  6. Idle groups sleep (raft_sleep.c), if sleep_after_ns says so: raft_set_quiet() while the
+ * leader's driver has nothing under way; `heard_ns` with each event of a sleeping follower; and
+ *     RAFT_EV_NODE_LOST to every replica when a node has not been heard of for an election timeout,
+ *     or is another process than before.  Without the latter a follower might sleep for ever.
  * The state machine may apply what is committed but not yet synced here: after a crash its applied
  * index can then be above the log's last.  Everything up to it is committed, so the driver resets
  * the log to (applied index, applied term) before raft_new(), as after a snapshot; if the applied
@@ -114,6 +119,7 @@ struct raft_message {
     uint32_t entry_count;
     uint64_t entry_bytes; /* data bytes of the entries */
     bool campaign_transfer;
+    bool sleep; /* heartbeat: all is said, fall asleep; heartbeat reply: fell asleep */
     const struct raft_entry_meta *entries;
 };
 
@@ -125,6 +131,7 @@ struct raft_options {
     uint64_t lease_ns;              /* lease * (1 + drift) < election timeout * (1 - drift) */
     uint32_t drift_ppm;             /* how far the rate of any clock may be off, below 500,000 */
     bool lease_enabled;             /* off: every read goes through a ReadIndex round */
+    uint64_t sleep_after_ns;        /* a group that is idle for so long sleeps; 0: never */
     /* Bounds; 0 takes the default in brackets. */
     uint32_t append_entries_max;      /* per message [1024] */
     uint32_t append_bytes_max;        /* per message, at least one entry always goes [1 MiB] */
@@ -154,12 +161,15 @@ enum raft_event_type {
     RAFT_EV_SNAPSHOT_OFFERED,   /* snapshot: `peer` streams one to us (step each chunk: it is a sign
                                    of life of the leader); peer, message term, index, log_term */
     RAFT_EV_SNAPSHOT_INSTALLED, /* snapshot: the state machine is durably at index, log_term */
+    RAFT_EV_NODE_LOST, /* peer: its node is silent for an election timeout, or began a new life */
+    RAFT_EV_WAKE,      /* the driver has something to do: a leader does not sleep on */
 };
 
 struct raft_event {
     enum raft_event_type type;
-    uint64_t now_ns; /* monotonic; never goes back */
-    uint64_t random; /* fresh with each event */
+    uint64_t now_ns;   /* monotonic; never goes back */
+    uint64_t random;   /* fresh with each event */
+    uint64_t heard_ns; /* sleeping follower: when its leader's node was last heard of; 0: now */
     union {
         struct raft_message message;
         struct {
@@ -249,7 +259,7 @@ int raft_start(struct raft *r, uint64_t now_ns, uint64_t random);
  * current leader).  SNAPSHOT_INSTALLED: OK; ERR_EXISTS (the log had it: nothing changed). */
 int raft_step(struct raft *r, const struct raft_event *ev, struct raft_effects *fx);
 
-/* When RAFT_EV_TICK is due at the latest. */
+/* When RAFT_EV_TICK is due at the latest; UINT64_MAX: never (asleep, or a learner). */
 uint64_t raft_next_deadline(const struct raft *r);
 
 uint64_t raft_id(const struct raft *r);
@@ -274,7 +284,8 @@ const struct raft_config *raft_config(const struct raft *r);
 struct raft_peer_status {
     uint64_t match, next, inflight_bytes;
     uint32_t inflight_messages;
-    bool probing, snapshotting, active; /* active: heard of since the last quorum check */
+    bool probing, snapshotting;
+    bool active; /* heard of within the last one to two election timeouts, or slept when it was */
 };
 /* Leader only; false: no such peer. */
 bool raft_peer(const struct raft *r, uint64_t id, struct raft_peer_status *ret);
@@ -285,6 +296,13 @@ bool raft_peer(const struct raft *r, uint64_t id, struct raft_peer_status *ret);
  * message can arrive at any later time. */
 bool raft_lease_valid(const struct raft *r, uint64_t now_ns);
 void raft_set_lease_enabled(struct raft *r, bool enabled);
+
+/* Neither heartbeats nor election timers until something wakes it; everything in its log is synced,
+ * committed, visible and applied, and, at the leader, on every peer. */
+bool raft_is_asleep(const struct raft *r);
+/* A leader's driver has nothing under way that it wants the group awake for.  False until set, in
+ * each term; setting it to false does not wake (RAFT_EV_WAKE does). */
+void raft_set_quiet(struct raft *r, bool quiet);
 
 /* The visible index (DESIGN section 4): set by the leader's driver, learnt by followers with its
  * messages; never above the commit index, never falling. */

@@ -27,6 +27,7 @@ void raft_become_follower(struct raft *r, uint64_t term, uint64_t leader)
     bool changed = r->role != RAFT_FOLLOWER || term != r->term || leader != r->leader;
     if (!changed)
         return;
+    CHECK(!r->asleep);
     if (r->role == RAFT_LEADER) {
         raft_reads_drop(r);
         r->transferee = 0;
@@ -120,7 +121,7 @@ static void pre_campaign(struct raft *r)
 
 void raft_campaign(struct raft *r, bool transfer)
 {
-    CHECK(raft_self_is_voter(r) && r->role != RAFT_LEADER);
+    CHECK(raft_self_is_voter(r) && r->role != RAFT_LEADER && !r->asleep);
     r->role = RAFT_CANDIDATE;
     r->leader = 0;
     r->campaign_transfer = transfer;

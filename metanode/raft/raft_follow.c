@@ -165,8 +165,10 @@ int raft_on_heartbeat(struct raft *r, const struct raft_message *m)
     uint64_t bound = MUTANT(COMMIT_OWN_LAST) ? r->tail.last_index : agrees ? m->index : 0;
     raft_commit_to(r, MAX(r->commit, MIN(m->commit, bound)));
     learn_visible(r, m);
+    raft_follower_sleep(r, m);
     raft_send(
-        r, (struct raft_message){.type = RAFT_HEARTBEAT_REPLY, .to = m->from, .round = m->round});
+        r, (struct raft_message){
+               .type = RAFT_HEARTBEAT_REPLY, .to = m->from, .round = m->round, .sleep = r->asleep});
     return OK;
 }
 

@@ -5,6 +5,7 @@
  *   raft_replicate.c  a leader's side of the log: progress of peers, appends, commit
  *   raft_follow.c     a follower's side: appends, heartbeats, snapshots
  *   raft_read.c       rounds, leases, reads, leadership transfer
+ *   raft_sleep.c      idle groups sleep, and what wakes them
  *   raft_status.c     getters and invariants
  *   raft_config.c     quorums;  raft_tail.c  terms and sizes of the log */
 #include "metanode/raft/raft.h"
@@ -38,9 +39,11 @@ struct raft_progress {
     uint64_t round_acked;
     uint64_t progress_ns; /* when match last grew, a probe left, the window stopped being empty */
     bool active;          /* heard of since the last quorum check */
+    bool active_before;   /* in the time before that */
     bool paused;          /* PROBE: an append is under way, with entries up to probe_last */
     uint64_t probe_last;
-    bool nudge; /* REPLICATE: ask with an empty append where the peer stands */
+    bool nudge;           /* REPLICATE: ask with an empty append where the peer stands */
+    uint64_t slept_round; /* the last round to which it answered that it sleeps */
     uint32_t inflight_first, inflight_count;
     uint64_t inflight_bytes;
     struct raft_inflight inflight[RAFT_INFLIGHT_MAX];
@@ -107,6 +110,12 @@ struct raft {
     struct raft_pending_read reads[RAFT_READS_MAX]; /* ring */
     uint32_t read_first, read_count;
 
+    /* Sleep. */
+    bool asleep;
+    bool quiet;            /* leader: the driver has nothing under way */
+    uint64_t busy_ns;      /* leader: when the group was last not idle */
+    uint64_t drowsy_round; /* leader: rounds from this one on ask the followers to sleep; 0: none */
+
     /* The step under way. */
     const struct raft_event *ev;
     struct raft_effects *fx;
@@ -160,3 +169,12 @@ void raft_reads_drop(struct raft *r);
 int raft_on_transfer(struct raft *r);
 void raft_transfer_advance(struct raft *r);
 void raft_on_timeout_now(struct raft *r, const struct raft_message *m);
+
+/* raft_sleep.c */
+void raft_sleep_init(struct raft *r); /* of a new leader */
+void raft_rouse(struct raft *r);      /* the group is not idle */
+void raft_rouse_by_event(struct raft *r);
+void raft_rouse_by_message(struct raft *r, const struct raft_message *m);
+void raft_drowse(struct raft *r); /* leader, before a heartbeat: may it ask to sleep? */
+void raft_leader_sleep(struct raft *r);
+void raft_follower_sleep(struct raft *r, const struct raft_message *m);

@@ -23,7 +23,8 @@ static void heartbeat_send(struct raft *r, const struct raft_progress *p)
                                        .log_term = term,
                                        .commit = r->commit,
                                        .visible = r->visible,
-                                       .round = r->round});
+                                       .round = r->round,
+                                       .sleep = r->drowsy_round != 0});
 }
 
 void raft_round_start(struct raft *r)
@@ -90,6 +91,9 @@ bool raft_lease_valid(const struct raft *r, uint64_t now_ns)
 {
     if (!r->o.lease_enabled || !serving(r) || !r->lease_started || r->lease_over)
         return false;
+    /* Sleep does not renew it: it runs out, and the next read makes a round, which wakes. */
+    if (MUTANT(LEASE_ASLEEP) && r->asleep)
+        return true;
     return now_ns >= r->lease_start_ns && now_ns - r->lease_start_ns < r->o.lease_ns;
 }
 

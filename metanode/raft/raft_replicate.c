@@ -178,6 +178,7 @@ void raft_leader_start(struct raft *r)
     r->round = r->round_done = 0;
     r->lease_started = r->lease_over = false;
     r->read_first = r->read_count = 0;
+    raft_sleep_init(r);
     r->quorum_check_ns = r->ev->now_ns + r->o.election_timeout_ns;
     for (uint32_t i = 0; i < r->peer_count; i++) {
         struct raft_progress *p = &r->peers[i];
@@ -217,8 +218,10 @@ static void quorum_check(struct raft *r)
         raft_become_follower(r, r->term, 0);
         return;
     }
-    for (uint32_t i = 0; i < r->peer_count; i++)
+    for (uint32_t i = 0; i < r->peer_count; i++) {
+        r->peers[i].active_before = r->peers[i].active;
         r->peers[i].active = false;
+    }
 }
 
 void raft_leader_tick(struct raft *r)
@@ -233,7 +236,9 @@ void raft_leader_tick(struct raft *r)
     if (now >= r->heartbeat_due_ns) {
         uint64_t interval = r->o.heartbeat_interval_ns;
         r->heartbeat_due_ns = (now / interval + 1) * interval;
+        raft_drowse(r);
         raft_round_start(r);
+        raft_leader_sleep(r); /* a single voter asks nobody */
     }
 }
 
@@ -345,6 +350,10 @@ int raft_on_heartbeat_reply(struct raft *r, const struct raft_message *m)
     if (m->round > p->round_acked) {
         p->round_acked = m->round;
         raft_round_advance(r);
+    }
+    if (m->sleep) {
+        p->slept_round = MAX(p->slept_round, m->round);
+        raft_leader_sleep(r);
     }
     return OK;
 }

@@ -1,5 +1,6 @@
 /* What can be asked of a Raft core between steps, and the invariants that hold there. */
 #include "common/base/check.h"
+#include "common/base/mutant.h"
 #include "metanode/raft/raft_internal.h"
 
 uint64_t raft_id(const struct raft *r)
@@ -92,11 +93,29 @@ bool raft_peer(const struct raft *r, uint64_t id, struct raft_peer_status *ret)
             .inflight_messages = p->inflight_count,
             .probing = p->state == RAFT_PEER_PROBE,
             .snapshotting = p->state == RAFT_PEER_SNAPSHOT,
-            .active = p->active,
+            .active = p->active || p->active_before,
         };
         return true;
     }
     return false;
+}
+
+bool raft_is_asleep(const struct raft *r)
+{
+    return r->asleep;
+}
+
+/* Nothing is left to be said in a sleeping group. */
+static void check_asleep(const struct raft *r)
+{
+    CHECK(r->role == RAFT_LEADER || (r->role == RAFT_FOLLOWER && r->leader != 0));
+    CHECK(r->applied == r->tail.last_index && r->synced_index == r->tail.last_index);
+    CHECK(r->held_count == 0 && r->read_count == 0 && !r->ack_due);
+    if (r->role != RAFT_LEADER)
+        return;
+    CHECK(r->quiet && r->transferee == 0);
+    for (uint32_t i = 0; i < r->peer_count; i++)
+        CHECK(r->peers[i].match == r->tail.last_index || MUTANT(SLEEP_BEHIND));
 }
 
 static void check_peer(const struct raft *r, const struct raft_progress *p)
@@ -127,6 +146,8 @@ void raft_check(const struct raft *r)
     CHECK(r->role == RAFT_FOLLOWER || raft_self_is_voter(r));
     CHECK(r->held_count <= RAFT_HELD_MAX && r->read_count <= RAFT_READS_MAX);
     CHECK(r->role == RAFT_LEADER || r->read_count == 0);
+    if (r->asleep)
+        check_asleep(r);
     if (r->role != RAFT_LEADER)
         return;
     CHECK(r->round_done <= r->round && r->term_start <= t->last_index);

@@ -11,6 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* A dead leader's node is missed after an election timeout (1.2 s), a batch of it may be late by 2
+ * s; a leader that stepped down campaigns within two timeouts, and the campaign may be late as
+ * well. */
+#define SIM_ORPHAN_NS_MAX (6 * NS_PER_SEC)
 #define WALL_START_MS 1700000000000ull
 #define DELETION_PAUSE_MS 300 /* between rounds, when blobs are let go as often as here */
 
@@ -98,6 +102,8 @@ static void boot_meta(struct sim_node *n)
     config.timeouts.drift_ppm = c->drift_ppm;
     if (c->lease_at_bound)
         config.timeouts.raft_lease = lease_max_ms(config.timeouts.election, c->drift_ppm);
+    config.timeouts.sleep_after = c->sleep_after_ms;
+    config.timeouts.balance = c->balance_ms;
     config.limits.append_entries_max = c->append_entries_max;
     config.limits.log_bytes_keep = c->log_bytes_max / 4;
     config.limits.log_bytes_max = c->log_bytes_max;
@@ -332,6 +338,72 @@ static void check_leader(struct sim_cluster *c, size_t zone, size_t at,
     *leader = (uint8_t)(zone + 1);
 }
 
+static bool info_of(struct sim_cluster *c, size_t zone, size_t at, struct meta_partition_info *ret)
+{
+    struct sim_node *n = &c->metas[zone];
+    if (!n->meta || n->failed || !host_alive(n->host))
+        return false;
+    meta_node_partition_info(n->meta, at, ret);
+    return ret->running;
+}
+
+/* Nobody has anything that a sleeping leader has not, nor lacks anything of it. */
+static void check_sleeping_leader(struct sim_cluster *c, size_t zone, size_t at,
+                                  const struct meta_partition_info *p)
+{
+    struct meta_partition_info o;
+    char text[256];
+    for (size_t z = 0; z < c->zones; z++) {
+        if (z == zone || !info_of(c, z, at, &o) || o.term > p->term || o.last == p->last)
+            continue;
+        snprintf(text, sizeof(text), "%s leads partition %u asleep at %llu, %s has %llu",
+                 c->metas[zone].id, p->partition, (unsigned long long)p->last, c->metas[z].id,
+                 (unsigned long long)o.last);
+        c->problem(c->problem_arg, text);
+    }
+}
+
+/* One that sleeps has a leader; when that dies, or does not lead any more, it does not sleep on. */
+static void check_sleeper(struct sim_cluster *c, size_t zone, size_t at,
+                          const struct meta_partition_info *p)
+{
+    struct meta_partition_info o;
+    uint64_t now = world_now(c->world), *since = &c->orphaned_ns[zone][at];
+    char text[256];
+    bool led = p->leader;
+    for (size_t z = 0; z < c->zones && !led; z++)
+        led = info_of(c, z, at, &o) && o.leader && o.term >= p->term;
+    if (led || *since == 0 || host_paused(c->metas[zone].host))
+        *since = now;
+    if (now - *since < SIM_ORPHAN_NS_MAX)
+        return;
+    snprintf(text, sizeof(text),
+             "%s sleeps in partition %u, which has had no leader since its term %llu",
+             c->metas[zone].id, p->partition, (unsigned long long)p->term);
+    c->problem(c->problem_arg, text);
+}
+
+static void check_sleep(struct sim_cluster *c, size_t zone, size_t at,
+                        const struct meta_partition_info *p)
+{
+    char text[256];
+    if (!p->asleep) {
+        c->orphaned_ns[zone][at] = 0;
+        return;
+    }
+    c->asleep++;
+    if (p->applied != p->last || p->synced != p->last || p->partition == 0 || p->proposals > 0) {
+        snprintf(text, sizeof(text),
+                 "%s sleeps in partition %u: applied %llu of %llu, %llu proposals",
+                 c->metas[zone].id, p->partition, (unsigned long long)p->applied,
+                 (unsigned long long)p->last, (unsigned long long)p->proposals);
+        c->problem(c->problem_arg, text);
+    }
+    if (p->leader)
+        check_sleeping_leader(c, zone, at, p);
+    check_sleeper(c, zone, at, p);
+}
+
 void sim_check(struct sim_cluster *c)
 {
     struct meta_partition_info info;
@@ -344,6 +416,7 @@ void sim_check(struct sim_cluster *c)
             meta_node_partition_info(m, i, &info);
             check_bounds(c, c->metas[z].id, &info);
             check_leader(c, z, i, &info);
+            check_sleep(c, z, i, &info);
         }
     }
 }

@@ -71,9 +71,14 @@ struct sim_cluster {
     uint32_t deletion_grace_ms;  /* 0: the default; as long as a run, or longer */
     uint32_t store_flush_ms;     /* between two flushes of a storage node's index, */
     uint64_t store_flush_bytes;  /* or written by it */
+    uint32_t sleep_after_ms;     /* short, so that groups fall asleep; 0: never */
+    uint32_t balance_ms;         /* leadership goes back so often; 0: never */
+    bool lulls;                  /* times in which no client asks anything */
     struct sim_terms {           /* who led which term: at most one ever */
         uint8_t leader[SIM_TERMS_MAX]; /* zone + 1; 0: nobody seen */
     } terms[SIM_PARTITIONS_MAX];
+    uint64_t orphaned_ns[SIM_NODES_MAX][SIM_PARTITIONS_MAX]; /* asleep without a leader, since */
+    uint64_t asleep; /* replicas that were seen to sleep, summed over all looks */
     void (*problem)(void *arg, const char *text); /* an invariant broke */
     void *problem_arg;
 };

@@ -10,6 +10,9 @@
 #include <stdlib.h>
 
 #define HEAL_S_MAX 20
+/* Here frames are lost without the connection breaking: a sender of snapshots that has lost the
+ * answer to the last chunk finds out after two minutes (metanode/op/snapshot_send.c). */
+#define CONVERGE_S_MAX 150
 #define SETTLE_S_MAX                                                                               \
     60 /* deletion queues become empty: rounds, their timeouts and the grace period */
 #define BLOBS_EVERY 3 /* seeds */
@@ -153,7 +156,7 @@ static void recover(struct run *r)
     }
     sim_workload_stop(r->load);
     run_until(r, world_now(w) + 10 * NS_PER_SEC, clients_idle);
-    run_until(r, world_now(w) + 20 * NS_PER_SEC, converged);
+    run_until(r, world_now(w) + CONVERGE_S_MAX * NS_PER_SEC, converged);
     struct buf why = {0};
     if (r->problems == 0 && !sim_converged(&r->cluster, &why)) {
         buf_u8(&why, 0);
@@ -213,6 +216,28 @@ static void print_line(void *arg, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
+/* One draw after the other: the order of an initializer's would be the compiler's. */
+static void draw_tunables(struct sim_cluster *c, uint64_t seed)
+{
+    /* The smaller ones have 8 or 16 places, and hardly room for all records. */
+    static const uint64_t cache_sizes[] = {1 << 20, 16 << 10, 8 << 10, 5 << 10};
+    static const uint32_t append_sizes[] = {1, 1, 2, 1024};
+    static const uint64_t log_sizes[] = {4 << 10, 4 << 10, 16 << 10, 1 << 20};
+    static const uint32_t sleeps[] = {50, 300, 1000};
+    static const uint32_t balances[] = {0, 300000, 1500};
+    struct world *w = c->world;
+    bool sleepy = seed % 3 == 0;
+    c->drift_ppm = world_below(w, 2) ? 1000 : 20000;
+    c->lease_reads = world_below(w, 4) != 0;
+    c->lease_at_bound = world_below(w, 2);
+    c->append_entries_max = append_sizes[world_below(w, 4)];
+    c->cache_bytes_max = cache_sizes[world_below(w, 4)];
+    c->log_bytes_max = log_sizes[world_below(w, 4)];
+    c->sleep_after_ms = sleepy ? sleeps[world_below(w, 3)] : 5000;
+    c->balance_ms = sleepy ? balances[world_below(w, 3)] : balances[world_below(w, 4) == 0];
+    c->lulls = sleepy;
+}
+
 void run_seed(uint64_t seed, const struct run_options *o, struct run_result *ret)
 {
     struct run *r = calloc(1, sizeof(*r));
@@ -222,23 +247,10 @@ void run_seed(uint64_t seed, const struct run_options *o, struct run_result *ret
                                          "\"8000000000000000622f32\", \"80000000000000006e\""};
     *ret = (struct run_result){.seed = seed};
     r->result = ret;
-    /* The smaller ones have 8 or 16 places, and hardly room for all records. */
-    static const uint64_t cache_sizes[] = {1 << 20, 16 << 10, 8 << 10, 5 << 10};
-    static const uint32_t append_sizes[] = {1, 1, 2, 1024};
-    static const uint64_t log_sizes[] = {4 << 10, 4 << 10, 16 << 10, 1 << 20};
     r->seed = seed;
     r->verbose = o->verbose;
-    r->cluster = (struct sim_cluster){
-        .world = w,
-        .problem = problem,
-        .problem_arg = r,
-        .drift_ppm = world_below(w, 2) ? 1000 : 20000,
-        .lease_reads = world_below(w, 4) != 0,
-        .lease_at_bound = world_below(w, 2),
-        .append_entries_max = append_sizes[world_below(w, 4)],
-        .cache_bytes_max = cache_sizes[world_below(w, 4)],
-        .log_bytes_max = log_sizes[world_below(w, 4)],
-    };
+    r->cluster = (struct sim_cluster){.world = w, .problem = problem, .problem_arg = r};
+    draw_tunables(&r->cluster, seed);
     log_hook_set(log_line, r);
     log_level_min = o->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR;
     add_blobs(r, o);
@@ -269,6 +281,7 @@ void run_seed(uint64_t seed, const struct run_options *o, struct run_result *ret
     ret->virtual_ns = world_now(w);
     ret->faults = nemesis_faults(r->nemesis);
     ret->problems = r->problems;
+    ret->asleep = r->cluster.asleep;
     ret->stats = *sim_workload_stats(r->load);
     if (r->blobs) {
         ret->faults += store_faults_count(r->store_faults);

@@ -6,6 +6,7 @@
 
 struct run_result { /* what a run's process tells its parent */
     uint64_t seed, trace, events, virtual_ns, faults;
+    uint64_t asleep; /* how often a replica was seen to sleep */
     unsigned problems;
     struct sim_workload_stats stats;
     struct sim_blobs_stats blobs;

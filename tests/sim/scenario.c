@@ -444,6 +444,35 @@ static bool figure_8(struct scenario *s)
     }
 }
 
+/* A leader that sleeps is lost to its sleeping followers: dead, cut off, or standing still and cut
+ * off, and with it a gateway that still believes in it. */
+static bool sleeping_leader(struct scenario *s)
+{
+    struct meta_partition_info p;
+    switch (s->step) {
+    case 0: return go(s, 1, 5 * NS_PER_SEC);
+    case 1:
+        if (!info(s, s->leader, s->partition, &p) || !p.leader || passed(s))
+            return false;
+        if (!p.asleep)
+            return true;
+        s->flag = below(s, 2);
+        if (below(s, 3) == 0) {
+            scenario_crash(s->cluster, meta(s, s->leader), below(s, 2), below(s, 4 * NS_PER_SEC));
+            return go(s, 2, 4 * NS_PER_SEC);
+        }
+        block_out(s, s->leader, true);
+        block_in(s, s->leader, true);
+        uint64_t stands_still = 1500 * NS_PER_MS + below(s, 2500 * NS_PER_MS);
+        if (s->flag) {
+            host_pause(meta(s, s->leader)->host, now(s) + stands_still);
+            host_pause(s->cluster->gateways[s->witness].host, now(s) + stands_still);
+        }
+        return go(s, 2, stands_still + 1500 * NS_PER_MS);
+    default: return !passed(s);
+    }
+}
+
 static const struct {
     const char *name;
     bool (*step)(struct scenario *s);
@@ -458,6 +487,7 @@ static const struct {
     {"lost pages", lost_pages},
     {"lost vote", lost_vote},
     {"figure 8", figure_8},
+    {"sleeping leader", sleeping_leader},
 };
 
 const char *scenario_name(unsigned kind)

@@ -6,7 +6,7 @@
  * One runs at a time.  It reads the state of nodes only to choose its moment. */
 #include "tests/sim/cluster.h"
 
-#define SCENARIO_COUNT 10
+#define SCENARIO_COUNT 11
 
 struct scenario {
     struct sim_cluster *cluster;

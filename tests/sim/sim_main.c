@@ -1,5 +1,5 @@
-/* cairn-sim: a whole cluster's real code (Raft, index, witness, gateway, storage node) in one thread on
- * a virtual clock, one run a seed.
+/* cairn-sim: a whole cluster's real code (Raft, index, witness, gateway, storage node) in one
+ * thread on a virtual clock, one run a seed.
  *
  * A run: boot; a phase in which anything within the fault budget breaks; a phase in which all is
  * healed and the cluster must converge and every client succeed; then the histories are checked.
@@ -7,6 +7,7 @@
 #include "common/base/check.h"
 #include "common/base/mutant.h"
 #include "tests/sim/run.h"
+#include "tests/sim/scenario.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -93,7 +94,7 @@ static struct run_result end_job(struct job *job)
 }
 
 struct totals {
-    uint64_t runs, failed, events, undecided, faults, ops, virtual_ns;
+    uint64_t runs, failed, events, undecided, faults, ops, virtual_ns, asleep;
     uint64_t first_failed;
     uint64_t blob_runs, blob_ops, blobs, let_go, orphans, buckets;
     bool quiet;
@@ -136,6 +137,7 @@ static void account(struct totals *t, const struct run_result *r, const struct o
     t->orphans += r->shards.orphans;
     t->buckets += r->blobs.buckets_deleted;
     t->virtual_ns += r->virtual_ns;
+    t->asleep += r->asleep > 0;
     if (r->problems == 0)
         return;
     if (t->failed++ == 0 || r->seed < t->first_failed)
@@ -193,6 +195,18 @@ static void run_all(const struct options *o, struct totals *t)
     }
 }
 
+static bool directed_known(const char *name)
+{
+    for (unsigned kind = 0; kind < SCENARIO_COUNT; kind++)
+        if (strcmp(name, scenario_name(kind)) == 0)
+            return true;
+    fprintf(stderr, "no directed fault is called '%s'; there are:", name);
+    for (unsigned kind = 0; kind < SCENARIO_COUNT; kind++)
+        fprintf(stderr, "%s '%s'", kind ? "," : "", scenario_name(kind));
+    fputc('\n', stderr);
+    return false;
+}
+
 /* Each line of the file: the name of a planted bug, within how many seeds it must be found, and, in
  * quotes, the only kind of directed faults to use; without one, as the seeds say.  "blobs" without
  * quotes: with storage nodes; else without. */
@@ -219,7 +233,7 @@ static int run_mutants(struct options *o)
         o->run.blobs = blobs ? RUN_BLOBS_ALWAYS : RUN_BLOBS_NEVER;
         mutant_active = mutant_by_name(name);
         o->count = bound;
-        if (mutant_active != MUTANT_NONE)
+        if (mutant_active != MUTANT_NONE && (!only || directed_known(directed)))
             run_all(o, &t);
         printf("%-24s %s: seed %llu, %llu runs of at most %u, %.1f s\n", name,
                t.failed ? "found" : "NOT FOUND", (unsigned long long)t.first_failed,
@@ -284,7 +298,11 @@ static bool parse(int argc, char **argv, struct options *o)
         case 'x': o->limit_s = (unsigned)atoi(optarg); break;
         case 'T': o->time_s = (unsigned)atoi(optarg); break;
         case 'a': o->mutants_file = optarg; break;
-        case 'd': o->run.directed = optarg; break;
+        case 'd':
+            if (!directed_known(optarg))
+                return false;
+            o->run.directed = optarg;
+            break;
         case 'b':
             if (!blobs_parse(optarg, &o->run.blobs))
                 return false;
@@ -350,11 +368,11 @@ int main(int argc, char **argv)
         return run_mutants(&o);
     run_all(&o, &t);
     printf("simulation%s%s: %llu seeds, %llu operations, %llu faults, %.0f virtual s, %llu events, "
-           "%llu "
-           "undecided\n",
+           "%llu undecided, groups slept in %llu\n",
            o.mutant ? " with " : "", o.mutant ? o.mutant : "", (unsigned long long)t.runs,
            (unsigned long long)t.ops, (unsigned long long)t.faults, (double)t.virtual_ns / 1e9,
-           (unsigned long long)t.events, (unsigned long long)t.undecided);
+           (unsigned long long)t.events, (unsigned long long)t.undecided,
+           (unsigned long long)t.asleep);
     if (t.blob_runs)
         printf("of these %llu seeds with blobs: %llu operations, %llu blobs, %llu of them let go, "
                "%llu orphans, %llu buckets deleted\n",

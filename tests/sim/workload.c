@@ -14,6 +14,7 @@
 
 #define OP_TIMEOUT_NS (4 * NS_PER_SEC) /* or less, as the seed says */
 #define WRITER_THINKS 6                /* times as long as a reader */
+#define LULL_EVERY_NS (5 * NS_PER_SEC)
 #define BUCKET "simulated"
 
 static const char *const object_keys[SIM_OBJECTS] = {"a", "b/1", "b/2", "m", "n", "z"};
@@ -69,6 +70,7 @@ struct sim_workload {
                    lies in the caches lives long there, and a leader that is lost leaves as many
                    writes under way as there are writers */
     uint64_t next_value, timeout_ns;
+    uint64_t lull_ns; /* of each LULL_EVERY_NS nobody asks anything so long: groups fall asleep */
     struct history histories[SIM_REGISTERS];
     struct sim_workload_stats stats;
 };
@@ -493,7 +495,10 @@ static void think(struct sim_client *c)
     if (w->stopped && c->left == 0)
         return;
     uint64_t max_ns = w->roles && is_writer(c) ? WRITER_THINKS * w->think_max_ns : w->think_max_ns;
-    env_timer_start(&c->think, 1 + world_below(w->cluster->world, max_ns));
+    uint64_t ns = 1 + world_below(w->cluster->world, max_ns);
+    if (!w->stopped && w->lull_ns > 0 && now(w) % LULL_EVERY_NS < w->lull_ns)
+        ns += w->lull_ns - now(w) % LULL_EVERY_NS;
+    env_timer_start(&c->think, ns);
 }
 
 static void gateway_booted(void *arg, struct sim_node *gateway)
@@ -521,6 +526,7 @@ struct sim_workload *sim_workload_new(struct sim_cluster *c, bool roles, uint64_
                                              : 200 * NS_PER_MS + world_below(c->world, NS_PER_SEC);
     w->roles = roles;
     bool skewed = world_below(c->world, 3) != 0;
+    w->lull_ns = c->lulls ? world_below(c->world, LULL_EVERY_NS * 3 / 4) : 0;
     for (unsigned i = 0; i < clients; i++) {
         struct sim_node *gateway = &c->gateways[i % c->zones];
         unsigned favourite = skewed && i >= c->zones ? w->clients[i - c->zones].favourite

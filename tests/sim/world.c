@@ -338,6 +338,11 @@ void host_restart(struct host *h)
     begin_life(h);
 }
 
+bool host_paused(const struct host *h)
+{
+    return h->paused_until_ns > world_now(h->world);
+}
+
 void host_pause(struct host *h, uint64_t until_ns)
 {
     h->paused_until_ns = MAX(h->paused_until_ns, until_ns);

@@ -51,6 +51,7 @@ void host_crash(struct host *h, bool silent);
 void host_restart(struct host *h);
 /* Nothing of it runs until then; the clock goes on, frames and timers wait. */
 void host_pause(struct host *h, uint64_t until_ns);
+bool host_paused(const struct host *h);
 void host_set_rate(struct host *h, int32_t rate_ppm);
 void host_jump_wall(struct host *h, int64_t ms);
 /* Called before each callback of the host, e.g. to name it in logs. */

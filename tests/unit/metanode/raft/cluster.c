@@ -254,6 +254,8 @@ int cluster_start(struct cluster *c, uint64_t id)
     n->applied = n->seen_commit = raft_commit(n->raft);
     n->last_role = RAFT_FOLLOWER;
     n->last_term = n->term;
+    n->life++;
+    memset(n->heard, 0, sizeof(n->heard));
     return raft_start(n->raft, node_now(c, n), cluster_random(c));
 }
 
@@ -384,10 +386,10 @@ static void say_message(struct cluster *c, const struct raft_message *m, const c
     else if (m->type == RAFT_VOTE_REPLY || m->type == RAFT_PRE_VOTE_REPLY)
         snprintf(to, left, " %s", m->reject ? "refused" : "granted");
     else if (m->type == RAFT_HEARTBEAT)
-        snprintf(to, left, " round %d match %d/%d commit %d", (int)m->round, (int)m->index,
-                 (int)m->log_term, (int)m->commit);
+        snprintf(to, left, " round %d match %d/%d commit %d%s", (int)m->round, (int)m->index,
+                 (int)m->log_term, (int)m->commit, m->sleep ? ", sleep" : "");
     else if (m->type == RAFT_HEARTBEAT_REPLY)
-        snprintf(to, left, " round %d", (int)m->round);
+        snprintf(to, left, " round %d%s", (int)m->round, m->sleep ? ", asleep" : "");
     cluster_say(c, "%s", line);
 }
 
@@ -451,12 +453,37 @@ static void apply(struct cluster *c, struct node *n)
         raft_set_visible(n->raft, raft_commit(n->raft));
     n->applied = MAX(n->applied, raft_visible(n->raft));
     raft_set_applied(n->raft, n->applied);
+    raft_set_quiet(n->raft, true);
+}
+
+/* A leader sleeps only when every log is the same as its own. */
+static void check_sleep(struct cluster *c, const struct node *n)
+{
+    if (!raft_is_asleep(n->raft) || raft_role(n->raft) != RAFT_LEADER)
+        return;
+    for (uint32_t k = 0; k < c->node_count; k++) {
+        const struct raft *o = c->nodes[k].raft;
+        if (o && raft_term(o) <= raft_term(n->raft) &&
+            raft_last_index(o) < raft_last_index(n->raft))
+            cluster_violated(c, "sleep: %d sleeps while %d lacks entries", (int)n->id, (int)k + 1);
+    }
+}
+
+static void say_sleep(struct cluster *c, const struct node *n, bool slept)
+{
+    bool sleeps = raft_is_asleep(n->raft);
+    if (sleeps == slept)
+        return;
+    cluster_say(c, "  %d %s", (int)n->id, sleeps ? "falls asleep" : "wakes");
+    c->fell_asleep += sleeps;
 }
 
 int cluster_step(struct cluster *c, struct node *n, struct raft_event *ev, const struct packet *p)
 {
     ev->now_ns = node_now(c, n);
     ev->random = cluster_random(c);
+    bool slept = raft_is_asleep(n->raft);
+    ev->heard_ns = slept && raft_leader(n->raft) ? n->heard[raft_leader(n->raft)].ns : 0;
     int err = raft_step(n->raft, ev, &c->fx);
     const struct raft_effects *fx = &c->fx;
     if (err)
@@ -484,7 +511,9 @@ int cluster_step(struct cluster *c, struct node *n, struct raft_event *ev, const
     for (uint32_t i = 0; i < fx->snapshot_peer_count; i++)
         take_snapshot_request(c, n, fx->snapshot_peers[i]);
     apply(c, n);
+    say_sleep(c, n, slept);
     raft_check(n->raft);
+    check_sleep(c, n);
     check_lease(c, n);
     if (fx->write.present && fx->write.entry_count)
         check_log_matching(c, n);
@@ -499,6 +528,41 @@ int cluster_tick(struct cluster *c, uint64_t id)
 {
     struct raft_event ev = {.type = RAFT_EV_TICK};
     return cluster_step(c, cluster_node(c, id), &ev, NULL);
+}
+
+int cluster_lost(struct cluster *c, uint64_t id, uint64_t peer)
+{
+    struct raft_event ev = {.type = RAFT_EV_NODE_LOST, .peer = peer};
+    return cluster_step(c, cluster_node(c, id), &ev, NULL);
+}
+
+static void hear(struct cluster *c, struct node *n, const struct node *from)
+{
+    bool other = n->heard[from->id].life != 0 && n->heard[from->id].life != from->life;
+    n->heard[from->id].life = from->life;
+    n->heard[from->id].ns = node_now(c, n);
+    n->heard[from->id].lost = false;
+    if (other)
+        cluster_lost(c, n->id, from->id);
+}
+
+void cluster_beat(struct cluster *c)
+{
+    for (uint32_t i = 0; i < c->node_count; i++) {
+        struct node *n = &c->nodes[i];
+        for (uint32_t k = 0; n->raft && k < c->node_count; k++) {
+            const struct node *from = &c->nodes[k];
+            if (from == n)
+                continue;
+            if (from->raft && !c->cut[from->id][n->id]) {
+                hear(c, n, from);
+            } else if (n->heard[from->id].life != 0 && !n->heard[from->id].lost &&
+                       node_now(c, n) - n->heard[from->id].ns >= c->options.election_timeout_ns) {
+                n->heard[from->id].lost = true;
+                cluster_lost(c, n->id, from->id);
+            }
+        }
+    }
 }
 
 int cluster_propose(struct cluster *c, uint64_t id, enum raft_entry_kind kind, uint32_t bytes,
@@ -641,6 +705,7 @@ void cluster_run(struct cluster *c, uint64_t ns)
     uint64_t end = c->now_ns + ns;
     while (c->now_ns < end) {
         c->now_ns += MIN(c->options.heartbeat_interval_ns / 2, end - c->now_ns);
+        cluster_beat(c);
         for (uint32_t i = 0; i < c->node_count; i++) {
             struct node *n = &c->nodes[i];
             if (n->raft && raft_next_deadline(n->raft) <= node_now(c, n))

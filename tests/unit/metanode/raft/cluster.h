@@ -48,6 +48,12 @@ struct node {
     uint32_t reads_served, reads_dropped;
     enum raft_role last_role;
     uint64_t last_term;
+    uint64_t life; /* of the process: counts the starts */
+    /* What the driver knows of the other nodes, by id. */
+    struct {
+        uint64_t ns, life;
+        bool lost;
+    } heard[CLUSTER_NODES_MAX + 1];
 };
 
 struct packet {
@@ -83,7 +89,8 @@ struct cluster {
     uint64_t leader_of_term[CLUSTER_TERMS_MAX];
     struct committed committed[CLUSTER_LOG_MAX];
     uint64_t leaders_elected;
-    char violation[256]; /* the first broken invariant, or empty */
+    uint64_t fell_asleep; /* replicas, in all */
+    char violation[256];  /* the first broken invariant, or empty */
 };
 
 void cluster_init(struct cluster *c, uint32_t nodes, uint64_t seed);
@@ -103,6 +110,10 @@ void cluster_crash(struct cluster *c, uint64_t id, uint32_t keep);
 /* One step of a node; what raft_step says.  Carries out the effects and checks the invariants. */
 int cluster_step(struct cluster *c, struct node *n, struct raft_event *ev, const struct packet *p);
 int cluster_tick(struct cluster *c, uint64_t id);
+/* What nodes do for all groups together: those that can be heard are heard, those that are silent
+ * for an election timeout, or have been started anew, are said to be lost. */
+void cluster_beat(struct cluster *c);
+int cluster_lost(struct cluster *c, uint64_t id, uint64_t peer);
 int cluster_propose(struct cluster *c, uint64_t id, enum raft_entry_kind kind, uint32_t bytes,
                     uint32_t count);
 int cluster_read(struct cluster *c, uint64_t id, uint64_t ctx);

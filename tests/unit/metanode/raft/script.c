@@ -78,6 +78,7 @@ static void cmd_cluster(struct script *s)
     o->uncommitted_bytes_max = named_number(s, "uncommitted", 0);
     o->unapplied_bytes_max = named_number(s, "unapplied", 0);
     o->lease_enabled = named_number(s, "lease", 1) != 0;
+    o->sleep_after_ns = named_number(s, "sleep", 0) * MS;
     s->c.trace_heartbeats = has_word(s, "heartbeats");
     s->c.visible_by_hand = has_word(s, "witnesses");
 }
@@ -266,10 +267,10 @@ static void cmd_state(struct script *s)
             cluster_say(&s->c, "%d: down", (int)i + 1);
             continue;
         }
-        cluster_say(&s->c, "%d: %s term %d leader %d, log %d/%d synced %d commit %d visible %d",
+        cluster_say(&s->c, "%d: %s term %d leader %d, log %d/%d synced %d commit %d visible %d%s",
                     (int)i + 1, role_name(raft_role(r)), (int)raft_term(r), (int)raft_leader(r),
                     (int)raft_last_index(r), (int)raft_last_term(r), (int)raft_synced_index(r),
-                    (int)raft_commit(r), (int)raft_visible(r));
+                    (int)raft_commit(r), (int)raft_visible(r), raft_is_asleep(r) ? ", asleep" : "");
     }
 }
 
@@ -309,6 +310,10 @@ static void cmd_crash(struct script *s)
 {
     cluster_crash(&s->c, number(s, 0), 0);
 }
+static void cmd_lost(struct script *s)
+{
+    cluster_lost(&s->c, number(s, 0), number(s, 1));
+}
 static void cmd_heal(struct script *s)
 {
     memset(s->c.cut, 0, sizeof(s->c.cut));
@@ -325,7 +330,7 @@ static const struct {
     {"read", cmd_read},       {"lease", cmd_lease},     {"transfer", cmd_transfer},
     {"crash", cmd_crash},     {"cut", cmd_cut},         {"heal", cmd_heal},
     {"visible", cmd_visible}, {"compact", cmd_compact}, {"state", cmd_state},
-    {"logs", cmd_logs},       {"peer", cmd_peer},
+    {"logs", cmd_logs},       {"peer", cmd_peer},       {"lost", cmd_lost},
 };
 
 static void command_run(struct script *s, char *line)

@@ -141,6 +141,9 @@ static void test_planted_bugs(void **state)
     assert_true(story_changes(MUTANT_UNPERSISTED_VOTE, SCRIPTS "/election.txt"));
     assert_true(story_changes(MUTANT_LEASE_FROM_RECEIVE, SCRIPTS "/lease.txt"));
     assert_true(story_changes(MUTANT_REPLY_BEFORE_SYNC, SCRIPTS "/election.txt"));
+    assert_true(story_changes(MUTANT_SLEEP_BEHIND, SCRIPTS "/sleep.txt"));
+    assert_true(story_changes(MUTANT_SLEEP_ON_LOSS, SCRIPTS "/sleep.txt"));
+    assert_true(story_changes(MUTANT_LEASE_ASLEEP, SCRIPTS "/sleep.txt"));
 }
 
 int main(void)

@@ -112,7 +112,7 @@ static const struct mood {
 } moods[] = {
     {"busy", 400, 40, 160, 60, 4, 1, false},        {"slow disks", 400, 50, 30, 40, 3, 2, false},
     {"slow network", 400, 60, 160, 40, 6, 1, true}, {"crashes", 400, 60, 120, 20, 3, 2, true},
-    {"elections", 400, 60, 160, 20, 10, 3, true},
+    {"elections", 400, 60, 160, 20, 10, 3, true},   {"idle", 400, 140, 160, 1, 2, 1, false},
 };
 
 /* Ticks may come late, or early. */
@@ -123,6 +123,7 @@ static void random_time(struct cluster *c)
         memset(c->cut, 0, sizeof(c->cut));
         c->heal_ns = 0;
     }
+    cluster_beat(c);
     for (uint32_t i = 0; i < c->node_count; i++) {
         struct node *n = &c->nodes[i];
         if (n->raft && (raft_next_deadline(n->raft) <= node_now(c, n) || pick(c, 8) == 0) &&
@@ -192,6 +193,26 @@ static void random_step(struct cluster *c, const struct mood *m)
     }
 }
 
+/* Left alone, all sleep; the leader's death wakes the others in time. */
+static void sleep_and_wake(struct cluster *c)
+{
+    cluster_run(c, 10 * c->options.sleep_after_ns + 200 * MS);
+    for (uint32_t i = 0; i < c->node_count; i++) {
+        if (!raft_is_asleep(c->nodes[i].raft))
+            cluster_violated(c, "liveness: %d does not fall asleep", (int)i + 1);
+    }
+    uint64_t leader = cluster_leader(c);
+    if (c->node_count < 3 || c->violation[0])
+        return;
+    cluster_crash(c, leader, UINT32_MAX);
+    if (pick(c, 2))
+        CHECK(cluster_start(c, leader) == OK);
+    cluster_run(c, 800 * MS);
+    leader = cluster_leader(c);
+    if (!leader || cluster_propose(c, leader, RAFT_ENTRY_NORMAL, 10, 1) != OK)
+        cluster_violated(c, "liveness: no leader after a sleeping one died");
+}
+
 static void heal(struct cluster *c)
 {
     memset(c->cut, 0, sizeof(c->cut));
@@ -216,17 +237,22 @@ static void heal(struct cluster *c)
             cluster_violated(c, "liveness: %d stands at %d of %d, commit %d", (int)i + 1,
                              (int)raft_last_index(r), (int)last, (int)raft_commit(r));
     }
+    if (c->options.sleep_after_ns && !c->violation[0])
+        sleep_and_wake(c);
 }
 
 /* True: nothing was violated. */
 static bool run(struct cluster *c, uint64_t seed, uint32_t steps)
 {
-    uint32_t nodes = (uint32_t[]){3, 3, 5, 3, 1, 4}[seed % 6];
+    uint32_t nodes = (uint32_t[]){3, 3, 5, 3, 1, 4}[seed / ARRAY_COUNT(moods) % 6];
     cluster_init(c, nodes, seed);
     c->options.append_entries_max = (uint32_t[]){1, 1, 2, 8}[pick(c, 4)];
     c->options.inflight_messages_max = 1 + (uint32_t)pick(c, 4);
     c->slow_percent = seed % ARRAY_COUNT(moods) == 2 ? 20 : 2;
     c->options.lease_enabled = pick(c, 4) != 0;
+    c->options.sleep_after_ns = (uint64_t[]){0, 0, 30 * MS, 150 * MS}[pick(c, 4)];
+    if (seed % ARRAY_COUNT(moods) == 5)
+        c->options.sleep_after_ns = 30 * MS;
     for (uint32_t i = 0; i < nodes; i++) {
         /* Rates within the stated bound, so the worst case of the lease inequality comes up. */
         c->nodes[i].clock_ppm =
@@ -255,7 +281,7 @@ static void test_invariants(void **state)
     static struct cluster c;
     const char *one = getenv("SEED");
     uint64_t first = one ? strtoull(one, NULL, 10) : 1, count = one ? 1 : SEEDS;
-    uint64_t leaders = 0, committed = 0, served = 0;
+    uint64_t leaders = 0, committed = 0, served = 0, slept = 0;
     for (uint64_t seed = first; seed < first + count; seed++) {
         bool ok = run(&c, seed, STEPS);
         if (!ok)
@@ -267,17 +293,19 @@ static void test_invariants(void **state)
                           (int)c.net_count);
         leaders += c.leaders_elected;
         committed += c.acknowledged;
+        slept += c.fell_asleep;
         for (uint32_t i = 0; i < c.node_count; i++)
             served += c.nodes[i].reads_served;
         cluster_fini(&c);
         assert_true(ok);
     }
-    print_message("  %d histories: %d leaders, %d entries, %d reads\n", (int)count, (int)leaders,
-                  (int)committed, (int)served);
+    print_message("  %d histories: %d leaders, %d entries, %d reads, %d times asleep\n", (int)count,
+                  (int)leaders, (int)committed, (int)served, (int)slept);
     /* A test in which nothing happens proves nothing. */
     assert_true(leaders > 2 * count);
     assert_true(committed > 20 * count);
     assert_true(served > 2 * count);
+    assert_true(slept > 5 * count);
 }
 
 static void find(enum mutant m, uint64_t seeds)
@@ -307,7 +335,9 @@ static void test_planted_bugs(void **state)
     find(MUTANT_UNPERSISTED_VOTE, 2000);
     find(MUTANT_REPLY_BEFORE_SYNC, 2000);
     find(MUTANT_LEASE_FROM_RECEIVE, 2000);
-    find(MUTANT_COUNT_OLD_TERM, 2000);
+    find(MUTANT_COUNT_OLD_TERM, 4000);
+    find(MUTANT_SLEEP_BEHIND, 2000);
+    find(MUTANT_SLEEP_ON_LOSS, 2000);
 }
 
 int main(void)

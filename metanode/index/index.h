@@ -43,6 +43,10 @@ enum {
     INDEX_DONE_ITEMS_MAX = 1024,     /* of one DeletionDone */
     INDEX_EXPAND_ITEMS_MAX = 16,     /* of one ExpandDeletion */
     INDEX_EXPAND_PARTS_MAX = 256,    /* part rows that one ExpandDeletion looks at */
+    INDEX_ADD_PGS_MAX = 1024,        /* groups of one AddPgs */
+    INDEX_DISKS_MAX = 256,           /* of one node */
+    INDEX_COPIES_MAX = 3,            /* members of a replicated group */
+    INDEX_ROLE_STORAGENODE = 4,      /* NodeRecord.role */
 };
 
 struct index_settings {

@@ -68,6 +68,17 @@ int command_route_check(const struct index *index, const Cairn__Command *cmd);
 bool command_bucket(const Cairn__Command *cmd, uint64_t *ret_bucket_id);
 bool command_needs_write_id(const Cairn__Command *cmd);
 
+/* ---- check_cluster.c: what the root's commands say of nodes, partitions and groups ---- */
+enum { CHECK_NAME_BYTES_MAX = 255 }; /* nodes, addresses, buckets, users */
+bool check_text(const char *s, size_t min, size_t max);
+bool check_unknown(const ProtobufCMessage *m); /* fields of newer versions: kept, within reason */
+bool check_nodes(Cairn__NodeRecord *const *nodes, size_t count);
+bool check_pgs(Cairn__PlacementGroup *const *pgs, size_t count);
+bool check_partitions(Cairn__PartitionDescriptor *const *partitions, size_t count);
+bool check_put_node(const Cairn__PutNode *op);
+bool check_add_pgs(const Cairn__AddPgs *op);
+bool check_begin_change(const Cairn__BeginPgChange *op);
+
 /* ---- apply.c ---- */
 /* Reads a row into the index's scratch buffer; the slice is good until the next read or put.
  * OK; ERR_NOT_FOUND; failures. */
@@ -135,6 +146,19 @@ bool part_is_chosen(ProtobufCBinaryData chosen, uint32_t number);
 
 /* ---- apply_root.c ---- */
 int apply_root(struct apply *a);
+/* A row of the root in the arena; *ret NULL: there is none. */
+int root_get(struct apply *a, enum index_table table, struct slice id,
+             const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret);
+int root_put(struct apply *a, enum index_table table, struct slice id,
+             const ProtobufCMessage *message);
+int root_put_be32(struct apply *a, enum index_table table, uint32_t id,
+                  const ProtobufCMessage *message);
+
+/* ---- apply_placement.c ---- */
+int apply_put_node(struct apply *a, const Cairn__PutNode *op);
+int apply_add_pgs(struct apply *a, const Cairn__AddPgs *op);
+int apply_begin_change(struct apply *a, const Cairn__BeginPgChange *op);
+int apply_finish_change(struct apply *a, const Cairn__FinishPgChange *op);
 
 /* ---- shared by readers ---- */
 static inline struct slice bytes_of(ProtobufCBinaryData b)

@@ -32,6 +32,12 @@ static bool checksum_ok(const Cairn__Checksum *c)
                   (unsigned)c->type <= CAIRN__CHECKSUM_TYPE__CHECKSUM_COMPOSITE);
 }
 
+static bool segment_ok(const Cairn__Segment *s)
+{
+    return s->blob_id.len == ID_BYTES && s->bytes != 0 && s->bytes <= SIZE_MAX_BYTES &&
+           check_unknown(&s->base);
+}
+
 /* Kind, segments and body agree with the size. */
 static bool data_ok(Cairn__DataKind kind, uint64_t size, size_t n_segments,
                     Cairn__Segment *const *segments, size_t body_bytes)
@@ -45,11 +51,9 @@ static bool data_ok(Cairn__DataKind kind, uint64_t size, size_t n_segments,
         return false;
     uint64_t sum = 0;
     for (size_t i = 0; i < n_segments; i++) {
-        const Cairn__Segment *s = segments[i];
-        if (s->blob_id.len != ID_BYTES || s->bytes == 0 || s->bytes > SIZE_MAX_BYTES ||
-            !check_unknown(&s->base))
+        if (!segment_ok(segments[i]))
             return false;
-        sum += s->bytes;
+        sum += segments[i]->bytes;
     }
     return sum == size;
 }
@@ -195,6 +199,23 @@ static bool bucket_ref_ok(const char *name, uint64_t id)
     return check_text(name, 1, BUCKET_NAME_BYTES_MAX) && id != 0;
 }
 
+static bool condemn_ok(const Cairn__Condemn *op)
+{
+    for (size_t i = 0; i < op->n_blobs && i < INDEX_CONDEMN_BLOBS_MAX; i++)
+        if (op->blobs[i]->blob_id.len != ID_BYTES)
+            return false;
+    return key_ok(op->key) && op->n_blobs >= 1 && op->n_blobs <= INDEX_CONDEMN_BLOBS_MAX;
+}
+
+static bool move_ok(const Cairn__MoveSegment *op)
+{
+    bool of_part = op->upload_id.len == ID_BYTES && op->part_number >= 1 &&
+                   op->part_number <= INDEX_PARTS_MAX;
+    bool of_object = op->upload_id.len == 0 && op->part_number == 0;
+    return key_ok(op->key) && (of_part || of_object) && op->from_blob_id.len == ID_BYTES && op->to &&
+           segment_ok(op->to);
+}
+
 static bool is_root_command(const Cairn__Command *cmd)
 {
     return cmd->op_case >= CAIRN__COMMAND__OP_BOOTSTRAP;
@@ -232,6 +253,8 @@ static bool operation_ok(const Cairn__Command *cmd, size_t body_bytes)
     case CAIRN__COMMAND__OP_EXPAND_DELETION:
         return items_ok(cmd->expand_deletion->items, cmd->expand_deletion->n_items,
                         INDEX_EXPAND_ITEMS_MAX);
+    case CAIRN__COMMAND__OP_CONDEMN: return condemn_ok(cmd->condemn);
+    case CAIRN__COMMAND__OP_MOVE_SEGMENT: return move_ok(cmd->move_segment);
     case CAIRN__COMMAND__OP_PRUNE_OUTCOMES: return true;
     case CAIRN__COMMAND__OP_BOOTSTRAP: return bootstrap_ok(cmd->bootstrap);
     case CAIRN__COMMAND__OP_CREATE_BUCKET: return bucket_ok(cmd->create_bucket->bucket);
@@ -291,6 +314,10 @@ static bool touches_ok(const Cairn__Command *cmd, const uint64_t *sorted, size_t
         return touched(
             sorted, count,
             keyhash_object(cmd->complete_upload->bucket_id, bytes_of(cmd->complete_upload->key)));
+    case CAIRN__COMMAND__OP_MOVE_SEGMENT:
+        return touched(
+            sorted, count,
+            keyhash_object(cmd->move_segment->bucket_id, bytes_of(cmd->move_segment->key)));
     case CAIRN__COMMAND__OP_BOOTSTRAP:
         return touched(sorted, count,
                        keyhash_user(string_of(cmd->bootstrap->root_user->user_id))) &&
@@ -317,13 +344,15 @@ static bool touches_ok(const Cairn__Command *cmd, const uint64_t *sorted, size_t
 }
 
 /* What the leader itself proposes may do without: a second copy changes nothing, or is refused by
- * what the first one left (an epoch, an id in use). */
+ * what the first one left (an epoch, an id in use).  None of these makes a record name a blob: how long
+ * condemned ones are remembered relies on it (apply_condemn.c). */
 bool command_needs_write_id(const Cairn__Command *cmd)
 {
     switch (cmd->op_case) {
     case CAIRN__COMMAND__OP_DELETION_DONE:
     case CAIRN__COMMAND__OP_EXPAND_DELETION:
     case CAIRN__COMMAND__OP_PRUNE_OUTCOMES:
+    case CAIRN__COMMAND__OP_CONDEMN:
     case CAIRN__COMMAND__OP_PUT_NODE:
     case CAIRN__COMMAND__OP_ADD_PGS:
     case CAIRN__COMMAND__OP_BEGIN_PG_CHANGE:
@@ -372,6 +401,8 @@ int command_window_check(const Cairn__Command *cmd, const struct index_settings 
     return OK;
 }
 
+/* Not Condemn, whose bucket may be gone, nor MoveSegment: neither makes anything appear in a bucket or
+ * leave it. */
 bool command_bucket(const Cairn__Command *cmd, uint64_t *ret_bucket_id)
 {
     switch (cmd->op_case) {
@@ -416,6 +447,15 @@ int command_route_check(const struct index *index, const Cairn__Command *cmd)
     struct slice start = buf_view(&index->start), end = buf_view(&index->end);
     if (cmd->op_case == CAIRN__COMMAND__OP_FENCE_BUCKET)
         return range_overlaps_bucket(start, end, cmd->fence_bucket->bucket_id) ? OK : ERR_EPOCH;
+    if (cmd->op_case == CAIRN__COMMAND__OP_CONDEMN)
+        return range_contains(start, end, cmd->condemn->bucket_id, bytes_of(cmd->condemn->key))
+                   ? OK
+                   : ERR_EPOCH;
+    if (cmd->op_case == CAIRN__COMMAND__OP_MOVE_SEGMENT)
+        return range_contains(start, end, cmd->move_segment->bucket_id,
+                              bytes_of(cmd->move_segment->key))
+                   ? OK
+                   : ERR_EPOCH;
     uint64_t bucket_id;
     if (!command_bucket(cmd, &bucket_id))
         return OK;

@@ -20,7 +20,8 @@ enum index_table {
     TABLE_OUTCOME = 0x30,      /* write id -> Outcome */
     TABLE_OUTCOME_TIME = 0x31, /* be64 entry time, write id -> - */
     TABLE_FENCE = 0x40,        /* be64 bucket -> be64 settings version, sealed */
-    TABLE_CONDEMNED = 0x50,    /* reserved: blob id -> be64 entry time */
+    TABLE_CONDEMNED = 0x50,    /* blob id -> be64 entry time */
+    TABLE_CONDEMNED_TIME = 0x51, /* be64 entry time, blob id -> - */
     TABLE_CLUSTER = 0x60,      /* - -> ClusterRecord (root, as all below) */
     TABLE_NODE = 0x61,         /* node id -> NodeRecord */
     TABLE_PARTITION = 0x62,    /* be32 id -> PartitionDescriptor */

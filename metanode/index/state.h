@@ -25,6 +25,12 @@ enum { HEADER_BYTES = 4 + 2 + 2 + 9 * 8 + 4 };
 _Static_assert(HEADER_BYTES == 84, "docs/formats/index.md");
 _Static_assert(sizeof(struct header) == 9 * 8, "every field is packed");
 
+/* What is in TABLE_CONDEMNED: exactly, so that entries decide by it. */
+struct condemned {
+    uint64_t count;
+    uint64_t oldest_ms; /* when there are any */
+};
+
 struct index {
     struct kv *kv;
     uint32_t partition;
@@ -38,6 +44,7 @@ struct index {
         bool known, sealed;
         uint64_t bucket_id, version;
     } fence;
+    struct condemned condemned;
 };
 
 struct apply {
@@ -45,6 +52,7 @@ struct apply {
     struct index_arena *arena;
     uint64_t entry_index;
     struct header h;           /* becomes the index's when the batch is written */
+    struct condemned condemned; /* so does this */
     const Cairn__Command *cmd; /* NULL: malformed */
     struct slice body;
     struct kv_batch *batch;
@@ -135,6 +143,7 @@ int apply_abort_upload(struct apply *a, const Cairn__AbortUpload *op);
 
 /* ---- apply_deletion.c ---- */
 int deletion_queue_segments(struct apply *a, Cairn__Segment *const *segments, size_t count);
+int deletion_queue_blobs(struct apply *a, Cairn__BlobRef *blobs, size_t count);
 int deletion_queue_upload(struct apply *a, uint64_t bucket_id, struct slice key,
                           struct slice upload_id);
 int deletion_queue_unchosen(struct apply *a, uint64_t bucket_id, struct slice key,
@@ -143,6 +152,15 @@ int apply_deletion_done(struct apply *a, const Cairn__DeletionDone *op);
 int apply_expand_deletion(struct apply *a, const Cairn__ExpandDeletion *op);
 /* Bit number-1 of UploadRecord.chosen; an empty bitmap chooses every part. */
 bool part_is_chosen(ProtobufCBinaryData chosen, uint32_t number);
+
+/* ---- apply_condemn.c ---- */
+int condemned_load(struct kv *kv, uint32_t partition, struct condemned *ret);
+int condemned_check(struct apply *a); /* may set out.err */
+int condemned_prune(struct apply *a); /* removes a bounded number of expired rows */
+int apply_condemn(struct apply *a, const Cairn__Condemn *op);
+
+/* ---- apply_segment.c ---- */
+int apply_move_segment(struct apply *a, const Cairn__MoveSegment *op);
 
 /* ---- apply_root.c ---- */
 int apply_root(struct apply *a);

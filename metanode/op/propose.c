@@ -153,6 +153,7 @@ static bool is_internal(const Cairn__Command *c)
     case CAIRN__COMMAND__OP_DELETION_DONE:
     case CAIRN__COMMAND__OP_EXPAND_DELETION:
     case CAIRN__COMMAND__OP_PRUNE_OUTCOMES:
+    case CAIRN__COMMAND__OP_CONDEMN:
     case CAIRN__COMMAND__OP_PUT_NODE:
     case CAIRN__COMMAND__OP_ADD_PGS:
     case CAIRN__COMMAND__OP_BEGIN_PG_CHANGE:

@@ -151,25 +151,28 @@ static const Cairn__BlobRefsRequest *blobs_of(const struct read_op *op)
 static void condemned(struct replica *r, int err, const Cairn__Outcome *outcome, void *arg)
 {
     struct read_op *op = arg;
+    uint8_t *referred = op->referred; /* outlives op, until the answer is packed */
     size_t count = blobs_of(op)->n_blob_ids, at = 0;
     struct index_reply answer = {0};
     (void)r;
+    op->referred = NULL;
     if (err == OK)
         err = outcome->err;
     for (size_t i = 0; i < count && err == OK; i++) {
-        if (op->referred[i])
+        if (referred[i])
             continue;
         if (at == outcome->condemned.len)
             err = ERR_PROTO; /* an outcome has a byte a blob */
         else
-            op->referred[i] = !outcome->condemned.data[at++];
+            referred[i] = !outcome->condemned.data[at++];
     }
     if (err == OK) {
         cairn__blob_refs_response__init(&answer.msg.blob_refs);
         answer.msg.blob_refs.as_of = outcome->index;
-        answer.msg.blob_refs.referred = (ProtobufCBinaryData){count, op->referred};
+        answer.msg.blob_refs.referred = (ProtobufCBinaryData){count, referred};
     }
     op_end(op, err, &answer);
+    free(referred);
 }
 
 /* Those that the read found unreferred, as one command.  OK: `condemned` comes. */

@@ -1,25 +1,27 @@
 /* Condemned blobs: those that a partition has decided to delete although no record ever let them go
  * (a write that never became one), and that no record may name from then on.
  *
- * Condemn looks over all records of the key once more, whatever the proposer saw: what is referred to
- * now is passed over.  The others get a row each in TABLE_CONDEMNED (and one by time, to find it when it
- * has expired) and go into the deletion queue, as one item, unless an item there stands for them already.
- * From then on an entry that names one of them is decided ERR_CONDEMNED.
+ * Condemn looks over all records of the key once more, whatever the proposer saw: what is referred
+ * to now is passed over.  The others get a row each in TABLE_CONDEMNED (and one by time, to find it
+ * when it has expired) and go into the deletion queue, as one item, unless an item there stands for
+ * them already. From then on an entry that names one of them is decided ERR_CONDEMNED.
  *
- * A row is kept as long as a proposal that names its blob could still be executed.  Why the window of
- * the outcome table is enough: let W = window_ms, S = skew_ms, and C the entry time of the Condemn.
+ * A row is kept as long as a proposal that names its blob could still be executed.  Why the window
+ * of the outcome table is enough: let W = window_ms, S = skew_ms, and C the entry time of the
+ * Condemn.
  *  - A row is removed only by an entry of time P with  C < P - (W + S).
- *  - A blob is asked about only once it is orphan_age old, and whoever made it proposes what names it
- *    within less than that, or never (a gateway gives up a write long before: that is what orphan_age
- *    is chosen by).  A proposal that names it was therefore issued before C on a true clock, so
- *    issued <= C + S, or the clock it was issued by is further off than is allowed anywhere else.
- *  - Suppose it is met in an entry of time T' with the row gone: then T' >= P > C + S + W >= issued + W:
- *    it is refused as too old (command_window_check), and so is every later copy.
+ *  - A blob is asked about only once it is orphan_age old, and whoever made it proposes what names
+ * it within less than that, or never (a gateway gives up a write long before: that is what
+ * orphan_age is chosen by).  A proposal that names it was therefore issued before C on a true
+ * clock, so issued <= C + S, or the clock it was issued by is further off than is allowed anywhere
+ * else.
+ *  - Suppose it is met in an entry of time T' with the row gone: then T' >= P > C + S + W >= issued
+ * + W: it is refused as too old (command_window_check), and so is every later copy.
  *  - A proposal without a write id has no such bound, but none of those names a blob that is new
  *    to the records (command_needs_write_id).
  *
- * Nobody pays for what is not there: how many rows there are, and how old the oldest is, are known in
- * memory, read from the table when the index is opened. */
+ * Nobody pays for what is not there: how many rows there are, and how old the oldest is, are known
+ * in memory, read from the table when the index is opened. */
 #include "metanode/index/reply.h"
 
 #include "common/base/check.h"
@@ -27,13 +29,14 @@
 #include "metanode/index/wire.h"
 
 enum {
-    ROWS_MAX = 1 << 20,     /* beyond it nothing is condemned until some have expired */
-    PRUNE_ROWS_MAX = 2048,  /* of one entry; more than a Condemn adds */
-    QUEUE_ROWS_MAX = 256,   /* of the deletion queue that one Condemn looks through */
+    ROWS_MAX = 1 << 20,    /* beyond it nothing is condemned until some have expired */
+    PRUNE_ROWS_MAX = 2048, /* of one entry; more than a Condemn adds */
+    QUEUE_ROWS_MAX = 256,  /* of the deletion queue that one Condemn looks through */
     QUEUE_BYTES_MAX = 1 << 20,
 };
 _Static_assert(PRUNE_ROWS_MAX > (int)INDEX_CONDEMN_BLOBS_MAX, "rows go faster than they come");
-#define KEY_ROWS_BYTES_MAX (UINT64_C(64) << 20) /* of the key's records that one Condemn looks over */
+#define KEY_ROWS_BYTES_MAX                                                                         \
+    (UINT64_C(64) << 20) /* of the key's records that one Condemn looks over */
 
 static void condemned_key(struct key *key, uint32_t partition, struct slice blob_id)
 {
@@ -134,8 +137,8 @@ int condemned_check(struct apply *a)
 
 /* ---- condemning ---- */
 
-/* Marks those that an item of blobs holds.  Looks at the oldest items only, so that the entry is bounded: a
- * blob that another one holds gets a second item, which deletes what is deleted. */
+/* Marks those that an item of blobs holds.  Looks at the oldest items only, so that the entry is
+ * bounded: a blob that another one holds gets a second item, which deletes what is deleted. */
 static int queue_scan(const struct index_view *view, struct blob_refs *refs)
 {
     enum { ITEM_BLOBS = 3, BLOB_ID = 2 };

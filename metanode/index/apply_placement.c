@@ -4,11 +4,12 @@
  *   group: members, epoch e ──BeginPgChange(e)──▶ members + next_members, e+1
  *                                  FinishPgChange(e+1)──▶ members := next_members, e+2
  *
- * Refusals: ERR_NOT_FOUND (no such group; a node that is not known, or no storage node), ERR_CONFLICT
- * (the group's epoch is another than the proposer saw; not ERR_EPOCH, which speaks of the partition),
- * ERR_EXISTS (the id is in use; a change is under way), ERR_REFUSED (it would break a rule whatever
- * the epoch: a node's fixed fields, another number of members, nothing changed, no change to finish).
- * A repeated command meets the epoch or the id that its first copy left, so none needs a write id. */
+ * Refusals: ERR_NOT_FOUND (no such group; a node that is not known, or no storage node),
+ * ERR_CONFLICT (the group's epoch is another than the proposer saw; not ERR_EPOCH, which speaks of
+ * the partition), ERR_EXISTS (the id is in use; a change is under way), ERR_REFUSED (it would break
+ * a rule whatever the epoch: a node's fixed fields, another number of members, nothing changed, no
+ * change to finish). A repeated command meets the epoch or the id that its first copy left, so none
+ * needs a write id. */
 #include "metanode/index/state.h"
 
 /* ---- nodes ---- */

@@ -267,8 +267,7 @@ int apply_root(struct apply *a)
     case CAIRN__COMMAND__OP_PUT_NODE: return apply_put_node(a, cmd->put_node);
     case CAIRN__COMMAND__OP_ADD_PGS: return apply_add_pgs(a, cmd->add_pgs);
     case CAIRN__COMMAND__OP_BEGIN_PG_CHANGE: return apply_begin_change(a, cmd->begin_pg_change);
-    case CAIRN__COMMAND__OP_FINISH_PG_CHANGE:
-        return apply_finish_change(a, cmd->finish_pg_change);
+    case CAIRN__COMMAND__OP_FINISH_PG_CHANGE: return apply_finish_change(a, cmd->finish_pg_change);
     default: return apply_decide(a, ERR_REFUSED); /* command_validate() let nothing else through */
     }
 }

@@ -1,21 +1,23 @@
-/* MoveSegment: the bytes of one segment have been written again as another blob (in another placement
- * group, under another scheme); the record that named the old one names the new one from now on.
+/* MoveSegment: the bytes of one segment have been written again as another blob (in another
+ * placement group, under another scheme); the record that named the old one names the new one from
+ * now on.
  *
- * Applied only while the record still names the old blob, with the same length and checksum: whoever
- * replaced or deleted it meanwhile has let go of the old blob, and the new one stays an orphan, to be
- * collected as such.  The old blob goes into the deletion queue in the same entry; reads in flight
- * have its grace.
+ * Applied only while the record still names the old blob, with the same length and checksum:
+ * whoever replaced or deleted it meanwhile has let go of the old blob, and the new one stays an
+ * orphan, to be collected as such.  The old blob goes into the deletion queue in the same entry;
+ * reads in flight have its grace.
  *
  * For clients nothing happens: size, ETag, checksums, modification time and `version` stay, so that
- * conditions, listings and the names of bodies say what they said.  A version therefore names content, not
- * places: two readers may hold one version with different segments, and which is newer only their
- * as_of tells.  Gateways cache by as_of, and the command touches the object's key hash like a write. */
+ * conditions, listings and the names of bodies say what they said.  A version therefore names
+ * content, not places: two readers may hold one version with different segments, and which is newer
+ * only their as_of tells.  Gateways cache by as_of, and the command touches the object's key hash
+ * like a write. */
 #include "metanode/index/reply.h"
 
-/* Replaces it in place.  out.err is set unless exactly one segment names `from`, and what is to be put
- * there is the same bytes and not in the record yet.  *ret: what was there. */
-static void segment_replace(struct apply *a, const Cairn__MoveSegment *op, Cairn__Segment **segments,
-                            size_t count, Cairn__Segment **ret)
+/* Replaces it in place.  out.err is set unless exactly one segment names `from`, and what is to be
+ * put there is the same bytes and not in the record yet.  *ret: what was there. */
+static void segment_replace(struct apply *a, const Cairn__MoveSegment *op,
+                            Cairn__Segment **segments, size_t count, Cairn__Segment **ret)
 {
     size_t found = 0, at = 0;
     for (size_t i = 0; i < count; i++) {
@@ -55,15 +57,16 @@ static int move_in_object(struct apply *a, const Cairn__MoveSegment *op)
     return err ? err : deletion_queue_segments(a, &old, 1);
 }
 
-/* The part is there for an upload under way or for an object.  *ret false: there is no such upload, it is
- * dead, or the part was left out: then its deletion is queued, with whatever it names by then. */
+/* The part is there for an upload under way or for an object.  *ret false: there is no such upload,
+ * it is dead, or the part was left out: then its deletion is queued, with whatever it names by
+ * then. */
 static int part_refers(struct apply *a, const Cairn__MoveSegment *op, bool *ret)
 {
     struct index_view view;
     struct part_owner owner = {0};
     index_view_init(&view, a->index, NULL);
-    int err = part_owner_find(&view, op->bucket_id, bytes_of(op->key), bytes_of(op->upload_id),
-                              &owner);
+    int err =
+        part_owner_find(&view, op->bucket_id, bytes_of(op->key), bytes_of(op->upload_id), &owner);
     *ret = !err && part_owner_refers(&owner, op->part_number);
     part_owner_fini(&owner);
     return err;

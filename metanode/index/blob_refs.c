@@ -1,10 +1,10 @@
 /* Which blobs do the records under a key refer to?  For Condemn, on its way through apply, and for
  * readers.
  *
- * What refers: the object's versions (their segments), the parts of an upload under way, and those parts
- * of a manifest that its object consists of.  What does not: the parts of a dead upload or manifest, and
- * those that a completion left out.  These are still rows, but the deletion queue has an item for
- * them already.  Rows are scanned, not decoded; memory is that of the question. */
+ * What refers: the object's versions (their segments), the parts of an upload under way, and those
+ * parts of a manifest that its object consists of.  What does not: the parts of a dead upload or
+ * manifest, and those that a completion left out.  These are still rows, but the deletion queue has
+ * an item for them already.  Rows are scanned, not decoded; memory is that of the question. */
 #include "metanode/index/reply.h"
 
 #include "common/base/check.h"
@@ -45,7 +45,8 @@ void blob_refs_mark(struct blob_refs *refs, struct slice blob_id, enum blob_held
         else
             high = middle;
     }
-    for (; low < refs->count && memcmp(refs->blobs[low].id.bytes, blob_id.ptr, ID_BYTES) == 0; low++)
+    for (; low < refs->count && memcmp(refs->blobs[low].id.bytes, blob_id.ptr, ID_BYTES) == 0;
+         low++)
         refs->blobs[low].held = MAX(refs->blobs[low].held, held);
 }
 

@@ -105,8 +105,8 @@ static bool put_ok(const Cairn__PutObject *op, size_t body_bytes)
 {
     const Cairn__ObjectRecord *r = op->record;
     return key_ok(op->key) && r && condition_ok(op->condition) && headers_ok(r) &&
-           check_text(r->etag, 1, ETAG_BYTES_MAX) && r->manifest_id.len == 0 && r->part_count == 0 &&
-           data_ok(r->kind, r->size, r->n_segments, r->segments, body_bytes);
+           check_text(r->etag, 1, ETAG_BYTES_MAX) && r->manifest_id.len == 0 &&
+           r->part_count == 0 && data_ok(r->kind, r->size, r->n_segments, r->segments, body_bytes);
 }
 
 static bool deletes_ok(const Cairn__DeleteObjects *op)
@@ -168,22 +168,22 @@ static bool items_ok(const uint64_t *items, size_t count, size_t max)
 
 static bool user_ok(const Cairn__UserRecord *u)
 {
-    return u && check_text(u->user_id, 1, ID_STRING_BYTES_MAX) && check_text(u->name, 0, CHECK_NAME_BYTES_MAX) &&
-           check_unknown(&u->base);
+    return u && check_text(u->user_id, 1, ID_STRING_BYTES_MAX) &&
+           check_text(u->name, 0, CHECK_NAME_BYTES_MAX) && check_unknown(&u->base);
 }
 
 static bool access_key_ok(const Cairn__AccessKeyRecord *k)
 {
     return k && check_text(k->access_key_id, 1, ID_STRING_BYTES_MAX) &&
-           check_text(k->secret, 1, SECRET_BYTES_MAX) && check_text(k->user_id, 1, ID_STRING_BYTES_MAX) &&
+           check_text(k->secret, 1, SECRET_BYTES_MAX) &&
+           check_text(k->user_id, 1, ID_STRING_BYTES_MAX) &&
            check_text(k->user_name, 0, CHECK_NAME_BYTES_MAX) && check_unknown(&k->base);
 }
 
 static bool bootstrap_ok(const Cairn__Bootstrap *op)
 {
     return op->cluster_id.len == ID_BYTES && check_nodes(op->nodes, op->n_nodes) &&
-           check_partitions(op->partitions, op->n_partitions) &&
-           check_pgs(op->pgs, op->n_pgs) &&
+           check_partitions(op->partitions, op->n_partitions) && check_pgs(op->pgs, op->n_pgs) &&
            user_ok(op->root_user) && access_key_ok(op->root_key);
 }
 
@@ -209,11 +209,11 @@ static bool condemn_ok(const Cairn__Condemn *op)
 
 static bool move_ok(const Cairn__MoveSegment *op)
 {
-    bool of_part = op->upload_id.len == ID_BYTES && op->part_number >= 1 &&
-                   op->part_number <= INDEX_PARTS_MAX;
+    bool of_part =
+        op->upload_id.len == ID_BYTES && op->part_number >= 1 && op->part_number <= INDEX_PARTS_MAX;
     bool of_object = op->upload_id.len == 0 && op->part_number == 0;
-    return key_ok(op->key) && (of_part || of_object) && op->from_blob_id.len == ID_BYTES && op->to &&
-           segment_ok(op->to);
+    return key_ok(op->key) && (of_part || of_object) && op->from_blob_id.len == ID_BYTES &&
+           op->to && segment_ok(op->to);
 }
 
 static bool is_root_command(const Cairn__Command *cmd)
@@ -344,8 +344,8 @@ static bool touches_ok(const Cairn__Command *cmd, const uint64_t *sorted, size_t
 }
 
 /* What the leader itself proposes may do without: a second copy changes nothing, or is refused by
- * what the first one left (an epoch, an id in use).  None of these makes a record name a blob: how long
- * condemned ones are remembered relies on it (apply_condemn.c). */
+ * what the first one left (an epoch, an id in use).  None of these makes a record name a blob: how
+ * long condemned ones are remembered relies on it (apply_condemn.c). */
 bool command_needs_write_id(const Cairn__Command *cmd)
 {
     switch (cmd->op_case) {
@@ -361,7 +361,8 @@ bool command_needs_write_id(const Cairn__Command *cmd)
     }
 }
 
-int command_validate(const Cairn__Command *cmd, size_t body_bytes, bool root, struct index_arena *arena)
+int command_validate(const Cairn__Command *cmd, size_t body_bytes, bool root,
+                     struct index_arena *arena)
 {
     enum { TOUCHES_MAX = 2 * INDEX_DELETE_KEYS_MAX };
     bool id_ok =
@@ -401,8 +402,8 @@ int command_window_check(const Cairn__Command *cmd, const struct index_settings 
     return OK;
 }
 
-/* Not Condemn, whose bucket may be gone, nor MoveSegment: neither makes anything appear in a bucket or
- * leave it. */
+/* Not Condemn, whose bucket may be gone, nor MoveSegment: neither makes anything appear in a bucket
+ * or leave it. */
 bool command_bucket(const Cairn__Command *cmd, uint64_t *ret_bucket_id)
 {
     switch (cmd->op_case) {

@@ -112,7 +112,8 @@ bool check_pgs(Cairn__PlacementGroup *const *pgs, size_t count)
     if (count > PGS_MAX)
         return false;
     for (size_t i = 0; i < count; i++)
-        if (!check_unknown(&pgs[i]->base) || !members_ok(pgs[i]->members, pgs[i]->n_members, false) ||
+        if (!check_unknown(&pgs[i]->base) ||
+            !members_ok(pgs[i]->members, pgs[i]->n_members, false) ||
             !members_ok(pgs[i]->next_members, pgs[i]->n_next_members, false))
             return false;
     return true;

@@ -79,7 +79,7 @@ uint64_t index_time_ms(const struct index *index);   /* the highest entry time a
 struct slice index_start(const struct index *index); /* borrowed, until close */
 struct slice index_end(const struct index *index);
 uint64_t index_outcome_count(const struct index *index);
-uint64_t index_deletion_count(const struct index *index); /* items queued */
+uint64_t index_deletion_count(const struct index *index);  /* items queued */
 uint64_t index_condemned_count(const struct index *index); /* blob ids that no record may name */
 
 /* ---- apply ---- */
@@ -183,13 +183,14 @@ int index_read_part_body(const struct index_view *view, const Cairn__ReadPartBod
                          struct index_reply *ret);
 int index_list_buckets(const struct index_view *view, const Cairn__ListBucketsRequest *req,
                        struct index_reply *ret);
-/* Which of the blobs do records under the key refer to?  Looks at every record of the key, however many
- * parts it has.  `condemn` is the caller's business. */
+/* Which of the blobs do records under the key refer to?  Looks at every record of the key, however
+ * many parts it has.  `condemn` is the caller's business. */
 int index_blob_refs(const struct index_view *view, const Cairn__BlobRefsRequest *req,
                     struct index_reply *ret);
-/* What the records of a bucket refer to: in key order the object, then the parts of its uploads and of
- * its manifest by upload id and number.  Pages end in the middle of a key if need be: start_after is the
- * resume_after of the page before, and means nothing else (ERR_INVAL).  rows_max 0: a full page. */
+/* What the records of a bucket refer to: in key order the object, then the parts of its uploads and
+ * of its manifest by upload id and number.  Pages end in the middle of a key if need be:
+ * start_after is the resume_after of the page before, and means nothing else (ERR_INVAL).  rows_max
+ * 0: a full page. */
 int index_list_segments(const struct index_view *view, const Cairn__ListSegmentsRequest *req,
                         struct index_reply *ret);
 /* The whole map of the root partition (version = view->applied).

@@ -1,9 +1,10 @@
 /* Listing what the records of a bucket refer to: for verification, and for whoever moves segments.
  *
- * Two walks side by side, over the objects and over the parts, in key order; of one key the object comes
- * first, then its parts by upload id and number.  Parts of dead uploads and those that a completion left
- * out are passed over.  A page ends at rows_max entries, at the byte budget, or after so many rows
- * looked at, wherever that is; it is resumed behind the row that was looked at last. */
+ * Two walks side by side, over the objects and over the parts, in key order; of one key the object
+ * comes first, then its parts by upload id and number.  Parts of dead uploads and those that a
+ * completion left out are passed over.  A page ends at rows_max entries, at the byte budget, or
+ * after so many rows looked at, wherever that is; it is resumed behind the row that was looked at
+ * last. */
 #include "metanode/index/reply.h"
 
 #include "common/base/check.h"
@@ -30,7 +31,8 @@ enum {
     RESPONSE_ENTRIES = 2,
 };
 
-/* Where a page ends: be16 part number ‖ upload id ‖ key; an object itself has number 0 and a zero id. */
+/* Where a page ends: be16 part number ‖ upload id ‖ key; an object itself has number 0 and a zero
+ * id. */
 enum { POSITION_HEAD_BYTES = 2 + ID_BYTES };
 
 struct place {
@@ -119,8 +121,8 @@ static int object_place(struct walker *w)
     memset(w->object.upload_id, 0, ID_BYTES);
     if (!w->objects->ops->valid(w->objects))
         return w->objects->ops->error(w->objects);
-    int err = key_decode(w->objects->ops->key(w->objects), w->object.key, &w->object.key_bytes,
-                         &suffix);
+    int err =
+        key_decode(w->objects->ops->key(w->objects), w->object.key, &w->object.key_bytes, &suffix);
     return err || suffix.len != SUFFIX_BYTES ? ERR_CORRUPT : OK;
 }
 
@@ -212,8 +214,8 @@ static int walker_start(struct walker *w)
         key_after_object(&after, partition, TABLE_OBJECT, req->bucket_id, key);
         list_range_raise(&objects, &after);
         if (number) {
-            key_part(&after, partition, TABLE_PART, req->bucket_id, key, SLICE(at.ptr + 2, ID_BYTES),
-                     number);
+            key_part(&after, partition, TABLE_PART, req->bucket_id, key,
+                     SLICE(at.ptr + 2, ID_BYTES), number);
             key_bytes(&after, SLICE("", 1)); /* the first row behind it */
         } else {
             key_object_base(&after, partition, TABLE_PART, req->bucket_id, key);

@@ -12,7 +12,7 @@ enum {
     UPLOADS_RESPONSE_UPLOADS = 2,
     PARTS_RESPONSE_UPLOAD = 2,
     PARTS_RESPONSE_PARTS = 3,
-    PART_SIZE = 2,     /* of PartRecord */
+    PART_SIZE = 2, /* of PartRecord */
     PART_KIND = 5,
     PART_SEGMENTS = 6,
 };

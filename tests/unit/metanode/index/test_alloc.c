@@ -161,9 +161,8 @@ static void every_command(void **state)
 {
     (void)state;
     void (*const scenes[])(struct scene *) = {
-        replace_inline, replace_segments, delete_it,    create_upload,
-        put_part,       complete,         abort_upload, fence,
-        condemn_some,   move_segment};
+        replace_inline, replace_segments, delete_it, create_upload, put_part,
+        complete,       abort_upload,     fence,     condemn_some,  move_segment};
     for (size_t i = 0; i < ARRAY_COUNT(scenes); i++) {
         struct buf want = {0};
         assert_false(play(scenes[i], UINT64_MAX, &want));

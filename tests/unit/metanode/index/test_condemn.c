@@ -1,5 +1,5 @@
-/* Condemned blobs, one rule at a time: what refers to a blob, what is queued, what may not be named, for how
- * long; and the questions that readers ask about blobs. */
+/* Condemned blobs, one rule at a time: what refers to a blob, what is queued, what may not be
+ * named, for how long; and the questions that readers ask about blobs. */
 #include "common/base/mutant.h"
 #include "metanode/index/keys.h"
 #include "world.h"
@@ -47,7 +47,8 @@ static void ask(struct world *w, struct id128 *blobs, const char *want)
     req.n_pgs = n;
     index_view_init(&view, w->index, NULL);
     assert_int_equal(index_blob_refs(&view, &req, &reply), OK);
-    Cairn__BlobRefsResponse *msg = (Cairn__BlobRefsResponse *)(void *)over_the_wire(&reply.msg.base);
+    Cairn__BlobRefsResponse *msg =
+        (Cairn__BlobRefsResponse *)(void *)over_the_wire(&reply.msg.base);
     assert_true(msg->as_of == index_applied(w->index));
     assert_int_equal(msg->referred.len, n);
     for (size_t i = 0; i < n; i++)
@@ -70,8 +71,8 @@ static size_t queued(struct world *w, struct id128 id)
     return count;
 }
 
-static void put_part(struct world *w, struct id128 *upload, uint32_t number, struct id128 *ret_blobs,
-                     char *ret_etag)
+static void put_part(struct world *w, struct id128 *upload, uint32_t number,
+                     struct id128 *ret_blobs, char *ret_etag)
 {
     struct cmd c;
     cmd_put_part(w, &c, KEY, upload, number, 100, 2);
@@ -114,8 +115,8 @@ static void everything_that_refers_is_seen(void **state)
     assert_int_equal(queued(&w, b[6]), 1);
     assert_int_equal(index_condemned_count(w.index), 1);
 
-    /* The object is replaced: its blobs are in the queue, the chosen part's referred to, the other part's
-     * are as good as in the queue. */
+    /* The object is replaced: its blobs are in the queue, the chosen part's referred to, the other
+     * part's are as good as in the queue. */
     complete(&w, &upload, etag);
     b[7] = fresh_id(&w);
     ask(&w, b, "00110000");

@@ -1,7 +1,7 @@
 /* The index against a simple model of what S3 promises, over random commands with retries among
  * them; lists with odd bytes, prefixes, delimiters and page sizes; a second replica that crashes
- * and replays and must end with the same bytes; and every blob let go exactly once, orphans that were
- * condemned among them.  What the records refer to is listed and asked for, and compared. */
+ * and replays and must end with the same bytes; and every blob let go exactly once, orphans that
+ * were condemned among them.  What the records refer to is listed and asked for, and compared. */
 #include "metanode/index/keys.h"
 #include "world.h"
 
@@ -392,9 +392,8 @@ static void add_parts(struct model_part *parts, struct id128 *id, struct record_
 {
     for (uint32_t number = 1; number <= PART_NUMBERS; number++)
         if (parts[number].present)
-            ret[(*n)++] = (struct record_ref){
-                &parts[number].blobs, id, number,
-                parts[number].blobs.n ? 0 : parts[number].size};
+            ret[(*n)++] = (struct record_ref){&parts[number].blobs, id, number,
+                                              parts[number].blobs.n ? 0 : parts[number].size};
 }
 
 static int compare_records(const void *x, const void *y)
@@ -414,8 +413,8 @@ static size_t records_of(struct model *m, int key, struct record_ref *ret)
     size_t n = 0;
     struct model_object *o = &m->objects[key];
     if (o->present)
-        ret[n++] = (struct record_ref){
-            &o->blobs, NULL, 0, o->blobs.n || o->has_manifest ? 0 : o->size};
+        ret[n++] =
+            (struct record_ref){&o->blobs, NULL, 0, o->blobs.n || o->has_manifest ? 0 : o->size};
     if (o->present && o->has_manifest)
         add_parts(o->parts, &o->manifest_id, ret, &n);
     for (int i = 0; i < UPLOADS; i++)

@@ -115,8 +115,8 @@ static int finish_change(struct world *w, uint32_t pg, uint64_t epoch)
     return run_own(w, &c);
 }
 
-static Cairn__PlacementGroup group(uint32_t id, Cairn__Scheme scheme, unsigned data, unsigned parity,
-                                   size_t members)
+static Cairn__PlacementGroup group(uint32_t id, Cairn__Scheme scheme, unsigned data,
+                                   unsigned parity, size_t members)
 {
     Cairn__PlacementGroup pg = CAIRN__PLACEMENT_GROUP__INIT;
     pg.id = id;
@@ -133,8 +133,9 @@ static Cairn__PlacementGroup group(uint32_t id, Cairn__Scheme scheme, unsigned d
 static Cairn__PlacementGroup *stored_pg(struct world *w, uint32_t id)
 {
     struct buf value = {0};
-    uint8_t key[] = {0, 0, 0, 0, 0x63, (uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8),
-                     (uint8_t)id};
+    uint8_t key[] = {
+        0,          0, 0, 0, 0x63, (uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8),
+        (uint8_t)id};
     assert_int_equal(w->kv->ops->get(w->kv, NULL, KV_INDEX, SLICE(key, sizeof(key)), &value), OK);
     Cairn__PlacementGroup *pg = cairn__placement_group__unpack(NULL, value.len, value.ptr);
     assert_non_null(pg);
@@ -206,7 +207,8 @@ static void groups_are_sane(void **state)
     const Cairn__Scheme REP = CAIRN__SCHEME__SCHEME_REP3, RS = CAIRN__SCHEME__SCHEME_RS;
     struct world w;
     scene_init(&w);
-    Cairn__PlacementGroup a = group(1, RS, 5, 4, 9), b = group(2, REP, 1, 2, 3), c = group(3, REP, 1, 2, 1);
+    Cairn__PlacementGroup a = group(1, RS, 5, 4, 9), b = group(2, REP, 1, 2, 3),
+                          c = group(3, REP, 1, 2, 1);
     Cairn__PlacementGroup *all[] = {&a, &b, &c};
     assert_int_equal(add_pgs(&w, all, 3), OK);
     assert_int_equal(add_pgs(&w, all, 3), ERR_EXISTS);
@@ -218,10 +220,11 @@ static void groups_are_sane(void **state)
     mixed[0] = mixed[1] = &d;
     assert_int_equal(add_pgs(&w, mixed, 2), ERR_REFUSED); /* one id twice */
     const Cairn__PlacementGroup bad[] = {
-        group(9, RS, 5, 4, 8),   group(9, RS, 0, 4, 4),  group(9, RS, 5, 0, 5),
-        group(9, RS, 21, 1, 12), group(9, RS, 1, 9, 10), group(9, REP, 2, 1, 3),
-        group(9, REP, 1, 3, 4),  group(9, REP, 1, 2, 4), group(9, REP, 1, 2, 0),
-        group(9, (Cairn__Scheme)2, 1, 2, 3),
+        group(9, RS, 5, 4, 8),  group(9, RS, 0, 4, 4),
+        group(9, RS, 5, 0, 5),  group(9, RS, 21, 1, 12),
+        group(9, RS, 1, 9, 10), group(9, REP, 2, 1, 3),
+        group(9, REP, 1, 3, 4), group(9, REP, 1, 2, 4),
+        group(9, REP, 1, 2, 0), group(9, (Cairn__Scheme)2, 1, 2, 3),
     };
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
         Cairn__PlacementGroup pg = bad[i];

@@ -95,9 +95,6 @@ static int is_condemned(struct apply *a, struct slice blob_id, bool *ret)
 {
     struct key key;
     struct slice ignored;
-    *ret = false;
-    if (a->condemned.count == 0)
-        return OK;
     condemned_key(&key, a->index->partition, blob_id);
     int err = apply_get(a, &key, &ignored);
     *ret = err == OK;

@@ -213,6 +213,13 @@ static int late_put(struct world *w, struct id128 *blob, uint64_t issued_ms)
     return world_run(w, &c);
 }
 
+static uint64_t calls_of_put(struct world *w)
+{
+    uint64_t before = w->flaky.calls;
+    assert_int_equal(put(w, "x", "1"), OK);
+    return w->flaky.calls - before;
+}
+
 static void it_is_forgotten_when_nothing_old_can_name_it(void **state)
 {
     (void)state;
@@ -240,6 +247,20 @@ static void it_is_forgotten_when_nothing_old_can_name_it(void **state)
     assert_int_equal(index_condemned_count(w.index), 1);
     assert_int_equal(late_put(&w, &b[1], w.now_ms), ERR_CONDEMNED);
     w.now_ms += 1000;
+    assert_int_equal(put(&w, "x", "1"), OK);
+    assert_int_equal(index_condemned_count(w.index), 0);
+    /* One that has expired does not take the one behind it along, and is not looked for again. */
+    condemned_ms = w.now_ms;
+    condemn(&w, &b[0], "1");
+    w.now_ms += 1000;
+    condemn(&w, &b[1], "1");
+    uint64_t calls = calls_of_put(&w);
+    w.now_ms = condemned_ms + 1000 + WINDOW_MS + SKEW_MS;
+    assert_true(calls_of_put(&w) > calls);
+    assert_int_equal(index_condemned_count(w.index), 1);
+    assert_int_equal(late_put(&w, &b[1], w.now_ms), ERR_CONDEMNED);
+    assert_int_equal(calls_of_put(&w), calls);
+    w.now_ms++;
     assert_int_equal(put(&w, "x", "1"), OK);
     assert_int_equal(index_condemned_count(w.index), 0);
     count_rows(&w, TABLE_CONDEMNED, KV_INDEX, &rows);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NODES = 12, STORAGE = INDEX_ROLE_STORAGENODE, METANODE = 2 };
+enum { NODES = 24, STORAGE = INDEX_ROLE_STORAGENODE, METANODE = 2 };
 
 static char *str(const char *s)
 {
@@ -16,7 +16,7 @@ static char names[NODES][16];
 static Cairn__NodeRecord nodes[NODES];
 static char *ids[NODES];
 
-/* Nodes sn-0 .. sn-10 hold data; the last one is a metanode. */
+/* Nodes all hold data but the last one, which is a metanode. */
 static void scene_init(struct world *w)
 {
     struct cmd c;
@@ -221,7 +221,7 @@ static void groups_are_sane(void **state)
     assert_int_equal(add_pgs(&w, mixed, 2), ERR_REFUSED); /* one id twice */
     const Cairn__PlacementGroup bad[] = {
         group(9, RS, 5, 4, 8),  group(9, RS, 0, 4, 4),
-        group(9, RS, 5, 0, 5),  group(9, RS, 21, 1, 12),
+        group(9, RS, 5, 0, 5),  group(9, RS, 21, 1, 22),
         group(9, RS, 1, 9, 10), group(9, REP, 2, 1, 3),
         group(9, REP, 1, 3, 4), group(9, REP, 1, 2, 4),
         group(9, REP, 1, 2, 0), group(9, (Cairn__Scheme)2, 1, 2, 3),

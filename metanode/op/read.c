@@ -387,15 +387,11 @@ void read_fail_all(struct replica *r, int err)
      * proposed is when propose_lost() says so. */
 }
 
-/* After a crash: workers that will never report back, proposals that nobody will settle. */
+/* After a crash: workers that will never report back. */
 void read_free(struct replica *r)
 {
     struct read_op *op;
-    while ((op = front(&r->read.proposing)) != NULL) {
-        list_remove(&op->node);
-        free(op->referred);
-        free(op);
-    }
+    CHECK(list_empty(&r->read.proposing)); /* propose_lost() has ended them */
     while ((op = front(&r->read.working)) != NULL) {
         struct kv *kv = r->node->state_kv;
         kv->ops->snapshot_free(kv, op->work->snap);

@@ -127,9 +127,13 @@ static void what_nothing_refers_to_is_condemned(void **state)
     uint64_t looked = 0, decided = 0, again = 0;
     start(&fx, 50);
     assert_int_equal(put_blob(&fx, 1), OK);
+    struct meta_partition_info before, after;
     question_init(&q, false);
+    fx_info(&fx, leader(&fx), 1, &before);
     assert_int_equal(ask(&fx, leader(&fx), &q, referred, &looked), OK);
-    assert_true(referred[0] && !referred[1]);
+    assert_true(referred[0] && !referred[1] && looked == before.applied);
+    fx_info(&fx, leader(&fx), 1, &after);
+    assert_int_equal(before.applied, after.applied);
     assert_int_equal(ask(&fx, (leader(&fx) + 1) % FX_METAS, &q, referred, &looked), ERR_NOT_LEADER);
     q.msg.epoch = 2;
     assert_int_equal(ask(&fx, leader(&fx), &q, referred, &looked), ERR_EPOCH);
@@ -146,7 +150,6 @@ static void what_nothing_refers_to_is_condemned(void **state)
     assert_int_equal(ask(&fx, leader(&fx), &q, referred, &again), OK);
     assert_true(referred[0] && !referred[1] && again > decided);
     /* Where all is referred to there is nothing to propose. */
-    struct meta_partition_info before, after;
     fx_info(&fx, leader(&fx), 1, &before);
     q.msg.n_blob_ids = q.msg.n_pgs = 2;
     q.ids[1] = blob(1);
@@ -203,8 +206,8 @@ static void ended(struct rpc_call *call)
     (void)call;
 }
 
-/* The process dies with a question proposed: nothing of it is left behind. */
-static void a_crash_leaves_nothing(void **state)
+/* The process ends with a question proposed: that is answered, and nothing of it is left behind. */
+static void a_stop_leaves_nothing(void **state)
 {
     (void)state;
     struct fixture fx;
@@ -251,6 +254,23 @@ static void only_metanodes_propose_it(void **state)
     command.op_case = CAIRN__COMMAND__OP_CONDEMN;
     command.condemn = &condemn;
     assert_int_equal(propose(&fx, &command), ERR_AUTH);
+    /* Nor what the root's leader decides. */
+    Cairn__PutNode node = CAIRN__PUT_NODE__INIT;
+    Cairn__AddPgs pgs = CAIRN__ADD_PGS__INIT;
+    Cairn__BeginPgChange begin = CAIRN__BEGIN_PG_CHANGE__INIT;
+    Cairn__FinishPgChange finish = CAIRN__FINISH_PG_CHANGE__INIT;
+    command.op_case = CAIRN__COMMAND__OP_PUT_NODE;
+    command.put_node = &node;
+    assert_int_equal(propose(&fx, &command), ERR_AUTH);
+    command.op_case = CAIRN__COMMAND__OP_ADD_PGS;
+    command.add_pgs = &pgs;
+    assert_int_equal(propose(&fx, &command), ERR_AUTH);
+    command.op_case = CAIRN__COMMAND__OP_BEGIN_PG_CHANGE;
+    command.begin_pg_change = &begin;
+    assert_int_equal(propose(&fx, &command), ERR_AUTH);
+    command.op_case = CAIRN__COMMAND__OP_FINISH_PG_CHANGE;
+    command.finish_pg_change = &finish;
+    assert_int_equal(propose(&fx, &command), ERR_AUTH);
     fx_fini(&fx);
 }
 
@@ -287,7 +307,7 @@ int main(void)
         cmocka_unit_test(what_nothing_refers_to_is_condemned),
         cmocka_unit_test(without_leases_too),
         cmocka_unit_test(a_lost_leader_decides_nothing),
-        cmocka_unit_test(a_crash_leaves_nothing),
+        cmocka_unit_test(a_stop_leaves_nothing),
         cmocka_unit_test(only_metanodes_propose_it),
         cmocka_unit_test(segments_are_listed),
     };

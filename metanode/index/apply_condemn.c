@@ -78,7 +78,7 @@ int condemned_load(struct kv *kv, uint32_t partition, struct condemned *ret)
         return ERR_NOMEM;
     int err = OK;
     for (; !err && it->ops->valid(it); it->ops->next(it)) {
-        uint64_t ms;
+        uint64_t ms = 0;
         err = row_time(it->ops->key(it), &ms);
         if (ret->count++ == 0)
             ret->oldest_ms = ms;
@@ -250,7 +250,7 @@ static int prune_rows(struct apply *a, struct kv_iter *it, uint64_t cutoff_ms)
     struct key key;
     for (unsigned rows = 0; it->ops->valid(it); it->ops->next(it), rows++) {
         struct slice row = it->ops->key(it);
-        uint64_t ms;
+        uint64_t ms = 0;
         int err = row_time(row, &ms);
         if (err || a->condemned.count == 0)
             return ERR_CORRUPT;

@@ -10,11 +10,10 @@
  * of the outcome table is enough: let W = window_ms, S = skew_ms, and C the entry time of the
  * Condemn.
  *  - A row is removed only by an entry of time P with  C < P - (W + S).
- *  - A blob is asked about only once it is orphan_age old, and whoever made it proposes what names
- * it within less than that, or never (a gateway gives up a write long before: that is what
- * orphan_age is chosen by).  A proposal that names it was therefore issued before C on a true
- * clock, so issued <= C + S, or the clock it was issued by is further off than is allowed anywhere
- * else.
+ *  - What writers and storage nodes owe: whoever made a blob proposes what names it within some
+ * time D of making it, or never; and a blob is asked about only once it is orphan_age old, which is
+ * longer than D by more than any two clocks differ.  So a proposal that names it was issued, by its
+ * issuer's clock, before the Condemn: issued <= C + S.
  *  - Suppose it is met in an entry of time T' with the row gone: then T' >= P > C + S + W >= issued
  * + W: it is refused as too old (command_window_check), and so is every later copy.
  *  - A proposal without a write id has no such bound, but none of those names a blob that is new

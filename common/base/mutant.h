@@ -35,6 +35,9 @@
     X(DEPOSED_ROOT_GRANTS, "deposed_root_grants", "the root grants only under its own lease")      \
     X(ATTACH_FROM_APPLIED, "attach_from_applied", "the attach set is tracked from the log's tail") \
     X(DEATH_WITHOUT_WAIT, "death_without_wait", "the root waits the lease out before death")       \
+    /* DESIGN section 5, index */                                                                  \
+    X(CONDEMN_WITHOUT_LOOKING, "condemn_without_looking", "apply looks once more for references")  \
+    X(CONDEMNED_ACCEPTED, "condemned_accepted", "no record may name a condemned blob")             \
     /* DESIGN section 5, storage node */                                                           \
     X(STORE_SKIP_FSYNC, "store_skip_fsync", "a put is acknowledged once its frame is synced")      \
     X(STORE_RECLAIM_EARLY, "store_reclaim_early", "an extent is freed once the index is durable")  \

@@ -5,7 +5,8 @@
  *  3. Outcome table.  A write id that is there gets its first outcome again.
  *  4. Window, room in the table, epoch, range: refusals that are not recorded.
  *  5. Fence of the bucket: not recorded either.
- *  6. The operation itself.  Whatever it decides, success or not, is recorded.
+ *  6. The operation itself, if it names no condemned blob.  Whatever it decides, success or not, is
+ *     recorded.
  *  7. Effects, outcome, expired outcomes and header become one batch.
  *
  * What is recorded, and why: a client that was told of a definite result must find the same one
@@ -97,6 +98,8 @@ static int apply_operation(struct apply *a)
     case CAIRN__COMMAND__OP_FENCE_BUCKET: return apply_fence_bucket(a, cmd->fence_bucket);
     case CAIRN__COMMAND__OP_DELETION_DONE: return apply_deletion_done(a, cmd->deletion_done);
     case CAIRN__COMMAND__OP_EXPAND_DELETION: return apply_expand_deletion(a, cmd->expand_deletion);
+    case CAIRN__COMMAND__OP_CONDEMN: return apply_condemn(a, cmd->condemn);
+    case CAIRN__COMMAND__OP_MOVE_SEGMENT: return apply_move_segment(a, cmd->move_segment);
     case CAIRN__COMMAND__OP_PRUNE_OUTCOMES: return OK; /* done for every entry, more for this */
     default: return apply_root(a);
     }
@@ -132,7 +135,8 @@ static int apply_command(struct apply *a)
             return err;
     }
     a->record = cmd->write_id.len != 0;
-    return apply_operation(a);
+    err = condemned_check(a);
+    return err || a->out.err ? err : apply_operation(a);
 }
 
 /* A refusal leaves no trace of what the operation had begun. */
@@ -145,6 +149,7 @@ static int apply_discard(struct apply *a)
     a->h.time_ms = time_ms;
     a->h.applied = applied;
     a->h.term = term;
+    a->condemned = a->index->condemned;
     return a->batch ? OK : ERR_NOMEM;
 }
 
@@ -164,8 +169,10 @@ static int apply_commit(struct apply *a)
     int err = kv_batch_error(a->batch);
     if (!err)
         err = a->index->kv->ops->write(a->index->kv, &a->batch);
-    if (!err)
+    if (!err) {
         a->index->h = a->h;
+        a->index->condemned = a->condemned;
+    }
     return err;
 }
 
@@ -185,6 +192,8 @@ static int apply_finish(struct apply *a, struct buf *packed)
     if (!err && a->cmd)
         err = outcome_prune(a, a->cmd->op_case == CAIRN__COMMAND__OP_PRUNE_OUTCOMES &&
                                    a->out.err == OK);
+    if (!err && a->cmd)
+        err = condemned_prune(a);
     return err;
 }
 
@@ -207,6 +216,7 @@ int index_apply(struct index *index, uint64_t entry_index, uint64_t entry_term, 
                       .arena = &index->arena,
                       .entry_index = entry_index,
                       .h = index->h,
+                      .condemned = index->condemned,
                       .out = CAIRN__OUTCOME__INIT};
     struct buf packed = {0};
     Cairn__Outcome *outcome = NULL;
@@ -238,7 +248,7 @@ int index_apply(struct index *index, uint64_t entry_index, uint64_t entry_term, 
 int index_advance(struct index *index, uint64_t entry_index, uint64_t entry_term)
 {
     CHECK(entry_index > index->h.applied);
-    struct apply a = {.index = index, .h = index->h};
+    struct apply a = {.index = index, .h = index->h, .condemned = index->condemned};
     a.h.applied = entry_index;
     a.h.term = entry_term;
     a.batch = kv_batch_new();

@@ -54,17 +54,27 @@ int deletion_queue_segments(struct apply *a, Cairn__Segment *const *segments, si
 {
     if (count == 0)
         return OK;
-    Cairn__DeletionItem item = CAIRN__DELETION_ITEM__INIT;
-    item.blobs = index_arena_alloc(a->arena, count * sizeof(*item.blobs));
     Cairn__BlobRef *refs = index_arena_alloc(a->arena, count * sizeof(*refs));
-    if (!item.blobs || !refs)
+    if (!refs)
         return ERR_NOMEM;
     for (size_t i = 0; i < count; i++) {
         refs[i] = (Cairn__BlobRef)CAIRN__BLOB_REF__INIT;
         refs[i].pg = segments[i]->pg;
         refs[i].blob_id = segments[i]->blob_id;
-        item.blobs[i] = &refs[i];
     }
+    return deletion_queue_blobs(a, refs, count);
+}
+
+int deletion_queue_blobs(struct apply *a, Cairn__BlobRef *blobs, size_t count)
+{
+    if (count == 0)
+        return OK;
+    Cairn__DeletionItem item = CAIRN__DELETION_ITEM__INIT;
+    item.blobs = index_arena_alloc(a->arena, count * sizeof(*item.blobs));
+    if (!item.blobs)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < count; i++)
+        item.blobs[i] = &blobs[i];
     item.n_blobs = count;
     return item_queue(a, &item);
 }

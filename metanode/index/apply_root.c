@@ -32,8 +32,8 @@
 
 #include "common/base/check.h"
 
-static int root_get(struct apply *a, enum index_table table, struct slice id,
-                    const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret)
+int root_get(struct apply *a, enum index_table table, struct slice id,
+             const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret)
 {
     struct key key;
     *ret = NULL;
@@ -42,16 +42,16 @@ static int root_get(struct apply *a, enum index_table table, struct slice id,
     return err == ERR_NOT_FOUND ? OK : err;
 }
 
-static int root_put(struct apply *a, enum index_table table, struct slice id,
-                    const ProtobufCMessage *message)
+int root_put(struct apply *a, enum index_table table, struct slice id,
+             const ProtobufCMessage *message)
 {
     struct key key;
     key_table(&key, a->index->partition, table, id);
     return apply_put_message(a, &key, message);
 }
 
-static int root_put_be32(struct apply *a, enum index_table table, uint32_t id,
-                         const ProtobufCMessage *message)
+int root_put_be32(struct apply *a, enum index_table table, uint32_t id,
+                  const ProtobufCMessage *message)
 {
     struct key key;
     key_start(&key, a->index->partition, table);
@@ -264,6 +264,10 @@ int apply_root(struct apply *a)
     case CAIRN__COMMAND__OP_UPDATE_NODES:
         return put_nodes(a, cmd->update_nodes->nodes, cmd->update_nodes->n_nodes,
                          cmd->update_nodes->pgs, cmd->update_nodes->n_pgs);
+    case CAIRN__COMMAND__OP_PUT_NODE: return apply_put_node(a, cmd->put_node);
+    case CAIRN__COMMAND__OP_ADD_PGS: return apply_add_pgs(a, cmd->add_pgs);
+    case CAIRN__COMMAND__OP_BEGIN_PG_CHANGE: return apply_begin_change(a, cmd->begin_pg_change);
+    case CAIRN__COMMAND__OP_FINISH_PG_CHANGE: return apply_finish_change(a, cmd->finish_pg_change);
     default: return apply_decide(a, ERR_REFUSED); /* command_validate() let nothing else through */
     }
 }

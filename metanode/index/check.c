@@ -12,46 +12,30 @@ enum {
     ETAG_BYTES_MAX = 128,
     HEADER_VALUE_BYTES_MAX = 2048, /* content type and its like, each */
     ID_STRING_BYTES_MAX = 128,     /* user ids, owners, classes, access key ids */
-    NAME_BYTES_MAX = 255,          /* nodes, addresses, buckets, users */
     SECRET_BYTES_MAX = 256,
     CHECKSUM_BYTES_MAX = 64,
     METADATA_COUNT_MAX = 1024,
-    UNKNOWN_FIELDS_MAX = 64, /* kept for newer versions, within reason */
-    UNKNOWN_BYTES_MAX = 16 << 10,
-    NODES_MAX = 4096,
-    PARTITIONS_MAX = 65536,
-    REPLICAS_MAX = 64,
-    PGS_MAX = 65536,
-    PG_MEMBERS_MAX = 64,
     BUCKET_NAME_BYTES_MIN = 3,
     BUCKET_NAME_BYTES_MAX = 63,
 };
 #define SIZE_MAX_BYTES (UINT64_C(1) << 50) /* no sum of 10,000 of these overflows */
-
-static bool within(const char *s, size_t min, size_t max)
-{
-    size_t len = string_of(s).len;
-    return len >= min && len <= max;
-}
 
 static bool key_ok(ProtobufCBinaryData key)
 {
     return key.len >= 1 && key.len <= OBJECT_KEY_BYTES_MAX;
 }
 
-static bool unknown_ok(const ProtobufCMessage *m)
-{
-    size_t bytes = 0;
-    for (unsigned i = 0; i < m->n_unknown_fields && i <= UNKNOWN_FIELDS_MAX; i++)
-        bytes += m->unknown_fields[i].len;
-    return m->n_unknown_fields <= UNKNOWN_FIELDS_MAX && bytes <= UNKNOWN_BYTES_MAX;
-}
-
 static bool checksum_ok(const Cairn__Checksum *c)
 {
-    return !c || (c->value.len <= CHECKSUM_BYTES_MAX && unknown_ok(&c->base) &&
+    return !c || (c->value.len <= CHECKSUM_BYTES_MAX && check_unknown(&c->base) &&
                   (unsigned)c->algorithm <= CAIRN__CHECKSUM_ALGORITHM__CHECKSUM_SHA256 &&
                   (unsigned)c->type <= CAIRN__CHECKSUM_TYPE__CHECKSUM_COMPOSITE);
+}
+
+static bool segment_ok(const Cairn__Segment *s)
+{
+    return s->blob_id.len == ID_BYTES && s->bytes != 0 && s->bytes <= SIZE_MAX_BYTES &&
+           check_unknown(&s->base);
 }
 
 /* Kind, segments and body agree with the size. */
@@ -67,11 +51,9 @@ static bool data_ok(Cairn__DataKind kind, uint64_t size, size_t n_segments,
         return false;
     uint64_t sum = 0;
     for (size_t i = 0; i < n_segments; i++) {
-        const Cairn__Segment *s = segments[i];
-        if (s->blob_id.len != ID_BYTES || s->bytes == 0 || s->bytes > SIZE_MAX_BYTES ||
-            !unknown_ok(&s->base))
+        if (!segment_ok(segments[i]))
             return false;
-        sum += s->bytes;
+        sum += segments[i]->bytes;
     }
     return sum == size;
 }
@@ -83,7 +65,7 @@ static bool metadata_ok(Cairn__Pair *const *pairs, size_t count)
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
         bytes += string_of(pairs[i]->name).len + string_of(pairs[i]->value).len;
-        if (!unknown_ok(&pairs[i]->base))
+        if (!check_unknown(&pairs[i]->base))
             return false;
     }
     return bytes <= INDEX_METADATA_BYTES_MAX;
@@ -92,16 +74,16 @@ static bool metadata_ok(Cairn__Pair *const *pairs, size_t count)
 /* Everything but data and ETag. */
 static bool headers_ok(const Cairn__ObjectRecord *r)
 {
-    return within(r->content_type, 0, HEADER_VALUE_BYTES_MAX) &&
-           within(r->content_encoding, 0, HEADER_VALUE_BYTES_MAX) &&
-           within(r->content_disposition, 0, HEADER_VALUE_BYTES_MAX) &&
-           within(r->content_language, 0, HEADER_VALUE_BYTES_MAX) &&
-           within(r->cache_control, 0, HEADER_VALUE_BYTES_MAX) &&
-           within(r->expires, 0, HEADER_VALUE_BYTES_MAX) &&
-           within(r->website_redirect, 0, HEADER_VALUE_BYTES_MAX) &&
-           within(r->owner_id, 0, ID_STRING_BYTES_MAX) &&
-           within(r->storage_class, 0, ID_STRING_BYTES_MAX) && checksum_ok(r->checksum) &&
-           metadata_ok(r->user_metadata, r->n_user_metadata) && unknown_ok(&r->base);
+    return check_text(r->content_type, 0, HEADER_VALUE_BYTES_MAX) &&
+           check_text(r->content_encoding, 0, HEADER_VALUE_BYTES_MAX) &&
+           check_text(r->content_disposition, 0, HEADER_VALUE_BYTES_MAX) &&
+           check_text(r->content_language, 0, HEADER_VALUE_BYTES_MAX) &&
+           check_text(r->cache_control, 0, HEADER_VALUE_BYTES_MAX) &&
+           check_text(r->expires, 0, HEADER_VALUE_BYTES_MAX) &&
+           check_text(r->website_redirect, 0, HEADER_VALUE_BYTES_MAX) &&
+           check_text(r->owner_id, 0, ID_STRING_BYTES_MAX) &&
+           check_text(r->storage_class, 0, ID_STRING_BYTES_MAX) && checksum_ok(r->checksum) &&
+           metadata_ok(r->user_metadata, r->n_user_metadata) && check_unknown(&r->base);
 }
 
 static bool condition_ok(const Cairn__Condition *c)
@@ -111,10 +93,10 @@ static bool condition_ok(const Cairn__Condition *c)
     if (c->n_if_match > INDEX_ETAGS_MAX || c->n_if_none_match > INDEX_ETAGS_MAX)
         return false;
     for (size_t i = 0; i < c->n_if_match; i++)
-        if (!within(c->if_match[i], 0, ETAG_BYTES_MAX))
+        if (!check_text(c->if_match[i], 0, ETAG_BYTES_MAX))
             return false;
     for (size_t i = 0; i < c->n_if_none_match; i++)
-        if (!within(c->if_none_match[i], 0, ETAG_BYTES_MAX))
+        if (!check_text(c->if_none_match[i], 0, ETAG_BYTES_MAX))
             return false;
     return true;
 }
@@ -123,8 +105,8 @@ static bool put_ok(const Cairn__PutObject *op, size_t body_bytes)
 {
     const Cairn__ObjectRecord *r = op->record;
     return key_ok(op->key) && r && condition_ok(op->condition) && headers_ok(r) &&
-           within(r->etag, 1, ETAG_BYTES_MAX) && r->manifest_id.len == 0 && r->part_count == 0 &&
-           data_ok(r->kind, r->size, r->n_segments, r->segments, body_bytes);
+           check_text(r->etag, 1, ETAG_BYTES_MAX) && r->manifest_id.len == 0 &&
+           r->part_count == 0 && data_ok(r->kind, r->size, r->n_segments, r->segments, body_bytes);
 }
 
 static bool deletes_ok(const Cairn__DeleteObjects *op)
@@ -143,8 +125,8 @@ static bool create_upload_ok(const Cairn__CreateUpload *op)
     const Cairn__UploadRecord *u = op->upload;
     return key_ok(op->key) && u && u->upload_id.len == ID_BYTES && u->object &&
            u->object->n_segments == 0 && u->object->manifest_id.len == 0 && headers_ok(u->object) &&
-           within(u->object->etag, 0, ETAG_BYTES_MAX) &&
-           within(u->initiator_id, 0, ID_STRING_BYTES_MAX) && unknown_ok(&u->base) &&
+           check_text(u->object->etag, 0, ETAG_BYTES_MAX) &&
+           check_text(u->initiator_id, 0, ID_STRING_BYTES_MAX) && check_unknown(&u->base) &&
            (unsigned)u->checksum_algorithm <= CAIRN__CHECKSUM_ALGORITHM__CHECKSUM_SHA256 &&
            (unsigned)u->checksum_type <= CAIRN__CHECKSUM_TYPE__CHECKSUM_COMPOSITE;
 }
@@ -153,8 +135,8 @@ static bool put_part_ok(const Cairn__PutPart *op, size_t body_bytes)
 {
     const Cairn__PartRecord *p = op->part;
     return key_ok(op->key) && op->upload_id.len == ID_BYTES && p && p->number >= 1 &&
-           p->number <= INDEX_PARTS_MAX && within(p->etag, 1, ETAG_BYTES_MAX) &&
-           checksum_ok(p->checksum) && unknown_ok(&p->base) &&
+           p->number <= INDEX_PARTS_MAX && check_text(p->etag, 1, ETAG_BYTES_MAX) &&
+           checksum_ok(p->checksum) && check_unknown(&p->base) &&
            data_ok(p->kind, p->size, p->n_segments, p->segments, body_bytes);
 }
 
@@ -163,13 +145,13 @@ static bool complete_ok(const Cairn__CompleteUpload *op)
     const Cairn__ObjectRecord *r = op->record;
     if (!key_ok(op->key) || op->upload_id.len != ID_BYTES || !r || !headers_ok(r) ||
         !condition_ok(op->condition) || op->n_parts == 0 || op->n_parts > INDEX_PARTS_MAX ||
-        r->n_segments || !within(r->etag, 1, ETAG_BYTES_MAX) ||
+        r->n_segments || !check_text(r->etag, 1, ETAG_BYTES_MAX) ||
         r->kind != CAIRN__DATA_KIND__DATA_MANIFEST || r->part_count != op->n_parts ||
         !slice_eq(bytes_of(r->manifest_id), bytes_of(op->upload_id)))
         return false;
     for (size_t i = 0; i < op->n_parts; i++) {
         const Cairn__CompletePart *p = op->parts[i];
-        if (!within(p->etag, 1, ETAG_BYTES_MAX) || !checksum_ok(p->checksum))
+        if (!check_text(p->etag, 1, ETAG_BYTES_MAX) || !checksum_ok(p->checksum))
             return false;
     }
     return true;
@@ -184,81 +166,54 @@ static bool items_ok(const uint64_t *items, size_t count, size_t max)
     return count >= 1 && count <= max;
 }
 
-static bool nodes_ok(Cairn__NodeRecord *const *nodes, size_t count)
-{
-    if (count > NODES_MAX)
-        return false;
-    for (size_t i = 0; i < count; i++)
-        if (!within(nodes[i]->node_id, 1, NAME_BYTES_MAX) ||
-            !within(nodes[i]->zone, 0, NAME_BYTES_MAX) ||
-            !within(nodes[i]->addr, 0, NAME_BYTES_MAX) ||
-            !within(nodes[i]->admin_addr, 0, NAME_BYTES_MAX) || !unknown_ok(&nodes[i]->base))
-            return false;
-    return true;
-}
-
-static bool pgs_ok(Cairn__PlacementGroup *const *pgs, size_t count)
-{
-    if (count > PGS_MAX)
-        return false;
-    for (size_t i = 0; i < count; i++) {
-        if (pgs[i]->n_members > PG_MEMBERS_MAX || !unknown_ok(&pgs[i]->base))
-            return false;
-        for (size_t j = 0; j < pgs[i]->n_members; j++)
-            if (!within(pgs[i]->members[j], 1, NAME_BYTES_MAX))
-                return false;
-    }
-    return true;
-}
-
-static bool partitions_ok(Cairn__PartitionDescriptor *const *partitions, size_t count)
-{
-    if (count > PARTITIONS_MAX)
-        return false;
-    for (size_t i = 0; i < count; i++) {
-        const Cairn__PartitionDescriptor *p = partitions[i];
-        if (p->start.len > RANGE_BOUND_BYTES_MAX || p->end.len > RANGE_BOUND_BYTES_MAX ||
-            p->n_replicas > REPLICAS_MAX || !unknown_ok(&p->base))
-            return false;
-        for (size_t j = 0; j < p->n_replicas; j++)
-            if (!within(p->replicas[j]->node_id, 1, NAME_BYTES_MAX) ||
-                !within(p->replicas[j]->addr, 0, NAME_BYTES_MAX) ||
-                !within(p->replicas[j]->zone, 0, NAME_BYTES_MAX))
-                return false;
-    }
-    return true;
-}
-
 static bool user_ok(const Cairn__UserRecord *u)
 {
-    return u && within(u->user_id, 1, ID_STRING_BYTES_MAX) && within(u->name, 0, NAME_BYTES_MAX) &&
-           unknown_ok(&u->base);
+    return u && check_text(u->user_id, 1, ID_STRING_BYTES_MAX) &&
+           check_text(u->name, 0, CHECK_NAME_BYTES_MAX) && check_unknown(&u->base);
 }
 
 static bool access_key_ok(const Cairn__AccessKeyRecord *k)
 {
-    return k && within(k->access_key_id, 1, ID_STRING_BYTES_MAX) &&
-           within(k->secret, 1, SECRET_BYTES_MAX) && within(k->user_id, 1, ID_STRING_BYTES_MAX) &&
-           within(k->user_name, 0, NAME_BYTES_MAX) && unknown_ok(&k->base);
+    return k && check_text(k->access_key_id, 1, ID_STRING_BYTES_MAX) &&
+           check_text(k->secret, 1, SECRET_BYTES_MAX) &&
+           check_text(k->user_id, 1, ID_STRING_BYTES_MAX) &&
+           check_text(k->user_name, 0, CHECK_NAME_BYTES_MAX) && check_unknown(&k->base);
 }
 
 static bool bootstrap_ok(const Cairn__Bootstrap *op)
 {
-    return op->cluster_id.len == ID_BYTES && nodes_ok(op->nodes, op->n_nodes) &&
-           partitions_ok(op->partitions, op->n_partitions) && pgs_ok(op->pgs, op->n_pgs) &&
+    return op->cluster_id.len == ID_BYTES && check_nodes(op->nodes, op->n_nodes) &&
+           check_partitions(op->partitions, op->n_partitions) && check_pgs(op->pgs, op->n_pgs) &&
            user_ok(op->root_user) && access_key_ok(op->root_key);
 }
 
 static bool bucket_ok(const Cairn__BucketRecord *b)
 {
-    return b && within(b->name, BUCKET_NAME_BYTES_MIN, BUCKET_NAME_BYTES_MAX) &&
-           within(b->owner_id, 1, ID_STRING_BYTES_MAX) &&
-           within(b->region, 0, ID_STRING_BYTES_MAX) && unknown_ok(&b->base);
+    return b && check_text(b->name, BUCKET_NAME_BYTES_MIN, BUCKET_NAME_BYTES_MAX) &&
+           check_text(b->owner_id, 1, ID_STRING_BYTES_MAX) &&
+           check_text(b->region, 0, ID_STRING_BYTES_MAX) && check_unknown(&b->base);
 }
 
 static bool bucket_ref_ok(const char *name, uint64_t id)
 {
-    return within(name, 1, BUCKET_NAME_BYTES_MAX) && id != 0;
+    return check_text(name, 1, BUCKET_NAME_BYTES_MAX) && id != 0;
+}
+
+static bool condemn_ok(const Cairn__Condemn *op)
+{
+    for (size_t i = 0; i < op->n_blobs && i < INDEX_CONDEMN_BLOBS_MAX; i++)
+        if (op->blobs[i]->blob_id.len != ID_BYTES)
+            return false;
+    return key_ok(op->key) && op->n_blobs >= 1 && op->n_blobs <= INDEX_CONDEMN_BLOBS_MAX;
+}
+
+static bool move_ok(const Cairn__MoveSegment *op)
+{
+    bool of_part =
+        op->upload_id.len == ID_BYTES && op->part_number >= 1 && op->part_number <= INDEX_PARTS_MAX;
+    bool of_object = op->upload_id.len == 0 && op->part_number == 0;
+    return key_ok(op->key) && (of_part || of_object) && op->from_blob_id.len == ID_BYTES &&
+           op->to && segment_ok(op->to);
 }
 
 static bool is_root_command(const Cairn__Command *cmd)
@@ -298,6 +253,8 @@ static bool operation_ok(const Cairn__Command *cmd, size_t body_bytes)
     case CAIRN__COMMAND__OP_EXPAND_DELETION:
         return items_ok(cmd->expand_deletion->items, cmd->expand_deletion->n_items,
                         INDEX_EXPAND_ITEMS_MAX);
+    case CAIRN__COMMAND__OP_CONDEMN: return condemn_ok(cmd->condemn);
+    case CAIRN__COMMAND__OP_MOVE_SEGMENT: return move_ok(cmd->move_segment);
     case CAIRN__COMMAND__OP_PRUNE_OUTCOMES: return true;
     case CAIRN__COMMAND__OP_BOOTSTRAP: return bootstrap_ok(cmd->bootstrap);
     case CAIRN__COMMAND__OP_CREATE_BUCKET: return bucket_ok(cmd->create_bucket->bucket);
@@ -310,10 +267,14 @@ static bool operation_ok(const Cairn__Command *cmd, size_t body_bytes)
     case CAIRN__COMMAND__OP_PUT_USER: return user_ok(cmd->put_user->user);
     case CAIRN__COMMAND__OP_PUT_ACCESS_KEY: return access_key_ok(cmd->put_access_key->key);
     case CAIRN__COMMAND__OP_DELETE_ACCESS_KEY:
-        return within(cmd->delete_access_key->access_key_id, 1, ID_STRING_BYTES_MAX);
+        return check_text(cmd->delete_access_key->access_key_id, 1, ID_STRING_BYTES_MAX);
     case CAIRN__COMMAND__OP_UPDATE_NODES:
-        return nodes_ok(cmd->update_nodes->nodes, cmd->update_nodes->n_nodes) &&
-               pgs_ok(cmd->update_nodes->pgs, cmd->update_nodes->n_pgs);
+        return check_nodes(cmd->update_nodes->nodes, cmd->update_nodes->n_nodes) &&
+               check_pgs(cmd->update_nodes->pgs, cmd->update_nodes->n_pgs);
+    case CAIRN__COMMAND__OP_PUT_NODE: return check_put_node(cmd->put_node);
+    case CAIRN__COMMAND__OP_ADD_PGS: return check_add_pgs(cmd->add_pgs);
+    case CAIRN__COMMAND__OP_BEGIN_PG_CHANGE: return check_begin_change(cmd->begin_pg_change);
+    case CAIRN__COMMAND__OP_FINISH_PG_CHANGE: return true;
     default: return false;
     }
 }
@@ -353,6 +314,10 @@ static bool touches_ok(const Cairn__Command *cmd, const uint64_t *sorted, size_t
         return touched(
             sorted, count,
             keyhash_object(cmd->complete_upload->bucket_id, bytes_of(cmd->complete_upload->key)));
+    case CAIRN__COMMAND__OP_MOVE_SEGMENT:
+        return touched(
+            sorted, count,
+            keyhash_object(cmd->move_segment->bucket_id, bytes_of(cmd->move_segment->key)));
     case CAIRN__COMMAND__OP_BOOTSTRAP:
         return touched(sorted, count,
                        keyhash_user(string_of(cmd->bootstrap->root_user->user_id))) &&
@@ -378,14 +343,26 @@ static bool touches_ok(const Cairn__Command *cmd, const uint64_t *sorted, size_t
     }
 }
 
+/* What the leader itself proposes may do without: a second copy changes nothing, or is refused by
+ * what the first one left (an epoch, an id in use).  None of these makes a record name a blob: how
+ * long condemned ones are remembered relies on it (apply_condemn.c). */
 bool command_needs_write_id(const Cairn__Command *cmd)
 {
-    return cmd->op_case != CAIRN__COMMAND__OP_DELETION_DONE &&
-           cmd->op_case != CAIRN__COMMAND__OP_EXPAND_DELETION &&
-           cmd->op_case != CAIRN__COMMAND__OP_PRUNE_OUTCOMES;
+    switch (cmd->op_case) {
+    case CAIRN__COMMAND__OP_DELETION_DONE:
+    case CAIRN__COMMAND__OP_EXPAND_DELETION:
+    case CAIRN__COMMAND__OP_PRUNE_OUTCOMES:
+    case CAIRN__COMMAND__OP_CONDEMN:
+    case CAIRN__COMMAND__OP_PUT_NODE:
+    case CAIRN__COMMAND__OP_ADD_PGS:
+    case CAIRN__COMMAND__OP_BEGIN_PG_CHANGE:
+    case CAIRN__COMMAND__OP_FINISH_PG_CHANGE: return false;
+    default: return true;
+    }
 }
 
-int command_validate(const Cairn__Command *cmd, size_t body_bytes, bool root, struct index_arena *arena)
+int command_validate(const Cairn__Command *cmd, size_t body_bytes, bool root,
+                     struct index_arena *arena)
 {
     enum { TOUCHES_MAX = 2 * INDEX_DELETE_KEYS_MAX };
     bool id_ok =
@@ -425,6 +402,8 @@ int command_window_check(const Cairn__Command *cmd, const struct index_settings 
     return OK;
 }
 
+/* Not Condemn, whose bucket may be gone, nor MoveSegment: neither makes anything appear in a bucket
+ * or leave it. */
 bool command_bucket(const Cairn__Command *cmd, uint64_t *ret_bucket_id)
 {
     switch (cmd->op_case) {
@@ -469,6 +448,15 @@ int command_route_check(const struct index *index, const Cairn__Command *cmd)
     struct slice start = buf_view(&index->start), end = buf_view(&index->end);
     if (cmd->op_case == CAIRN__COMMAND__OP_FENCE_BUCKET)
         return range_overlaps_bucket(start, end, cmd->fence_bucket->bucket_id) ? OK : ERR_EPOCH;
+    if (cmd->op_case == CAIRN__COMMAND__OP_CONDEMN)
+        return range_contains(start, end, cmd->condemn->bucket_id, bytes_of(cmd->condemn->key))
+                   ? OK
+                   : ERR_EPOCH;
+    if (cmd->op_case == CAIRN__COMMAND__OP_MOVE_SEGMENT)
+        return range_contains(start, end, cmd->move_segment->bucket_id,
+                              bytes_of(cmd->move_segment->key))
+                   ? OK
+                   : ERR_EPOCH;
     uint64_t bucket_id;
     if (!command_bucket(cmd, &bucket_id))
         return OK;

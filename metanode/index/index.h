@@ -43,6 +43,11 @@ enum {
     INDEX_DONE_ITEMS_MAX = 1024,     /* of one DeletionDone */
     INDEX_EXPAND_ITEMS_MAX = 16,     /* of one ExpandDeletion */
     INDEX_EXPAND_PARTS_MAX = 256,    /* part rows that one ExpandDeletion looks at */
+    INDEX_CONDEMN_BLOBS_MAX = 1024,  /* of one Condemn, or one question about blobs */
+    INDEX_ADD_PGS_MAX = 1024,        /* groups of one AddPgs */
+    INDEX_DISKS_MAX = 256,           /* of one node */
+    INDEX_COPIES_MAX = 3,            /* members of a replicated group */
+    INDEX_ROLE_STORAGENODE = 4,      /* NodeRecord.role */
 };
 
 struct index_settings {
@@ -74,7 +79,8 @@ uint64_t index_time_ms(const struct index *index);   /* the highest entry time a
 struct slice index_start(const struct index *index); /* borrowed, until close */
 struct slice index_end(const struct index *index);
 uint64_t index_outcome_count(const struct index *index);
-uint64_t index_deletion_count(const struct index *index); /* items queued */
+uint64_t index_deletion_count(const struct index *index);  /* items queued */
+uint64_t index_condemned_count(const struct index *index); /* blob ids that no record may name */
 
 /* ---- apply ---- */
 
@@ -145,6 +151,8 @@ struct index_reply {
         Cairn__ListPartsResponse parts;
         Cairn__ListBucketsResponse buckets;
         Cairn__ReadPartBodyResponse part_body;
+        Cairn__BlobRefsResponse blob_refs;
+        Cairn__ListSegmentsResponse segments;
     } msg;
     struct payload body;    /* owned; inline data, if any */
     struct buf packed;      /* the repeated field, with all tags but the first */
@@ -175,6 +183,16 @@ int index_read_part_body(const struct index_view *view, const Cairn__ReadPartBod
                          struct index_reply *ret);
 int index_list_buckets(const struct index_view *view, const Cairn__ListBucketsRequest *req,
                        struct index_reply *ret);
+/* Which of the blobs do records under the key refer to?  Looks at every record of the key, however
+ * many parts it has.  `condemn` is the caller's business. */
+int index_blob_refs(const struct index_view *view, const Cairn__BlobRefsRequest *req,
+                    struct index_reply *ret);
+/* What the records of a bucket refer to: in key order the object, then the parts of its uploads and
+ * of its manifest by upload id and number.  Pages end in the middle of a key if need be:
+ * start_after is the resume_after of the page before, and means nothing else (ERR_INVAL).  rows_max
+ * 0: a full page. */
+int index_list_segments(const struct index_view *view, const Cairn__ListSegmentsRequest *req,
+                        struct index_reply *ret);
 /* The whole map of the root partition (version = view->applied).
  * Owns: *ret is freed with cairn__cluster_map__free_unpacked(*ret, NULL).
  * Returns: OK; ERR_NOT_READY (not bootstrapped); ERR_NOMEM; kv's errors. */

@@ -9,25 +9,26 @@
 #include "proto/keyhash.h"
 
 enum index_table {
-    TABLE_HEADER = 0x01,       /* - -> what changes with every entry */
-    TABLE_DESCRIPTOR = 0x02,   /* - -> range and settings */
-    TABLE_OBJECT = 0x10,       /* bucket, key, suffix -> ObjectRecord */
-    TABLE_UPLOAD = 0x11,       /* bucket, key, upload id -> UploadRecord, under way */
-    TABLE_MANIFEST = 0x12,     /* bucket, key, upload id -> UploadRecord, completed */
-    TABLE_PART = 0x13,         /* bucket, key, upload id, be16 number -> PartRecord */
-    TABLE_DEAD = 0x14,         /* bucket, key, upload id -> be64 deletion item that expands it */
-    TABLE_DELETION = 0x20,     /* be64 item -> DeletionItem */
-    TABLE_OUTCOME = 0x30,      /* write id -> Outcome */
-    TABLE_OUTCOME_TIME = 0x31, /* be64 entry time, write id -> - */
-    TABLE_FENCE = 0x40,        /* be64 bucket -> be64 settings version, sealed */
-    TABLE_CONDEMNED = 0x50,    /* reserved: blob id -> be64 entry time */
-    TABLE_CLUSTER = 0x60,      /* - -> ClusterRecord (root, as all below) */
-    TABLE_NODE = 0x61,         /* node id -> NodeRecord */
-    TABLE_PARTITION = 0x62,    /* be32 id -> PartitionDescriptor */
-    TABLE_PG = 0x63,           /* be32 id -> PlacementGroup */
-    TABLE_BUCKET = 0x64,       /* name -> BucketRecord */
-    TABLE_USER = 0x65,         /* user id -> UserRecord */
-    TABLE_ACCESS_KEY = 0x66,   /* access key id -> AccessKeyRecord */
+    TABLE_HEADER = 0x01,         /* - -> what changes with every entry */
+    TABLE_DESCRIPTOR = 0x02,     /* - -> range and settings */
+    TABLE_OBJECT = 0x10,         /* bucket, key, suffix -> ObjectRecord */
+    TABLE_UPLOAD = 0x11,         /* bucket, key, upload id -> UploadRecord, under way */
+    TABLE_MANIFEST = 0x12,       /* bucket, key, upload id -> UploadRecord, completed */
+    TABLE_PART = 0x13,           /* bucket, key, upload id, be16 number -> PartRecord */
+    TABLE_DEAD = 0x14,           /* bucket, key, upload id -> be64 deletion item that expands it */
+    TABLE_DELETION = 0x20,       /* be64 item -> DeletionItem */
+    TABLE_OUTCOME = 0x30,        /* write id -> Outcome */
+    TABLE_OUTCOME_TIME = 0x31,   /* be64 entry time, write id -> - */
+    TABLE_FENCE = 0x40,          /* be64 bucket -> be64 settings version, sealed */
+    TABLE_CONDEMNED = 0x50,      /* blob id -> be64 entry time */
+    TABLE_CONDEMNED_TIME = 0x51, /* be64 entry time, blob id -> - */
+    TABLE_CLUSTER = 0x60,        /* - -> ClusterRecord (root, as all below) */
+    TABLE_NODE = 0x61,           /* node id -> NodeRecord */
+    TABLE_PARTITION = 0x62,      /* be32 id -> PartitionDescriptor */
+    TABLE_PG = 0x63,             /* be32 id -> PlacementGroup */
+    TABLE_BUCKET = 0x64,         /* name -> BucketRecord */
+    TABLE_USER = 0x65,           /* user id -> UserRecord */
+    TABLE_ACCESS_KEY = 0x66,     /* access key id -> AccessKeyRecord */
     /* In family KV_BODY: inline data, away from the rows that lists walk. */
     TABLE_OBJECT_BODY = 0x18, /* bucket, key, be64 ~version -> bytes */
     TABLE_PART_BODY = 0x19,   /* bucket, key, upload id, be16 number -> bytes */

@@ -12,8 +12,7 @@ enum {
     UPLOADS_RESPONSE_UPLOADS = 2,
     PARTS_RESPONSE_UPLOAD = 2,
     PARTS_RESPONSE_PARTS = 3,
-    UPLOAD_CHOSEN = 8, /* of UploadRecord */
-    PART_SIZE = 2,     /* of PartRecord */
+    PART_SIZE = 2, /* of PartRecord */
     PART_KIND = 5,
     PART_SEGMENTS = 6,
 };
@@ -155,17 +154,6 @@ static int upload_get(const struct index_view *view, uint64_t bucket_id, struct 
     key_upload(&row, view->partition, TABLE_MANIFEST, bucket_id, key, upload_id);
     err = view_get(view, &row, ret);
     return err == ERR_NOT_FOUND ? ERR_NO_UPLOAD : err;
-}
-
-static int upload_chosen(struct slice upload, ProtobufCBinaryData *ret)
-{
-    struct cursor c = cursor_of(upload);
-    struct wire_field f;
-    *ret = (ProtobufCBinaryData){0};
-    while (wire_next(&c, &f))
-        if (f.number == UPLOAD_CHOSEN && f.type == WIRE_BYTES)
-            *ret = (ProtobufCBinaryData){f.bytes.len, (uint8_t *)(uintptr_t)f.bytes.ptr};
-    return c.failed ? ERR_CORRUPT : OK;
 }
 
 /* A part without its segments: those who list parts for a client do not need thousands of them. */

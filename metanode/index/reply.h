@@ -22,6 +22,41 @@ int view_object_check(const struct index_view *view, uint64_t epoch, uint64_t bu
                       struct slice key);
 int view_bucket_check(const struct index_view *view, uint64_t epoch, uint64_t bucket_id);
 
+/* ---- blob_refs.c ---- */
+
+enum blob_held { BLOB_FREE, BLOB_QUEUED, BLOB_REFERRED };
+struct blob_ref {
+    struct id128 id;
+    size_t position; /* in the question */
+    enum blob_held held;
+};
+struct blob_refs {
+    struct blob_ref *blobs; /* sorted */
+    size_t count;
+    uint64_t budget_bytes; /* of the rows that may be looked at */
+};
+void blob_refs_sort(struct blob_refs *refs);
+void blob_refs_mark(struct blob_refs *refs, struct slice blob_id, enum blob_held held);
+/* Marks those that records under the key refer to, or that only parts do whose deletion is queued.
+ * OK; ERR_TOO_LARGE (the budget is spent); ERR_CORRUPT; failures. */
+int blob_refs_find(const struct index_view *view, uint64_t bucket_id, struct slice key,
+                   struct blob_refs *refs);
+
+/* What the part rows of an upload id belong to.  Zeroed is valid for fini. */
+struct part_owner {
+    struct buf upload; /* its row, which `chosen` points into */
+    bool dead;
+    ProtobufCBinaryData chosen;
+};
+/* OK; ERR_CORRUPT (of nothing); failures. */
+int part_owner_find(const struct index_view *view, uint64_t bucket_id, struct slice key,
+                    struct slice upload_id, struct part_owner *o);
+/* Such a part belongs to an upload under way, or to an object. */
+bool part_owner_refers(const struct part_owner *o, uint32_t number);
+void part_owner_fini(struct part_owner *o);
+/* UploadRecord.chosen of a packed record, borrowed from it. */
+int upload_chosen(struct slice upload, ProtobufCBinaryData *ret);
+
 /* The rows of a bucket in `table` that a listing may touch: those of keys with the prefix. */
 struct list_range {
     struct key lower, upper;

@@ -191,6 +191,8 @@ int index_open(struct kv *kv, uint32_t partition, struct index **ret)
         if (!err)
             err = descriptor_unpack(value, index);
     }
+    if (!err)
+        err = condemned_load(kv, partition, &index->condemned);
     if (err) {
         index_close(index);
         return err;
@@ -245,6 +247,11 @@ uint64_t index_outcome_count(const struct index *index)
 uint64_t index_deletion_count(const struct index *index)
 {
     return index->h.deletion_count;
+}
+
+uint64_t index_condemned_count(const struct index *index)
+{
+    return index->condemned.count;
 }
 
 void index_view_init(struct index_view *view, const struct index *index,

@@ -25,6 +25,12 @@ enum { HEADER_BYTES = 4 + 2 + 2 + 9 * 8 + 4 };
 _Static_assert(HEADER_BYTES == 84, "docs/formats/index.md");
 _Static_assert(sizeof(struct header) == 9 * 8, "every field is packed");
 
+/* What is in TABLE_CONDEMNED: exactly, so that entries decide by it. */
+struct condemned {
+    uint64_t count;
+    uint64_t oldest_ms; /* when there are any */
+};
+
 struct index {
     struct kv *kv;
     uint32_t partition;
@@ -38,6 +44,7 @@ struct index {
         bool known, sealed;
         uint64_t bucket_id, version;
     } fence;
+    struct condemned condemned;
 };
 
 struct apply {
@@ -45,6 +52,7 @@ struct apply {
     struct index_arena *arena;
     uint64_t entry_index;
     struct header h;           /* becomes the index's when the batch is written */
+    struct condemned condemned; /* so does this */
     const Cairn__Command *cmd; /* NULL: malformed */
     struct slice body;
     struct kv_batch *batch;
@@ -67,6 +75,17 @@ int command_route_check(const struct index *index, const Cairn__Command *cmd);
 /* The bucket whose fence the command must pass.  false: none. */
 bool command_bucket(const Cairn__Command *cmd, uint64_t *ret_bucket_id);
 bool command_needs_write_id(const Cairn__Command *cmd);
+
+/* ---- check_cluster.c: what the root's commands say of nodes, partitions and groups ---- */
+enum { CHECK_NAME_BYTES_MAX = 255 }; /* nodes, addresses, buckets, users */
+bool check_text(const char *s, size_t min, size_t max);
+bool check_unknown(const ProtobufCMessage *m); /* fields of newer versions: kept, within reason */
+bool check_nodes(Cairn__NodeRecord *const *nodes, size_t count);
+bool check_pgs(Cairn__PlacementGroup *const *pgs, size_t count);
+bool check_partitions(Cairn__PartitionDescriptor *const *partitions, size_t count);
+bool check_put_node(const Cairn__PutNode *op);
+bool check_add_pgs(const Cairn__AddPgs *op);
+bool check_begin_change(const Cairn__BeginPgChange *op);
 
 /* ---- apply.c ---- */
 /* Reads a row into the index's scratch buffer; the slice is good until the next read or put.
@@ -124,6 +143,7 @@ int apply_abort_upload(struct apply *a, const Cairn__AbortUpload *op);
 
 /* ---- apply_deletion.c ---- */
 int deletion_queue_segments(struct apply *a, Cairn__Segment *const *segments, size_t count);
+int deletion_queue_blobs(struct apply *a, Cairn__BlobRef *blobs, size_t count);
 int deletion_queue_upload(struct apply *a, uint64_t bucket_id, struct slice key,
                           struct slice upload_id);
 int deletion_queue_unchosen(struct apply *a, uint64_t bucket_id, struct slice key,
@@ -133,8 +153,30 @@ int apply_expand_deletion(struct apply *a, const Cairn__ExpandDeletion *op);
 /* Bit number-1 of UploadRecord.chosen; an empty bitmap chooses every part. */
 bool part_is_chosen(ProtobufCBinaryData chosen, uint32_t number);
 
+/* ---- apply_condemn.c ---- */
+int condemned_load(struct kv *kv, uint32_t partition, struct condemned *ret);
+int condemned_check(struct apply *a); /* may set out.err */
+int condemned_prune(struct apply *a); /* removes a bounded number of expired rows */
+int apply_condemn(struct apply *a, const Cairn__Condemn *op);
+
+/* ---- apply_segment.c ---- */
+int apply_move_segment(struct apply *a, const Cairn__MoveSegment *op);
+
 /* ---- apply_root.c ---- */
 int apply_root(struct apply *a);
+/* A row of the root in the arena; *ret NULL: there is none. */
+int root_get(struct apply *a, enum index_table table, struct slice id,
+             const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret);
+int root_put(struct apply *a, enum index_table table, struct slice id,
+             const ProtobufCMessage *message);
+int root_put_be32(struct apply *a, enum index_table table, uint32_t id,
+                  const ProtobufCMessage *message);
+
+/* ---- apply_placement.c ---- */
+int apply_put_node(struct apply *a, const Cairn__PutNode *op);
+int apply_add_pgs(struct apply *a, const Cairn__AddPgs *op);
+int apply_begin_change(struct apply *a, const Cairn__BeginPgChange *op);
+int apply_finish_change(struct apply *a, const Cairn__FinishPgChange *op);
 
 /* ---- shared by readers ---- */
 static inline struct slice bytes_of(ProtobufCBinaryData b)

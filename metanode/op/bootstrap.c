@@ -77,6 +77,9 @@ static bool find_zones(struct boot *b, struct zones *ret)
     return !b->failed && ret->count > 0;
 }
 
+_Static_assert((int)INDEX_ROLE_STORAGENODE == NET_ROLE_STORAGENODE, "what the index asks of a member");
+_Static_assert(PG_MEMBERS <= INDEX_COPIES_MAX, "what the index allows");
+
 /* Member k of group i: a node of zone (i + k).  Within a zone groups take the nodes in turn; from one
  * turn to the next the zones are shifted against each other, so that a node shares groups with a
  * bounded number of others. */

@@ -241,7 +241,8 @@ void deletion_tick(struct replica *r)
         visible_serving(&r->visible) == 0 || index_applied(r->index) < r->visible.noop)
         return;
     r->deletion_due_ns = now + ms_to_ns(n->config.timeouts.deletion_pause);
-    if (index_outcome_count(r->index) > 0 && now >= r->prune_due_ns) {
+    bool prunable = index_outcome_count(r->index) > 0 || index_condemned_count(r->index) > 0;
+    if (prunable && now >= r->prune_due_ns) {
         Cairn__Command prune = CAIRN__COMMAND__INIT;
         Cairn__PruneOutcomes op = CAIRN__PRUNE_OUTCOMES__INIT;
         prune.op_case = CAIRN__COMMAND__OP_PRUNE_OUTCOMES;

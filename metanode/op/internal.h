@@ -141,6 +141,7 @@ struct read_state {
     struct list round;    /* for rounds under way, by ctx */
     struct list applying; /* until applied reaches what was visible */
     struct list working;  /* on a worker thread */
+    struct list proposing; /* until what it found is condemned */
     uint32_t count;
     uint64_t ctx;
     bool recent; /* one came in since the last tick */

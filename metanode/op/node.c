@@ -281,6 +281,8 @@ static int serve(struct meta_node *n)
         {&method_meta_list_parts, read_serve},
         {&method_meta_read_part_body, read_serve},
         {&method_meta_list_buckets, read_serve},
+        {&method_meta_blob_refs, read_serve},
+        {&method_meta_list_segments, read_serve},
         {&method_meta_cluster_map, status_serve_map},
         {&method_meta_status, status_serve},
         {&method_raft_snapshot_chunk, snapshot_receive},

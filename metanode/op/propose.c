@@ -152,7 +152,12 @@ static bool is_internal(const Cairn__Command *c)
     case CAIRN__COMMAND__OP_BOOTSTRAP:
     case CAIRN__COMMAND__OP_DELETION_DONE:
     case CAIRN__COMMAND__OP_EXPAND_DELETION:
-    case CAIRN__COMMAND__OP_PRUNE_OUTCOMES: return true;
+    case CAIRN__COMMAND__OP_PRUNE_OUTCOMES:
+    case CAIRN__COMMAND__OP_CONDEMN:
+    case CAIRN__COMMAND__OP_PUT_NODE:
+    case CAIRN__COMMAND__OP_ADD_PGS:
+    case CAIRN__COMMAND__OP_BEGIN_PG_CHANGE:
+    case CAIRN__COMMAND__OP_FINISH_PG_CHANGE: return true;
     default: return false;
     }
 }

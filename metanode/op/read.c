@@ -5,12 +5,16 @@
  *
  * The state read is at least what was visible when the lease or the round was checked, and that was
  * after the request came in.  as_of is the applied index of the very state that was read.  Point reads
- * run on the loop; lists run on worker threads over a snapshot, with as_of taken at the snapshot. */
+ * run on the loop; lists run on worker threads over a snapshot, with as_of taken at the snapshot.
+ *
+ * A question about blobs may ask for what it finds unreferred to be condemned:
+ *   read ──some are──→ PROPOSING (the node's own Condemn) ──applied──→ reply as that entry decided
+ * The entry looks again, so that the read decides nothing but what is worth an entry. */
 #include "metanode/op/internal.h"
 
 #include <stdlib.h>
 
-enum read_place { READ_ASKING, READ_ROUND, READ_APPLYING, READ_WORKING };
+enum read_place { READ_ASKING, READ_ROUND, READ_APPLYING, READ_WORKING, READ_PROPOSING };
 
 struct read_op {
     struct list node;
@@ -21,6 +25,7 @@ struct read_op {
     uint64_t ctx;  /* of its round */
     uint64_t need; /* applied index to wait for */
     struct list_work *work;
+    uint8_t *referred; /* PROPOSING: what the read found, a byte a blob */
 };
 
 struct list_work {
@@ -41,6 +46,7 @@ void read_init(struct replica *r)
     list_init(&r->read.round);
     list_init(&r->read.applying);
     list_init(&r->read.working);
+    list_init(&r->read.proposing);
 }
 
 static void op_end(struct read_op *op, int err, struct index_reply *answer)
@@ -50,6 +56,7 @@ static void op_end(struct read_op *op, int err, struct index_reply *answer)
     list_remove(&op->node);
     CHECK(r->read.count > 0);
     r->read.count--;
+    free(op->referred);
     free(op);
     if (err == ERR_NOT_LEADER || err == ERR_EPOCH || err == ERR_NOT_READY)
         status_reply_route(req, err, r->node, r);
@@ -62,7 +69,7 @@ static void op_end(struct read_op *op, int err, struct index_reply *answer)
 static void op_move(struct read_op *op, enum read_place place)
 {
     struct read_state *s = &op->replica->read;
-    struct list *to[] = {&s->asking, &s->round, &s->applying, &s->working};
+    struct list *to[] = {&s->asking, &s->round, &s->applying, &s->working, &s->proposing};
     op->place = place;
     list_remove(&op->node);
     list_push_back(to[place], &op->node);
@@ -83,6 +90,10 @@ static int carry_out(const struct index_view *view, uint16_t kind, const Protobu
         return index_list_parts(view, (const Cairn__ListPartsRequest *)msg, ret);
     if (kind == method_meta_read_part_body.kind)
         return index_read_part_body(view, (const Cairn__ReadPartBodyRequest *)msg, ret);
+    if (kind == method_meta_blob_refs.kind)
+        return index_blob_refs(view, (const Cairn__BlobRefsRequest *)msg, ret);
+    if (kind == method_meta_list_segments.kind)
+        return index_list_segments(view, (const Cairn__ListSegmentsRequest *)msg, ret);
     CHECK(kind == method_meta_list_buckets.kind);
     return index_list_buckets(view, (const Cairn__ListBucketsRequest *)msg, ret);
 }
@@ -130,6 +141,89 @@ static void read_now(struct read_op *op)
     index_reply_fini(&answer);
 }
 
+/* ---- condemning ---- */
+
+static const Cairn__BlobRefsRequest *blobs_of(const struct read_op *op)
+{
+    return (const Cairn__BlobRefsRequest *)op->req->msg;
+}
+
+static void condemned(struct replica *r, int err, const Cairn__Outcome *outcome, void *arg)
+{
+    struct read_op *op = arg;
+    uint8_t *referred = op->referred; /* outlives op, until the answer is packed */
+    size_t count = blobs_of(op)->n_blob_ids, at = 0;
+    struct index_reply answer = {0};
+    (void)r;
+    op->referred = NULL;
+    if (err == OK)
+        err = outcome->err;
+    for (size_t i = 0; i < count && err == OK; i++) {
+        if (referred[i])
+            continue;
+        if (at == outcome->condemned.len)
+            err = ERR_PROTO; /* an outcome has a byte a blob */
+        else
+            referred[i] = !outcome->condemned.data[at++];
+    }
+    if (err == OK) {
+        cairn__blob_refs_response__init(&answer.msg.blob_refs);
+        answer.msg.blob_refs.as_of = outcome->index;
+        answer.msg.blob_refs.referred = (ProtobufCBinaryData){count, referred};
+    }
+    op_end(op, err, &answer);
+    free(referred);
+}
+
+/* Those that the read found unreferred, as one command.  OK: `condemned` comes. */
+static int condemn_propose(struct read_op *op)
+{
+    const Cairn__BlobRefsRequest *m = blobs_of(op);
+    Cairn__Command command = CAIRN__COMMAND__INIT;
+    Cairn__Condemn condemn = CAIRN__CONDEMN__INIT;
+    Cairn__CondemnBlob *blobs = calloc(m->n_blob_ids, sizeof(*blobs));
+    condemn.blobs = calloc(m->n_blob_ids, sizeof(*condemn.blobs));
+    int err = blobs && condemn.blobs ? OK : ERR_NOMEM;
+    for (size_t i = 0; err == OK && i < m->n_blob_ids; i++) {
+        if (op->referred[i])
+            continue;
+        Cairn__CondemnBlob *blob = &blobs[condemn.n_blobs];
+        cairn__condemn_blob__init(blob);
+        blob->pg = m->pgs[i];
+        blob->blob_id = m->blob_ids[i];
+        condemn.blobs[condemn.n_blobs++] = blob;
+    }
+    condemn.bucket_id = m->bucket_id;
+    condemn.key = m->key;
+    command.op_case = CAIRN__COMMAND__OP_CONDEMN;
+    command.condemn = &condemn;
+    if (err == OK)
+        err = propose_own(op->replica, &command, condemned, op);
+    free(condemn.blobs);
+    free(blobs);
+    return err;
+}
+
+/* Ends the question, or proposes what it asks for. */
+static void answer_blobs(struct read_op *op, int err, struct index_reply *answer)
+{
+    const ProtobufCBinaryData *found = &answer->msg.blob_refs.referred;
+    bool all = err != OK || memchr(found->data, 0, found->len) == NULL;
+    if (all || !blobs_of(op)->condemn) {
+        op_end(op, err, answer);
+        return;
+    }
+    op->referred = malloc(found->len);
+    if (op->referred)
+        memcpy(op->referred, found->data, found->len);
+    op_move(op, READ_PROPOSING);
+    err = op->referred ? condemn_propose(op) : ERR_NOMEM;
+    if (err != OK)
+        op_end(op, err, NULL);
+}
+
+/* ---- on a worker ---- */
+
 static void work_run(struct env_work *work)
 {
     struct list_work *w = container_of(work, struct list_work, work);
@@ -148,7 +242,11 @@ static void work_done(struct env_work *work)
         op_end(op, ERR_SHUTDOWN, NULL);
     else if (!replica_runs(op->replica))
         op_end(op, ERR_NOT_LEADER, NULL);
-    else if (!must_retry(op))
+    else if (must_retry(op))
+        ; /* it asks again */
+    else if (w->kind == method_meta_blob_refs.kind)
+        answer_blobs(op, w->err, &w->reply);
+    else
         op_end(op, w->err, &w->reply);
     index_reply_fini(&w->reply);
     free(w);
@@ -186,7 +284,8 @@ static void read_on_worker(struct read_op *op)
 static bool wants_worker(uint16_t kind)
 {
     return kind == method_meta_list.kind || kind == method_meta_list_uploads.kind ||
-           kind == method_meta_list_parts.kind || kind == method_meta_list_buckets.kind;
+           kind == method_meta_list_parts.kind || kind == method_meta_list_buckets.kind ||
+           kind == method_meta_blob_refs.kind || kind == method_meta_list_segments.kind;
 }
 
 /* ---- waiting ---- */
@@ -284,13 +383,15 @@ void read_fail_all(struct replica *r, int err)
         while ((op = front(places[i])) != NULL)
             op_end(op, err, NULL);
     }
-    /* The workers still look at the requests' messages, so these are answered when they are done. */
+    /* The workers still look at the requests' messages, so these are answered when they are done; what is
+     * proposed is when propose_lost() says so. */
 }
 
 /* After a crash: workers that will never report back. */
 void read_free(struct replica *r)
 {
     struct read_op *op;
+    CHECK(list_empty(&r->read.proposing)); /* propose_lost() has ended them */
     while ((op = front(&r->read.working)) != NULL) {
         struct kv *kv = r->node->state_kv;
         kv->ops->snapshot_free(kv, op->work->snap);
@@ -316,6 +417,10 @@ static uint32_t partition_of(const struct rpc_request *req)
         return ((const Cairn__ListPartsRequest *)req->msg)->partition;
     if (kind == method_meta_read_part_body.kind)
         return ((const Cairn__ReadPartBodyRequest *)req->msg)->partition;
+    if (kind == method_meta_blob_refs.kind)
+        return ((const Cairn__BlobRefsRequest *)req->msg)->partition;
+    if (kind == method_meta_list_segments.kind)
+        return ((const Cairn__ListSegmentsRequest *)req->msg)->partition;
     return ROOT_PARTITION;
 }
 

@@ -190,6 +190,8 @@ void status_reply_route(struct rpc_request *req, int err, struct meta_node *n, s
     ROUTED(list_uploads, ListUploadsResponse, CAIRN__LIST_UPLOADS_RESPONSE__INIT)
     ROUTED(list_parts, ListPartsResponse, CAIRN__LIST_PARTS_RESPONSE__INIT)
     ROUTED(read_part_body, ReadPartBodyResponse, CAIRN__READ_PART_BODY_RESPONSE__INIT)
+    ROUTED(blob_refs, BlobRefsResponse, CAIRN__BLOB_REFS_RESPONSE__INIT)
+    ROUTED(list_segments, ListSegmentsResponse, CAIRN__LIST_SEGMENTS_RESPONSE__INIT)
     ROUTED(list_buckets, ListBucketsResponse, CAIRN__LIST_BUCKETS_RESPONSE__INIT)
 #undef ROUTED
     rpc_reply(req, err, msg, NULL, 0);

@@ -275,6 +275,64 @@ def commands():
     seed("command", "short_id", entries(field(1, b"\x01" * 15) + field(2, 1)))
     seed("command", "nested", entries(field(13, field(13, field(13, b"")))))
     seed("command", "unknown_fields", entries(field(1, b"\x01" * 16) + field(900, b"x" * 90) + field(901, 1)))
+    seed("command", "condemn", entries(*condemn_entries()))
+    seed("command", "placement", entries(*placement_entries()))
+
+
+def fixed64(number, *values):
+    return b"".join(varint(number << 3 | 1) + struct.pack("<Q", v) for v in values)
+
+
+def fixed32(number, value):
+    return varint(number << 3 | 5) + struct.pack("<I", value)
+
+
+def command(write, operation, body, time=1000):
+    """A command that applies: epoch 7 as the target has it, and touching the object "k" of bucket 1."""
+    packed = (field(1, bytes([write]) * 16) if write else b"") + field(2, time) + field(3, time) + field(4, 7)
+    packed += field(5, 1) + fixed64(6, OBJECT_K) + field(operation, body)
+    return be32(len(packed)) + packed
+
+
+# keyhash_object(1, "k"), by proto/keyhash.c: a command that does not name it is refused.
+OBJECT_K = 0x6822BCB2930D9719
+
+
+def condemn_entries():
+    """An object of a segment and an upload; some condemned, some moved; one named afterwards; all expired."""
+    place = fixed64(1, 1) + field(2, "k")
+    blobs = [bytes([n]) * 16 for n in range(1, 8)]
+
+    def segment(n):
+        return field(1, 1) + field(2, blobs[n]) + field(3, 5) + fixed32(4, 9)
+
+    def put(n):
+        return place + field(3, field(2, 5) + field(4, "e") + field(5, 1) + field(6, segment(n)))
+
+    upload = b"\x77" * 16
+    part = field(1, 1) + field(2, 5) + field(3, "e") + field(5, 1) + field(6, segment(1))
+    condemned = b"".join(field(3, field(1, 1) + field(2, b)) for b in blobs[:5])
+    move = place + field(5, blobs[0]) + field(6, segment(5))
+    move_part = place + field(3, upload) + field(4, 1) + field(5, blobs[1]) + field(6, segment(6))
+    complete = (place + field(3, upload) + field(4, field(1, 1) + field(2, "e")) +
+                field(6, field(2, 5) + field(4, "e") + field(5, 2) + field(7, upload) + field(8, 1)))
+    return (command(1, 16, put(0)), command(2, 19, place + field(3, field(1, upload) + field(3, field(4, "x")))),
+            command(3, 20, place + field(3, upload) + field(4, part)), command(0, 27, place + condemned),
+            command(4, 28, move), command(5, 28, move_part), command(6, 16, put(3)), command(7, 21, complete),
+            command(8, 27, place + condemned), command(0, 25, b"", time=5000000))
+
+
+def placement_entries():
+    """Nodes, a group of each scheme, and a change of members begun and ended."""
+    nodes = [field(1, f"s{n}") + field(2, f"z{n % 3}") + field(3, 4) for n in range(4)]
+    members = b"".join(field(6, f"s{n}") for n in range(3))
+    copies = field(1, 1) + field(2, 1) + field(4, 1) + field(5, 2) + members
+    coded = field(1, 2) + field(2, 1) + field(3, 1) + field(4, 2) + field(5, 1) + members
+    disk = field(10, field(1, b"\x05" * 16) + field(2, 1) + field(3, 9))
+    following = b"".join(field(3, f"s{n}") for n in (3, 1, 2))
+    return (*[command(0, 49, field(1, n)) for n in nodes], command(0, 49, field(1, nodes[0] + field(6, 1) + disk)),
+            command(0, 50, field(1, copies) + field(1, coded)), command(0, 51, field(1, 1) + field(2, 1) + following),
+            command(1, 51, field(1, 1) + field(2, 2) + following), command(0, 52, field(1, 1) + field(2, 2)))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ MAY_INCLUDE = {
     "common/env_uv": ("common/base", "common/env", "common/rpc"),
     "proto": ("common/base", "common/rpc"),
     "metanode/raft": ("common/base",),
-    "metanode/index": ("common/base", "common/env/kv.h", "proto"),
+    "metanode/index": ("common/base", "common/ec/ec.h", "common/env/kv.h", "proto"),
     "metanode/visible": ("common/base",),
     "storagenode/extent": ("common/base",),
     "witness/core": ("common/base",),

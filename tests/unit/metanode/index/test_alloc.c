@@ -81,6 +81,34 @@ static void fence(struct scene *s)
     cmd_fence(&s->w, &s->c, BUCKET, 2, true);
 }
 
+/* One that is referred to, one that is new, and rows of earlier ones to prune. */
+static void condemn_some(struct scene *s)
+{
+    static struct id128 blobs[3];
+    blobs[0] = fresh_id(&s->w);
+    cmd_condemn(&s->w, &s->c, SLICE_LIT("k"), blobs, 1);
+    run_ok(s);
+    put_part(s);
+    run_ok(s);
+    cmd_put_segments(&s->w, &s->c, SLICE_LIT("k"), 1, 100);
+    run_ok(s);
+    blobs[1] = s->c.blob_ids[0];
+    blobs[2] = fresh_id(&s->w);
+    s->w.now_ms += 10 * WINDOW_MS;
+    cmd_condemn(&s->w, &s->c, SLICE_LIT("k"), blobs + 1, 2);
+}
+
+static void move_segment(struct scene *s)
+{
+    static struct id128 from;
+    create_upload(s);
+    run_ok(s);
+    cmd_put_part(&s->w, &s->c, SLICE_LIT("k"), &s->upload, 1, 100, 2);
+    run_ok(s);
+    from = s->c.blob_ids[1];
+    cmd_move_part(&s->w, &s->c, SLICE_LIT("k"), &s->upload, 1, &from, 50);
+}
+
 static void scene_init(struct scene *s, void (*prepare)(struct scene *))
 {
     memset(s, 0, sizeof(*s));
@@ -133,8 +161,8 @@ static void every_command(void **state)
 {
     (void)state;
     void (*const scenes[])(struct scene *) = {
-        replace_inline, replace_segments, delete_it,    create_upload,
-        put_part,       complete,         abort_upload, fence};
+        replace_inline, replace_segments, delete_it, create_upload, put_part,
+        complete,       abort_upload,     fence,     condemn_some,  move_segment};
     for (size_t i = 0; i < ARRAY_COUNT(scenes); i++) {
         struct buf want = {0};
         assert_false(play(scenes[i], UINT64_MAX, &want));

@@ -1,18 +1,26 @@
 /* The index against a simple model of what S3 promises, over random commands with retries among
  * them; lists with odd bytes, prefixes, delimiters and page sizes; a second replica that crashes
- * and replays and must end with the same bytes; and every blob let go exactly once. */
+ * and replays and must end with the same bytes; and every blob let go exactly once, orphans that
+ * were condemned among them.  What the records refer to is listed and asked for, and compared. */
 #include "metanode/index/keys.h"
 #include "world.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { KEYS = 40, UPLOADS = 12, PART_NUMBERS = 5, RETRIES = 8 };
+enum { KEYS = 40, UPLOADS = 12, PART_NUMBERS = 5, RETRIES = 8, BLOBS = 2, CONDEMNED = 6 };
+
+struct model_blobs {
+    size_t n;
+    struct id128 ids[BLOBS];
+    uint64_t bytes[BLOBS];
+};
 
 struct model_part {
     bool present;
     char etag[33];
     uint64_t size;
+    struct model_blobs blobs;
 };
 
 struct model_upload {
@@ -28,6 +36,10 @@ struct model_object {
     uint64_t size, version, mtime_ms;
     char body[24];
     bool has_body;
+    struct model_blobs blobs;
+    bool has_manifest;
+    struct id128 manifest_id;
+    struct model_part parts[PART_NUMBERS + 1]; /* of the manifest */
 };
 
 struct retry {
@@ -44,9 +56,14 @@ struct model {
     struct model_object objects[KEYS];
     struct model_upload uploads[UPLOADS];
     struct retry retries[RETRIES];
-    struct buf blobs; /* all that were ever in an accepted command */
+    struct buf blobs; /* all that were ever in an accepted command, or condemned */
+    struct {
+        struct id128 id;
+        uint64_t until_ms; /* remembered at least so long */
+    } condemned[CONDEMNED];
     /* Counts of what was met, so that a test that meets nothing fails. */
     size_t retried, completed, refused_conditions, listed;
+    size_t refused_condemned, kept, moved, moved_parts, refs_listed;
 };
 
 static int compare_keys(const void *a, const void *b)
@@ -138,6 +155,26 @@ static void set_object(struct model *m, int key, const struct cmd *c, const char
         snprintf(o->body, sizeof(o->body), "%s", body);
 }
 
+static void set_blobs(struct model_blobs *b, const struct cmd *c, size_t n)
+{
+    *b = (struct model_blobs){.n = n};
+    for (size_t i = 0; i < n; i++) {
+        b->ids[i] = c->blob_ids[i];
+        b->bytes[i] = c->segments[i].bytes;
+    }
+}
+
+/* Now and then the command names a blob that was condemned; true: it does. */
+static bool name_condemned(struct model *m, struct cmd *c, size_t segments)
+{
+    size_t i = rng_below(&m->r, CONDEMNED);
+    if (!segments || m->condemned[i].until_ms < m->w.now_ms || rng_below(&m->r, 4))
+        return false;
+    c->blob_ids[segments - 1] = m->condemned[i].id;
+    m->refused_condemned++;
+    return true;
+}
+
 static void step_put(struct model *m)
 {
     struct cmd c;
@@ -155,12 +192,17 @@ static void step_put(struct model *m)
     bool holds = random_condition(m, &m->objects[key], &condition, etags);
     c.put.condition = &condition;
     bool existed = m->objects[key].present;
+    if (name_condemned(m, &c, segments)) {
+        assert_int_equal(run(m, &c), ERR_CONDEMNED);
+        return;
+    }
     assert_int_equal(run(m, &c), holds ? OK : ERR_PRECONDITION);
     assert_int_equal(m->w.out->existed, existed);
     m->refused_conditions += !holds;
     if (holds) {
         note_blobs(m, &c, segments);
         set_object(m, key, &c, segments ? NULL : body);
+        set_blobs(&m->objects[key].blobs, &c, segments);
     }
 }
 
@@ -223,12 +265,17 @@ static void step_put_part(struct model *m)
     uint32_t number = 1 + (uint32_t)rng_below(&m->r, PART_NUMBERS);
     size_t segments = rng_below(&m->r, 3);
     cmd_put_part(&m->w, &c, m->keys[u->key], &u->id, number, 4 + rng_below(&m->r, 8), segments);
+    if (name_condemned(m, &c, segments)) {
+        assert_int_equal(run(m, &c), ERR_CONDEMNED);
+        return;
+    }
     assert_int_equal(run(m, &c), u->live ? OK : ERR_NO_UPLOAD);
     if (!u->live)
         return;
     note_blobs(m, &c, segments);
     u->parts[number] = (struct model_part){.present = true, .size = c.part_record.size};
     memcpy(u->parts[number].etag, c.etag, sizeof(c.etag));
+    set_blobs(&u->parts[number].blobs, &c, segments);
 }
 
 /* What S3 would say to these parts: in order, all there, none but the last too small. */
@@ -292,6 +339,11 @@ static void step_complete(struct model *m)
     if (want)
         return;
     set_object(m, u->key, &c, NULL);
+    struct model_object *o = &m->objects[u->key];
+    o->has_manifest = true;
+    o->manifest_id = u->id;
+    for (size_t i = 0; i < n; i++)
+        o->parts[ptrs[i]->number] = u->parts[ptrs[i]->number];
     u->live = false;
     m->completed++;
 }
@@ -324,6 +376,204 @@ static void step_retry(struct model *m)
     assert_true(m->w.out->index == slot->index);
     cairn__command__free_unpacked(msg, NULL);
     m->retried++;
+}
+
+/* ---- blobs ---- */
+
+/* A record that the model has under a key, by number; false: there is none of that number. */
+struct record_ref {
+    struct model_blobs *blobs;
+    struct id128 *upload_id; /* NULL: the object itself */
+    uint32_t number;
+    uint64_t inline_bytes;
+};
+
+static void add_parts(struct model_part *parts, struct id128 *id, struct record_ref *ret, size_t *n)
+{
+    for (uint32_t number = 1; number <= PART_NUMBERS; number++)
+        if (parts[number].present)
+            ret[(*n)++] = (struct record_ref){&parts[number].blobs, id, number,
+                                              parts[number].blobs.n ? 0 : parts[number].size};
+}
+
+static int compare_records(const void *x, const void *y)
+{
+    const struct record_ref *a = x, *b = y;
+    if (!a->upload_id || !b->upload_id)
+        return (a->upload_id != NULL) - (b->upload_id != NULL);
+    int c = memcmp(a->upload_id->bytes, b->upload_id->bytes, ID_BYTES);
+    return c ? c : (a->number > b->number) - (a->number < b->number);
+}
+
+enum { RECORDS_MAX = 1 + (UPLOADS + 1) * PART_NUMBERS };
+
+/* What refers to data under a key, in the order of a listing. */
+static size_t records_of(struct model *m, int key, struct record_ref *ret)
+{
+    size_t n = 0;
+    struct model_object *o = &m->objects[key];
+    if (o->present)
+        ret[n++] =
+            (struct record_ref){&o->blobs, NULL, 0, o->blobs.n || o->has_manifest ? 0 : o->size};
+    if (o->present && o->has_manifest)
+        add_parts(o->parts, &o->manifest_id, ret, &n);
+    for (int i = 0; i < UPLOADS; i++)
+        if (m->uploads[i].live && m->uploads[i].key == key)
+            add_parts(m->uploads[i].parts, &m->uploads[i].id, ret, &n);
+    qsort(ret, n, sizeof(*ret), compare_records);
+    return n;
+}
+
+/* A key that has some, if it is soon found. */
+static int busy_key(struct model *m, struct record_ref *scratch)
+{
+    int key = 0;
+    for (int tries = 0; tries < 4; tries++) {
+        key = (int)rng_below(&m->r, KEYS);
+        if (records_of(m, key, scratch) > 0)
+            break;
+    }
+    return key;
+}
+
+static void expect_refs(struct model *m, int key, struct cmd *asked, const bool *want)
+{
+    struct index_view view;
+    struct index_reply reply = {0};
+    Cairn__BlobRefsRequest req = CAIRN__BLOB_REFS_REQUEST__INIT;
+    ProtobufCBinaryData ids[16];
+    uint32_t pgs[16] = {0};
+    req.epoch = EPOCH;
+    req.bucket_id = BUCKET;
+    req.key = (ProtobufCBinaryData){m->keys[key].len, (uint8_t *)(uintptr_t)m->keys[key].ptr};
+    req.n_blob_ids = req.n_pgs = asked->condemn.n_blobs;
+    req.pgs = pgs;
+    req.blob_ids = ids;
+    for (size_t i = 0; i < req.n_blob_ids; i++)
+        ids[i] = asked->condemn_blobs[i].blob_id;
+    index_view_init(&view, m->w.index, NULL);
+    assert_int_equal(index_blob_refs(&view, &req, &reply), OK);
+    for (size_t i = 0; i < req.n_blob_ids; i++)
+        assert_int_equal(reply.msg.blob_refs.referred.data[i], want[i]);
+    index_reply_fini(&reply);
+}
+
+/* Some that are referred to, an orphan, and one that was condemned before. */
+static void step_condemn(struct model *m)
+{
+    struct cmd c;
+    struct record_ref records[RECORDS_MAX];
+    struct id128 ids[16];
+    bool referred[16] = {0};
+    int key = busy_key(m, records);
+    size_t n = 0, count = records_of(m, key, records), slot = rng_below(&m->r, CONDEMNED);
+    for (size_t i = 0; i < count && n < 8; i++)
+        for (size_t j = 0; j < records[i].blobs->n && n < 8; j++)
+            if (rng_below(&m->r, 3)) {
+                referred[n] = true;
+                ids[n++] = records[i].blobs->ids[j];
+            }
+    m->kept += n;
+    bool again = m->condemned[slot].until_ms >= m->w.now_ms;
+    ids[n++] = again ? m->condemned[slot].id : fresh_id(&m->w);
+    cmd_condemn(&m->w, &c, m->keys[key], ids, n);
+    expect_refs(m, key, &c, referred);
+    assert_int_equal(world_run(&m->w, &c), OK);
+    assert_int_equal(m->w.out->condemned.len, n);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(m->w.out->condemned.data[i], !referred[i]);
+    if (again)
+        return;
+    buf_append(&m->blobs, ids[n - 1].bytes, ID_BYTES);
+    m->condemned[slot].id = ids[n - 1];
+    m->condemned[slot].until_ms = m->w.now_ms + 100 * 1000 + 1000;
+}
+
+static void step_move(struct model *m)
+{
+    struct cmd c;
+    struct record_ref records[RECORDS_MAX];
+    int key = busy_key(m, records);
+    size_t count = records_of(m, key, records);
+    struct record_ref *r = &records[rng_below(&m->r, count)];
+    if (count == 0 || r->blobs->n == 0)
+        return;
+    size_t at = rng_below(&m->r, r->blobs->n);
+    struct id128 from = rng_below(&m->r, 5) ? r->blobs->ids[at] : fresh_id(&m->w);
+    bool named = id128_eq(from, r->blobs->ids[at]);
+    if (r->upload_id)
+        cmd_move_part(&m->w, &c, m->keys[key], r->upload_id, r->number, &from, r->blobs->bytes[at]);
+    else
+        cmd_move(&m->w, &c, m->keys[key], &from, r->blobs->bytes[at]);
+    if (name_condemned(m, &c, 1)) {
+        assert_int_equal(run(m, &c), ERR_CONDEMNED);
+        return;
+    }
+    assert_int_equal(run(m, &c), named ? OK : ERR_NOT_FOUND);
+    if (!named)
+        return;
+    note_blobs(m, &c, 1);
+    r->blobs->ids[at] = c.blob_ids[0];
+    m->moved++;
+    m->moved_parts += r->upload_id != NULL;
+}
+
+static void check_segments_entry(struct model *m, int key, const struct record_ref *r,
+                                 const Cairn__SegmentsEntry *e)
+{
+    assert_true(slice_eq(SLICE(e->key.data, e->key.len), m->keys[key]));
+    assert_int_equal(e->part_number, r->number);
+    assert_true(e->inline_bytes == r->inline_bytes && e->n_segments == r->blobs->n);
+    const struct id128 *id = r->upload_id;
+    if (!id && m->objects[key].has_manifest)
+        id = &m->objects[key].manifest_id;
+    assert_true(id ? slice_eq(SLICE(e->upload_id.data, e->upload_id.len), id128_slice(id))
+                   : e->upload_id.len == 0);
+    for (size_t i = 0; i < r->blobs->n; i++) {
+        assert_memory_equal(e->segments[i]->blob_id.data, r->blobs->ids[i].bytes, ID_BYTES);
+        assert_true(e->segments[i]->bytes == r->blobs->bytes[i]);
+    }
+}
+
+/* The listing of everything, in pages of any size, is what the model has. */
+static void check_segments(struct model *m)
+{
+    struct index_view view;
+    struct record_ref records[RECORDS_MAX];
+    Cairn__ListSegmentsRequest req = CAIRN__LIST_SEGMENTS_REQUEST__INIT;
+    uint8_t resume[2 + ID_BYTES + OBJECT_KEY_BYTES_MAX];
+    int key = -1;
+    size_t at = 0, count = 0;
+    index_view_init(&view, m->w.index, NULL);
+    req.epoch = EPOCH;
+    req.bucket_id = BUCKET;
+    for (bool more = true; more;) {
+        struct index_reply reply = {0};
+        req.rows_max = 1 + (uint32_t)rng_below(&m->r, 5);
+        assert_int_equal(index_list_segments(&view, &req, &reply), OK);
+        Cairn__ListSegmentsResponse *msg =
+            (Cairn__ListSegmentsResponse *)(void *)over_the_wire(&reply.msg.base);
+        assert_true(msg->n_entries <= req.rows_max);
+        for (size_t i = 0; i < msg->n_entries; i++) {
+            while (at == count) {
+                assert_true(++key < KEYS);
+                at = 0;
+                count = records_of(m, key, records);
+            }
+            check_segments_entry(m, key, &records[at++], msg->entries[i]);
+            m->refs_listed++;
+        }
+        more = msg->more;
+        if (more) {
+            memcpy(resume, msg->resume_after.data, msg->resume_after.len);
+            req.start_after = (ProtobufCBinaryData){msg->resume_after.len, resume};
+        }
+        cairn__list_segments_response__free_unpacked(msg, NULL);
+        index_reply_fini(&reply);
+    }
+    for (; at == count && ++key < KEYS; at = 0)
+        count = records_of(m, key, records);
+    assert_int_equal(at, count);
 }
 
 /* ---- comparing ---- */
@@ -492,7 +742,7 @@ static void check_uploads(struct model *m)
 static void model_step(struct model *m)
 {
     m->w.now_ms += rng_below(&m->r, 3) * 400;
-    switch (rng_below(&m->r, 16)) {
+    switch (rng_below(&m->r, 19)) {
     case 0:
     case 1:
     case 2:
@@ -508,6 +758,9 @@ static void model_step(struct model *m)
     case 12: step_complete(m); break;
     case 13: step_abort(m); break;
     case 14: step_retry(m); break;
+    case 15: step_condemn(m); break;
+    case 16:
+    case 17: step_move(m); break;
     default: check_list(m); check_uploads(m);
     }
 }
@@ -592,10 +845,12 @@ static void run_model(uint64_t seed)
     world_init_range(&m.w, 3, SLICE_EMPTY, SLICE_EMPTY, &settings);
     m.w.keep_log = true;
     make_keys(&m);
-    for (int i = 0; i < 2500; i++) {
+    for (int i = 0; i < 4500; i++) {
         model_step(&m);
-        if (i % 50 == 0)
+        if (i % 50 == 0) {
             check_objects(&m);
+            check_segments(&m);
+        }
         if (i % 301 == 0)
             world_reopen(&m.w);
         if (i % 500 == 499)
@@ -604,6 +859,8 @@ static void run_model(uint64_t seed)
     check_objects(&m);
     check_blobs(&m, &gone);
     assert_true(m.retried > 50 && m.completed > 20 && m.refused_conditions > 100 && m.listed > 500);
+    assert_true(m.refused_condemned > 50 && m.kept > 50 && m.moved > 50 && m.moved_parts > 10 &&
+                m.refs_listed > 500);
     replay_elsewhere(&m, &settings);
     for (int i = 0; i < RETRIES; i++)
         buf_fini(&m.retries[i].data);

@@ -12,7 +12,8 @@ static void sample(struct world *w, struct rng *r, struct buf *ret)
     static uint64_t items[4] = {1, 2, 3, 4};
     part.number = 1;
     part.etag = (char *)(uintptr_t) "e";
-    switch (rng_below(r, 9)) {
+    static struct id128 blobs[2] = {{{0, 1}}, {{0, 2}}};
+    switch (rng_below(r, 12)) {
     case 0: cmd_put_inline(w, &c, SLICE_LIT("k"), SLICE_LIT("body")); break;
     case 1: cmd_put_segments(w, &c, SLICE_LIT("k"), 3, 100); break;
     case 2: cmd_delete(w, &c, SLICE_LIT("k")); break;
@@ -21,6 +22,9 @@ static void sample(struct world *w, struct rng *r, struct buf *ret)
     case 5: cmd_complete(w, &c, SLICE_LIT("k"), &id, parts, 1, 100); break;
     case 6: cmd_abort(w, &c, SLICE_LIT("k"), &id); break;
     case 7: cmd_fence(w, &c, BUCKET + 1, 2, true); break;
+    case 8: cmd_condemn(w, &c, SLICE_LIT("k"), blobs, 2); break;
+    case 9: cmd_move(w, &c, SLICE_LIT("k"), &blobs[1], 1); break;
+    case 10: cmd_move_part(w, &c, SLICE_LIT("k"), &id, 1, &blobs[1], 50); break;
     default:
         cmd_init(w, &c);
         cairn__expand_deletion__init(&c.expand);
@@ -52,7 +56,42 @@ static void sample_root(struct world *w, struct rng *r, struct buf *ret)
     c.msg.n_touches = 3;
     c.bucket.name = name;
     c.bucket.owner_id = user.user_id;
-    switch (rng_below(r, 5)) {
+    Cairn__PlacementGroup pg = CAIRN__PLACEMENT_GROUP__INIT, *pgs[1] = {&pg};
+    Cairn__AddPgs add = CAIRN__ADD_PGS__INIT;
+    Cairn__BeginPgChange begin = CAIRN__BEGIN_PG_CHANGE__INIT;
+    Cairn__FinishPgChange finish = CAIRN__FINISH_PG_CHANGE__INIT;
+    Cairn__PutNode put_node = CAIRN__PUT_NODE__INIT;
+    char *members[2] = {(char *)(uintptr_t) "n1", (char *)(uintptr_t) "n2"};
+    node.role = INDEX_ROLE_STORAGENODE;
+    pg.epoch = pg.data_shards = 1;
+    pg.n_members = 1;
+    pg.members = members;
+    switch (rng_below(r, 9)) {
+    case 5:
+        node.node_id = members[rng_below(r, 2)];
+        put_node.node = &node;
+        c.msg.op_case = CAIRN__COMMAND__OP_PUT_NODE;
+        c.msg.put_node = &put_node;
+        break;
+    case 6:
+        add.pgs = pgs;
+        add.n_pgs = 1;
+        pg.id = (uint32_t)rng_below(r, 3);
+        c.msg.op_case = CAIRN__COMMAND__OP_ADD_PGS;
+        c.msg.add_pgs = &add;
+        break;
+    case 7:
+        begin.next_members = members + 1;
+        begin.n_next_members = 1;
+        begin.epoch = 1 + rng_below(r, 3);
+        c.msg.op_case = CAIRN__COMMAND__OP_BEGIN_PG_CHANGE;
+        c.msg.begin_pg_change = &begin;
+        break;
+    case 8:
+        finish.epoch = 1 + rng_below(r, 3);
+        c.msg.op_case = CAIRN__COMMAND__OP_FINISH_PG_CHANGE;
+        c.msg.finish_pg_change = &finish;
+        break;
     case 0:
         cairn__create_bucket__init(&c.create_bucket);
         c.create_bucket.bucket = &c.bucket;

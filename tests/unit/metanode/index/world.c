@@ -353,6 +353,49 @@ void cmd_fence(struct world *w, struct cmd *c, uint64_t bucket, uint64_t version
     c->msg.fence_bucket = &c->fence;
 }
 
+void cmd_condemn(struct world *w, struct cmd *c, struct slice key, struct id128 *blobs, size_t n)
+{
+    cmd_init(w, c);
+    c->msg.write_id.len = 0;
+    cairn__condemn__init(&c->condemn);
+    c->condemn.bucket_id = BUCKET;
+    c->condemn.key = bin(key);
+    assert_true(n <= 16);
+    for (size_t i = 0; i < n; i++) {
+        cairn__condemn_blob__init(&c->condemn_blobs[i]);
+        c->condemn_blobs[i].pg = (uint32_t)i;
+        c->condemn_blobs[i].blob_id = bin(id128_slice(&blobs[i]));
+        c->condemn_ptrs[i] = &c->condemn_blobs[i];
+    }
+    c->condemn.blobs = c->condemn_ptrs;
+    c->condemn.n_blobs = n;
+    c->msg.op_case = CAIRN__COMMAND__OP_CONDEMN;
+    c->msg.condemn = &c->condemn;
+}
+
+void cmd_move(struct world *w, struct cmd *c, struct slice key, struct id128 *from, uint64_t bytes)
+{
+    cmd_init(w, c);
+    cairn__move_segment__init(&c->move);
+    fill_segments(w, c, 1, bytes);
+    c->segments[0].pg = 77;
+    c->move.bucket_id = BUCKET;
+    c->move.key = bin(key);
+    c->move.from_blob_id = bin(id128_slice(from));
+    c->move.to = &c->segments[0];
+    c->msg.op_case = CAIRN__COMMAND__OP_MOVE_SEGMENT;
+    c->msg.move_segment = &c->move;
+    touch(c, keyhash_object(BUCKET, key));
+}
+
+void cmd_move_part(struct world *w, struct cmd *c, struct slice key, struct id128 *upload_id,
+                   uint32_t number, struct id128 *from, uint64_t bytes)
+{
+    cmd_move(w, c, key, from, bytes);
+    c->move.upload_id = bin(id128_slice(upload_id));
+    c->move.part_number = number;
+}
+
 /* ---- applying ---- */
 
 int world_apply_data(struct world *w, struct slice data)

@@ -78,6 +78,9 @@ struct cmd {
     Cairn__FenceBucket fence;
     Cairn__DeletionDone done;
     Cairn__ExpandDeletion expand;
+    Cairn__Condemn condemn;
+    Cairn__CondemnBlob condemn_blobs[16], *condemn_ptrs[16];
+    Cairn__MoveSegment move;
     Cairn__CreateBucket create_bucket;
     Cairn__BeginDeleteBucket begin;
     Cairn__FinishDeleteBucket finish;
@@ -104,6 +107,14 @@ void cmd_complete(struct world *w, struct cmd *c, struct slice key, struct id128
                   Cairn__CompletePart **parts, size_t n, uint64_t size);
 void cmd_abort(struct world *w, struct cmd *c, struct slice key, struct id128 *upload_id);
 void cmd_fence(struct world *w, struct cmd *c, uint64_t bucket, uint64_t version, bool sealed);
+
+/* Of up to 16 blobs, without a write id: as a leader proposes it. */
+void cmd_condemn(struct world *w, struct cmd *c, struct slice key, struct id128 *blobs, size_t n);
+/* The object's segment that names *from becomes the cmd's first blob, of `bytes` bytes. */
+void cmd_move(struct world *w, struct cmd *c, struct slice key, struct id128 *from, uint64_t bytes);
+/* ... or a part's. */
+void cmd_move_part(struct world *w, struct cmd *c, struct slice key, struct id128 *upload_id,
+                   uint32_t number, struct id128 *from, uint64_t bytes);
 
 /* Packs and applies at the next index; returns Outcome.err, w->out is the outcome. */
 int world_apply(struct world *w, const Cairn__Command *msg, struct slice body);

@@ -106,6 +106,9 @@ void fx_init(struct fixture *fx, uint64_t seed)
     fx->client_host = host_new(fx->world, "gw", "z0", NET_ROLE_GATEWAY, "gw:1", 0, WALL_START_MS);
     struct rpc_config rc = {.node_id = "gw"};
     CHECK(rpc_new(host_env(fx->client_host), host_net(fx->client_host), &rc, &fx->client) == OK);
+    fx->storage_host = host_new(fx->world, "sn", "z0", NET_ROLE_STORAGENODE, "sn:1", 0, WALL_START_MS);
+    rc.node_id = "sn";
+    CHECK(rpc_new(host_env(fx->storage_host), host_net(fx->storage_host), &rc, &fx->storage) == OK);
     meta_config_defaults(&fx->config);
 }
 
@@ -216,6 +219,7 @@ void fx_fini(struct fixture *fx)
         kv_mem_free(fx->metas[i].state_kv);
     }
     close_rpc(fx, fx->client);
+    close_rpc(fx, fx->storage);
     for (size_t i = 0; i < fx->cluster.node_count; i++) {
         free(fx->nodes[i].id);
         free(fx->nodes[i].zone);
@@ -316,7 +320,8 @@ int fx_call(struct fixture *fx, unsigned meta, const struct rpc_method *m, const
             uint64_t timeout_ms, struct rpc_call *ret)
 {
     struct pending_call p = {.call = *ret};
-    struct rpc_peer *peer = rpc_peer_get(fx->client, fx->metas[meta].addr, fx->metas[meta].id);
+    struct rpc *client = m->roles & NET_ROLE_GATEWAY ? fx->client : fx->storage;
+    struct rpc_peer *peer = rpc_peer_get(client, fx->metas[meta].addr, fx->metas[meta].id);
     p.call.method = m;
     p.call.request = req;
     p.call.timeout_ns = timeout_ms * NS_PER_MS;

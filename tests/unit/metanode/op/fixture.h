@@ -1,5 +1,5 @@
 #pragma once
-/* Three metanodes, up to three witnesses and one client in a world of virtual time: the real code over
+/* Three metanodes, up to three witnesses, a gateway and a storage node as clients in a world of virtual time: the real code over
  * kv_mem.  A crash loses what was not synced. */
 #include "common/config/cluster.h"
 #include "common/env/kv_mem.h"
@@ -45,8 +45,8 @@ struct fixture {
     struct meta_config config; /* of the next boot */
     struct fx_meta metas[FX_METAS + 1]; /* the last: a test's own */
     struct fx_witness witnesses[FX_WITNESSES];
-    struct host *client_host;
-    struct rpc *client;
+    struct host *client_host, *storage_host;
+    struct rpc *client, *storage;
     uint64_t writes;
 };
 
@@ -67,7 +67,7 @@ bool fx_wait_leader(struct fixture *fx, uint32_t partition, uint64_t ms);
 bool fx_wait_ready(struct fixture *fx, uint64_t ms);
 void fx_info(struct fixture *fx, unsigned meta, uint32_t partition, struct meta_partition_info *ret);
 
-/* Calls, blocking in virtual time.  The response is the caller's: free with rpc_call_fini(). */
+/* Calls, blocking in virtual time, by the gateway, or by the storage node if only that may.  The response is the caller's: free with rpc_call_fini(). */
 int fx_call(struct fixture *fx, unsigned meta, const struct rpc_method *m, const ProtobufCMessage *req,
             uint64_t timeout_ms, struct rpc_call *ret);
 /* A put of a small object through whoever leads, retried with the same write id until ms are over.

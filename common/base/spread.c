@@ -1,3 +1,4 @@
+/* See spread.h. */
 #include "common/base/spread.h"
 
 unsigned spread_cap(const unsigned *zone_nodes, size_t zones, unsigned shards)

@@ -1,6 +1,6 @@
 #pragma once
-/* How evenly the shards of one blob can lie over zones: arithmetic that the cluster file's checks and the
- * placement of groups share.  Pure. */
+/* How evenly the shards of one blob can lie over zones: arithmetic that the cluster file's checks
+ * and the placement of groups share.  Pure. */
 #include <stddef.h>
 
 /* The smallest c such that `shards` nodes can be taken when no zone gives more than c of its nodes.

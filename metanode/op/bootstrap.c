@@ -44,11 +44,13 @@ static void add_nodes(struct boot *b)
 _Static_assert((int)INDEX_ROLE_STORAGENODE == (int)NET_ROLE_STORAGENODE, "what the index asks of a member");
 _Static_assert(PLACE_REPLICAS <= INDEX_COPIES_MAX, "what the index allows");
 
+/* The first groups; if there are to be more, they are added in portions that hold nothing up. */
 static void add_pgs(struct boot *b)
 {
     struct placement_view w;
     if (placement_view_make(&b->arena, b->m.nodes, b->m.n_nodes, NULL, 0, &w) != OK ||
-        placement_new_groups(&b->arena, &w, b->c, 0, CLUSTER_PGS_MAX, &b->m.pgs, &b->m.n_pgs) != OK)
+        placement_new_groups(&b->arena, &w, b->c, 0, INDEX_ADD_PGS_MAX, &b->m.pgs, &b->m.n_pgs) !=
+            OK)
         b->failed = true;
 }
 

@@ -4,12 +4,13 @@
  *                               ├─ pass: 1. PutNode      who is up, down, lost; disks; capacity
  *   map (applied) ──────────────┘        2. FinishPgChange   all closed, all filled
  *                                        3. AddPgs           what the cluster is to have
- *                                        4. BeginPgChange    the most endangered first, a few at once
+ *                                        4. BeginPgChange    the most endangered first
  *
- * A pass looks at a map that is as new as everything it has proposed itself, proposes, and waits until all
- * of that is applied before the next one looks; so it never acts twice on one finding, and a proposal that
- * was lost is made again from what the map says.  Steps 3 and 4 wait until this leader has listened for as
- * long as DOWN takes.  What the pure core decides, and why: metanode/placement/. */
+ * A pass looks at a map that is as new as everything it has proposed itself, proposes, and waits
+ * until all of that is applied before the next one looks; so it never acts twice on one finding,
+ * and a proposal that was lost is made again from what the map says.  Steps 3 and 4 wait until this
+ * leader has listened for as long as DOWN takes.  What the pure core decides, and why:
+ * metanode/placement/. */
 #include "metanode/op/placement.h"
 
 #include <stdlib.h>
@@ -134,8 +135,8 @@ static bool set_disk(Cairn__DiskRecord *d, Cairn__DiskState state, uint64_t now_
     return true;
 }
 
-/* The record's disks, and those reported besides, in a copy of their own.  *ret_changed is set if there is
- * anything new. */
+/* The record's disks, and those reported besides, in a copy of their own.  *ret_changed is set if
+ * there is anything new. */
 static int merge_disks(struct arena *a, Cairn__NodeRecord *r, const Cairn__NodeReport *report,
                        uint64_t now_ms, bool *ret_changed)
 {
@@ -194,7 +195,8 @@ static bool node_as_heard(struct placement *p, struct arena *a, Cairn__NodeRecor
     enum place_state was = r->state == CAIRN__NODE_STATE__NODE_UP     ? PLACE_UP
                            : r->state == CAIRN__NODE_STATE__NODE_DOWN ? PLACE_DOWN
                                                                       : PLACE_LOST;
-    enum place_state is = place_state_of(was, h != NULL, silent_ms(p, h), t->node_down, t->node_lost);
+    enum place_state is =
+        place_state_of(was, h != NULL, silent_ms(p, h), t->node_down, t->node_lost);
     if (is == PLACE_LOST && !h && r->n_disks == 0)
         is = PLACE_DOWN; /* it never told anything: a version that does not report, perhaps */
     if (is != was) {
@@ -267,8 +269,8 @@ static bool is_closed(struct placement *p, const struct placement_view *w,
     return true;
 }
 
-/* Every new member has everything.  One that was lost on the way is replaced afterwards, if the others can
- * do without it and one more. */
+/* Every new member has everything.  One that was lost on the way is replaced afterwards, if the
+ * others can do without it and one more. */
 static bool is_filled(struct placement *p, const struct placement_view *w,
                       const Cairn__PlacementGroup *pg, const struct place_group *g)
 {
@@ -315,8 +317,8 @@ static void add_groups(struct placement *p, struct arena *a, const struct placem
     uint32_t next_id = 0;
     for (size_t i = 0; i < map->n_pgs; i++)
         next_id = MAX(next_id, map->pgs[i]->id + 1);
-    int err = placement_new_groups(a, w, p->replica->node->config.cluster, next_id, INDEX_ADD_PGS_MAX,
-                                   &add.pgs, &add.n_pgs);
+    int err = placement_new_groups(a, w, p->replica->node->config.cluster, next_id,
+                                   INDEX_ADD_PGS_MAX, &add.pgs, &add.n_pgs);
     if (err != OK)
         log_warn("placement.no_groups", 0, L_ERR(err));
     if (err != OK || add.n_pgs == 0)
@@ -362,8 +364,10 @@ Cairn__PlannedChange *placement_planned(struct arena *a, const struct placement_
 static void begin_change(struct placement *p, struct arena *a, const struct placement_view *w,
                          const struct place_change *c)
 {
-    static const char *const reasons[] = {[PLACE_LOSS] = "loss", [PLACE_DRAIN] = "drain",
-                                          [PLACE_SPREAD] = "spread", [PLACE_BALANCE] = "balance"};
+    static const char *const reasons[] = {[PLACE_LOSS] = "loss",
+                                          [PLACE_DRAIN] = "drain",
+                                          [PLACE_SPREAD] = "spread",
+                                          [PLACE_BALANCE] = "balance"};
     const Cairn__PlacementGroup *pg = w->pgs[c->group];
     Cairn__Command command = CAIRN__COMMAND__INIT;
     Cairn__BeginPgChange begin = CAIRN__BEGIN_PG_CHANGE__INIT;

@@ -2,9 +2,9 @@
 /* Storage nodes and placement groups, as the root's leader sees and drives them; the inside of
  * placement.c, placement_view.c and placement_serve.c.
  *
- * What it heard of nodes is soft state: a new leader begins with nothing and listens for as long as DOWN
- * takes before it calls anybody down or moves anything.  All that others must agree on goes through the
- * log.  Runs on: the node's loop. */
+ * What it heard of nodes is soft state: a new leader begins with nothing and listens for as long as
+ * DOWN takes before it calls anybody down or moves anything.  All that others must agree on goes
+ * through the log.  Runs on: the node's loop. */
 #include "common/base/arena.h"
 #include "metanode/op/internal.h"
 #include "metanode/placement/placement.h"
@@ -16,7 +16,7 @@
 
 struct heard {
     char node_id[NET_NODE_ID_MAX];
-    uint64_t ns;                /* when */
+    uint64_t ns; /* when */
     Cairn__NodeReport *report;
 };
 
@@ -29,10 +29,10 @@ struct drain_wait {
 
 struct placement {
     struct replica *replica;
-    uint64_t listening_ns;      /* since when this leader hears reports */
+    uint64_t listening_ns; /* since when this leader hears reports */
     uint64_t due_ns;
-    unsigned under_way;         /* proposals */
-    uint64_t version;           /* a map older than this is not planned by */
+    unsigned under_way; /* proposals */
+    uint64_t version;   /* a map older than this is not planned by */
     struct list drains;
     unsigned drain_count;
     struct meta_placement_info info;
@@ -47,9 +47,9 @@ struct placement_view {
     struct place_view v;
     struct place_node *nodes;
     struct place_group *groups;
-    Cairn__NodeRecord **records;        /* by node */
-    Cairn__PlacementGroup **pgs;        /* by group */
-    char **zones;                       /* by zone: names */
+    Cairn__NodeRecord **records; /* by node */
+    Cairn__PlacementGroup **pgs; /* by group */
+    char **zones;                /* by zone: names */
 };
 
 /* Storage nodes and the groups among these pgs that this version understands.
@@ -59,8 +59,8 @@ int placement_view_make(struct arena *a, Cairn__NodeRecord **nodes, size_t node_
 /* -1: not in the view. */
 int placement_view_node(const struct placement_view *w, const char *node_id);
 int placement_view_group(const struct placement_view *w, uint32_t pg);
-/* Groups that the cluster is to have and has not: replicated ones first, with ids from first_id on, at
- * most `max`; none is no error.  Returns: OK; ERR_NOMEM.  Owns: memory of the arena. */
+/* Groups that the cluster is to have and has not: replicated ones first, with ids from first_id on,
+ * at most `max`; none is no error.  Returns: OK; ERR_NOMEM.  Owns: memory of the arena. */
 int placement_new_groups(struct arena *a, const struct placement_view *w,
                          const struct cluster_config *c, uint32_t first_id, size_t max,
                          Cairn__PlacementGroup ***ret, size_t *ret_count);

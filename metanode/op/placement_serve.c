@@ -1,5 +1,5 @@
-/* What storage nodes tell the root's leader, and what operators ask of it.  Any other metanode answers
- * ERR_NOT_LEADER and says where to go. */
+/* What storage nodes tell the root's leader, and what operators ask of it.  Any other metanode
+ * answers ERR_NOT_LEADER and says where to go. */
 #include "metanode/op/placement.h"
 
 #include <stdio.h>
@@ -113,7 +113,8 @@ static int show_plan(struct arena *a, const struct placement_view *w, Cairn__Pla
 
 /* ---- root.cluster_status ---- */
 
-/* Of its groups only those that somebody must look at: the whole would be as large as the cluster. */
+/* Of its groups only those that somebody must look at: the whole would be as large as the cluster.
+ */
 static Cairn__NodeReport *short_report(struct arena *a, const struct placement_view *w,
                                        const Cairn__NodeReport *report)
 {
@@ -237,7 +238,8 @@ static void drain(struct placement *p, struct drain_wait *d)
     } else if (err == OK && w.records[node]->draining != !m->undrain) {
         Cairn__NodeRecord record = *w.records[node];
         record.draining = !m->undrain;
-        log_info("placement.drain", 0, L_STR("node", m->node_id), L_BOOL("draining", record.draining));
+        log_info("placement.drain", 0, L_STR("node", m->node_id),
+                 L_BOOL("draining", record.draining));
         err = propose_drain(p, d, &record);
         if (err == OK) {
             arena_fini(&a);
@@ -273,10 +275,10 @@ void placement_serve_drain(void *arg, struct rpc_request *req)
     char *hint;
     struct placement *p = leader(n, &hint);
     struct drain_wait *d = NULL;
-    int err = !p                               ? ERR_NOT_LEADER
-              : p->drain_count == DRAINS_MAX    ? ERR_OVERLOAD
-              : !(d = calloc(1, sizeof(*d)))    ? ERR_NOMEM
-                                                : OK;
+    int err = !p                             ? ERR_NOT_LEADER
+              : p->drain_count == DRAINS_MAX ? ERR_OVERLOAD
+              : !(d = calloc(1, sizeof(*d))) ? ERR_NOMEM
+                                             : OK;
     if (err != OK) {
         reply_drain(node_replica(n, ROOT_PARTITION), req, err, NULL);
         return;

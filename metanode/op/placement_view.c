@@ -1,4 +1,5 @@
-/* Between the cluster map's records and the numbers of the pure core; groups that are to be made. */
+/* Between the cluster map's records and the numbers of the pure core; groups that are to be made.
+ */
 #include "metanode/op/placement.h"
 
 #include "common/base/hash.h"
@@ -16,9 +17,9 @@ static int compare_records(const void *a, const void *b)
 int placement_view_node(const struct placement_view *w, const char *node_id)
 {
     Cairn__NodeRecord key = {.node_id = (char *)(uintptr_t)node_id}, *at = &key;
-    Cairn__NodeRecord **found = w->v.node_count ? bsearch(&at, w->records, w->v.node_count,
-                                                          sizeof(at), compare_records)
-                                                : NULL;
+    Cairn__NodeRecord **found =
+        w->v.node_count ? bsearch(&at, w->records, w->v.node_count, sizeof(at), compare_records)
+                        : NULL;
     return found ? (int)(found - w->records) : -1;
 }
 
@@ -31,9 +32,8 @@ static int compare_pgs(const void *a, const void *b)
 int placement_view_group(const struct placement_view *w, uint32_t pg)
 {
     Cairn__PlacementGroup key = {.id = pg}, *at = &key;
-    Cairn__PlacementGroup **found = w->v.group_count ? bsearch(&at, w->pgs, w->v.group_count,
-                                                               sizeof(at), compare_pgs)
-                                                     : NULL;
+    Cairn__PlacementGroup **found =
+        w->v.group_count ? bsearch(&at, w->pgs, w->v.group_count, sizeof(at), compare_pgs) : NULL;
     return found ? (int)(found - w->pgs) : -1;
 }
 
@@ -127,13 +127,13 @@ struct group_list {
 };
 
 /* Groups as the scheme wants them: replicas on too few nodes make way for whole ones later. */
-static unsigned count_whole(const struct placement_view *w, struct place_scheme s, size_t able)
+static unsigned count_whole(const struct placement_view *w, struct place_scheme s)
 {
     unsigned count = 0;
     for (size_t g = 0; g < w->v.group_count; g++) {
         const struct place_group *pg = &w->groups[g];
         count += pg->scheme.data == s.data && pg->scheme.parity == s.parity &&
-                 pg->count >= MIN(place_shards(s), able);
+                 pg->count >= MIN(place_shards(s), w->v.node_count);
     }
     return count;
 }
@@ -162,15 +162,13 @@ static int append(struct group_list *l, const struct placement_view *w, struct p
 static int add_scheme(struct group_list *l, const struct placement_view *w,
                       const struct cluster_config *c, struct place_scheme s)
 {
-    size_t able = 0;
     struct place_made made;
-    for (size_t i = 0; i < w->v.node_count; i++)
-        able += place_may_hold(&w->nodes[i]);
-    unsigned wanted = c->pgs ? c->pgs : place_groups_wanted(able, s);
-    unsigned there = count_whole(w, s, able);
-    if (there >= wanted || l->count == l->max || able == 0)
+    unsigned wanted = c->pgs ? c->pgs : place_groups_wanted(w->v.node_count, s);
+    unsigned there = count_whole(w, s);
+    if (there >= wanted || l->count == l->max)
         return OK;
-    struct place_ask ask = {.scheme = s, .scatter_width = c->scatter_width,
+    struct place_ask ask = {.scheme = s,
+                            .scatter_width = c->scatter_width,
                             .count = (unsigned)MIN(wanted - there, l->max - l->count),
                             .seed = hash64(l->next_id, id128_slice(&c->cluster_id))};
     int err = place_make(&w->v, &ask, &made);
@@ -197,8 +195,8 @@ int placement_new_groups(struct arena *a, const struct placement_view *w,
     _Static_assert(CLUSTER_SCHEMES_MAX < PLACE_SCHEMES_MAX, "and replicas");
     for (size_t i = 0; i < c->scheme_count; i++)
         if (c->schemes[i].data > 1)
-            schemes[n++] = (struct place_scheme){(uint8_t)c->schemes[i].data,
-                                                 (uint8_t)c->schemes[i].parity};
+            schemes[n++] =
+                (struct place_scheme){(uint8_t)c->schemes[i].data, (uint8_t)c->schemes[i].parity};
     for (size_t i = 0; c->scheme_count == 0 && i < topology; i++)
         if (by_topology[i].data > 1)
             schemes[n++] = by_topology[i];

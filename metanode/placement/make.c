@@ -1,16 +1,17 @@
 /* Members for new groups.
  *
- * Copysets by permutations (Cidon et al., 3.2): a permutation of the nodes, cut into runs of one group's
- * size, makes every node share a set with shards - 1 others; P of them reach a scatter width of about
- * P * (shards - 1), and any other choice of that width has more sets that can die together.  Groups share
- * the sets: with more groups than sets, several lie on the same nodes.
+ * Copysets by permutations (Cidon et al., 3.2): a permutation of the nodes, cut into runs of one
+ * group's size, makes every node share a set with shards - 1 others; P of them reach a scatter
+ * width of about P * (shards - 1), and any other choice of that width has more sets that can die
+ * together.  Groups share the sets: with more groups than sets, several lie on the same nodes.
  *
- * Here a permutation is not drawn as a whole: each place goes to the node that has had the fewest for its
- * capacity, so that with equal nodes every n / shards sets use each node once (that is a permutation), and
- * with unequal ones a node comes up in proportion.  A zone gives at most place_zone_cap() nodes to a set.
- * Between nodes of equal right: while sets are new, whoever has met the others of the set least, later
- * whoever has met them most; then a hash.  A later group takes a set that is there, unless a new one
- * would even the loads clearly better: balance comes before the fewest sets. */
+ * Here a permutation is not drawn as a whole: each place goes to the node that has had the fewest
+ * for its capacity, so that with equal nodes every n / shards sets use each node once (that is a
+ * permutation), and with unequal ones a node comes up in proportion.  A zone gives at most
+ * place_zone_cap() nodes to a set. Between nodes of equal right: while sets are new, whoever has
+ * met the others of the set least, later whoever has met them most; then a hash.  A later group
+ * takes a set that is there, unless a new one would even the loads clearly better: balance comes
+ * before the fewest sets. */
 #include "metanode/placement/placement.h"
 
 #include "common/base/check.h"
@@ -28,7 +29,7 @@ struct maker {
     uint64_t seed;
     unsigned cap;
     uint32_t *weight, *turns; /* by node */
-    uint16_t *sets;           /* copysets, and room for as many as groups */
+    uint16_t *sets;           /* copysets, and room for one a group */
     uint64_t slack;           /* half a place a member, by an average node */
     unsigned sets_wanted, at; /* at: the one that was taken last */
     uint8_t *met;             /* n * n: they share a set */
@@ -81,6 +82,20 @@ static uint16_t next_of(const struct maker *m, const uint16_t *set, unsigned cou
     return best;
 }
 
+/* Marks that the members of a set share it.  Returns whether any two had not met before. */
+static bool meet(struct maker *m, const uint16_t *set)
+{
+    bool strangers = false;
+    for (unsigned i = 0; i < m->made->shards; i++) {
+        for (unsigned k = 0; k < m->made->shards; k++) {
+            uint8_t *met = &m->met[set[i] * m->v->node_count + set[k]];
+            strangers |= i != k && !*met;
+            *met |= i != k;
+        }
+    }
+    return strangers;
+}
+
 static bool draw_set(struct maker *m, uint16_t *set)
 {
     memset(m->zone_taken, 0, m->v->zone_count * sizeof(m->zone_taken[0]));
@@ -114,15 +129,13 @@ static const uint16_t *choose_set(struct maker *m, uint64_t slack)
         if (cost_of(m, set) <= bound)
             return set;
     }
-    for (unsigned i = 0; i < made->shards; i++)
-        for (unsigned k = 0; k < made->shards; k++)
-            m->met[fresh[i] * m->v->node_count + fresh[k]] |= i != k;
+    meet(m, fresh);
     made->copysets++;
     return fresh;
 }
 
-/* The set in the order of shards: zones in turn, beginning with another one from group to group, so that
- * data shards, first members and whole zones come out even. */
+/* The set in the order of shards: zones in turn, beginning with another one from group to group, so
+ * that data shards, first members and whole zones come out even. */
 static void order_members(const struct maker *m, const uint16_t *set, unsigned turn, uint16_t *ret)
 {
     unsigned shards = m->made->shards, done = 0;
@@ -200,15 +213,31 @@ static void look_around(struct maker *m, struct place_scheme scheme, unsigned *r
     }
 }
 
-/* The cap by all nodes of the view; but who is to hold new groups must be able to fill them. */
-static unsigned cap_for(const struct place_view *v, unsigned shards)
+static unsigned in_zone(const struct maker *m, const uint16_t *set, uint16_t node)
 {
-    struct place_node able[PLACE_NODES_MAX];
-    struct place_view w = {.nodes = able, .zone_count = v->zone_count};
-    for (size_t i = 0; i < v->node_count; i++)
-        if (place_may_hold(&v->nodes[i]))
-            able[w.node_count++] = v->nodes[i];
-    return place_zone_cap(&w, shards);
+    unsigned count = 0;
+    for (unsigned i = 0; i < m->made->shards; i++)
+        count += set[i] != PLACE_NONE && m->v->nodes[set[i]].zone == m->v->nodes[node].zone;
+    return count;
+}
+
+/* The sets on which groups of this scheme lie already: new groups join them as far as they can. */
+static void load_sets(struct maker *m, struct place_scheme scheme)
+{
+    struct place_made *made = m->made;
+    for (size_t g = 0; g < m->v->group_count; g++) {
+        const struct place_group *pg = &m->v->groups[g];
+        bool usable = pg->scheme.data == scheme.data && pg->scheme.parity == scheme.parity &&
+                      pg->count == made->shards && !pg->changing;
+        for (unsigned i = 0; usable && i < pg->count; i++)
+            usable = pg->members[i] != PLACE_NONE && place_may_hold(&m->v->nodes[pg->members[i]]) &&
+                     in_zone(m, pg->members, pg->members[i]) <= m->cap;
+        if (!usable || !meet(m, pg->members))
+            continue;
+        memcpy(m->sets + (size_t)made->copysets * made->shards, pg->members,
+               made->shards * sizeof(m->sets[0]));
+        made->copysets++;
+    }
 }
 
 static int allocate(struct maker *m, size_t n, unsigned count, unsigned width)
@@ -220,7 +249,7 @@ static int allocate(struct maker *m, size_t n, unsigned count, unsigned width)
         made->permutations = 1;
     uint64_t sets = ((uint64_t)made->permutations * n + made->shards - 1) / made->shards;
     m->sets_wanted = sets < count ? (unsigned)sets : count;
-    m->sets = calloc((size_t)count * made->shards, sizeof(m->sets[0]));
+    m->sets = calloc((count + m->v->group_count) * made->shards, sizeof(m->sets[0]));
     made->members = calloc((size_t)count * made->shards, sizeof(made->members[0]));
     return m->sets && made->members ? OK : ERR_NOMEM;
 }
@@ -242,11 +271,13 @@ int place_make(const struct place_view *v, const struct place_ask *ask, struct p
     int err = m.weight && m.turns && m.met && m.zone_taken ? OK : ERR_NOMEM;
     if (err == OK) {
         look_around(&m, ask->scheme, &able);
-        if (ask->scheme.data == 1 && able < made.shards)
-            made.shards = able; /* replicas: as many as there can be */
-        m.cap = made.shards ? cap_for(v, made.shards) : 0;
+        if (ask->scheme.data == 1 && v->node_count < made.shards)
+            made.shards = (unsigned)v->node_count; /* replicas: as many as there can be */
+        m.cap = made.shards ? place_zone_cap(v, made.shards) : 0;
         err = m.cap ? allocate(&m, able, ask->count, ask->scatter_width) : ERR_NOSPACE;
     }
+    if (err == OK)
+        load_sets(&m, ask->scheme);
     if (err == OK)
         err = make_groups(&m, ask->count, able);
     free(m.weight);

@@ -5,13 +5,13 @@
  *   3. if all nodes are up: load is evened, scheme by scheme, by moves that each lower the sum of
  *      load² / capacity, from or to a node that is more than a place off its share
  *
- * The zones' bound is place_zone_cap(), counted over all nodes of the view: a zone that is away keeps its
- * part, and its shards are not crowded into the others.  If no node is left for a place within that bound,
- * the group stays as it is, degraded, and is counted as stuck.
+ * The zones' bound is place_zone_cap(), counted over all nodes of the view: a zone that is away
+ * keeps its part, and its shards are not crowded into the others.  If no node is left for a place
+ * within that bound, the group stays as it is, degraded, and is counted as stuck.
  *
- * Step 1 moves exactly the places that must move.  Each move of step 3 takes a place from a node above its
- * share or gives one to a node below it, and never the same place twice; the sum falls each time, so it
- * ends. */
+ * Step 1 moves exactly the places that must move.  Each move of step 3 takes a place from a node
+ * above its share or gives one to a node below it, and never the same place twice; the sum falls
+ * each time, so it ends. */
 #include "metanode/placement/placement.h"
 
 #include "common/base/check.h"
@@ -35,7 +35,7 @@ struct planner {
     unsigned cap;             /* of the scheme at hand */
     struct place_scheme scheme;
     uint64_t weight_sum, load_sum;
-    bool whole;               /* every node is up */
+    bool whole; /* every node is up */
     size_t stuck;
 };
 
@@ -61,8 +61,8 @@ static bool same_scheme(struct place_scheme a, struct place_scheme b)
     return a.data == b.data && a.parity == b.parity;
 }
 
-/* Members in a zone, not counting place `except`.  Those that must go count until they have a new place:
- * they may come back. */
+/* Members in a zone, not counting place `except`.  Those that must go count until they have a new
+ * place: they may come back. */
 static unsigned in_zone(const struct planner *p, size_t group, unsigned zone, unsigned except)
 {
     const uint16_t *members = members_of(p, group);
@@ -219,15 +219,14 @@ static void thin_out(struct planner *p, size_t group)
 /* A place from a to b lowers the sum of load² / weight. */
 static bool evens(const struct planner *p, uint16_t a, uint16_t b)
 {
-    return p->load[a] > 0 && (2ull * p->load[b] + 1) * p->weight[a] <
-                                 (2ull * p->load[a] - 1) * p->weight[b];
+    return p->load[a] > 0 &&
+           (2ull * p->load[b] + 1) * p->weight[a] < (2ull * p->load[a] - 1) * p->weight[b];
 }
 
 /* load - share > 1, or share - load > 1. */
 static bool is_over(const struct planner *p, uint16_t n)
 {
-    return p->load[n] > 0 &&
-           (p->load[n] - 1ull) * p->weight_sum > p->load_sum * p->weight[n];
+    return p->load[n] > 0 && (p->load[n] - 1ull) * p->weight_sum > p->load_sum * p->weight[n];
 }
 
 static bool is_under(const struct planner *p, uint16_t n)
@@ -397,7 +396,8 @@ static bool planner_init(struct planner *p, const struct place_view *v)
         p->whole &= v->nodes[i].state == PLACE_UP;
     for (size_t g = 0; g < v->group_count; g++) {
         const struct place_group *pg = &v->groups[g];
-        CHECK(pg->count <= place_shards(pg->scheme) && place_shards(pg->scheme) <= PLACE_SHARDS_MAX);
+        CHECK(pg->count <= place_shards(pg->scheme) &&
+              place_shards(pg->scheme) <= PLACE_SHARDS_MAX);
         memcpy(members_of(p, g), pg->changing ? pg->next : pg->members, sizeof(pg->members));
     }
     estimate_bytes(p);

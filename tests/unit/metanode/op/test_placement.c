@@ -1,6 +1,6 @@
-/* The root leader's placement driver: three metanodes, and storage nodes that only report, in virtual time.
- * What a storage node reports follows the map: it closes and fills whatever group is changing, unless the
- * test says otherwise. */
+/* The root leader's placement driver: three metanodes, and storage nodes that only report, in
+ * virtual time. What a storage node reports follows the map: it closes and fills whatever group is
+ * changing, unless the test says otherwise. */
 #include "common/base/check.h"
 #include "common/base/err.h"
 #include "proto/keyhash.h"
@@ -27,8 +27,8 @@ struct store {
     struct rpc *rpc;
     bool silent, keeps_open, fills_not; /* what it does not do */
     uint64_t bytes_total;
-    uint8_t disk;         /* first byte of its disk's id */
-    unsigned deletes;     /* requests to delete */
+    uint8_t disk;     /* first byte of its disk's id */
+    unsigned deletes; /* requests to delete */
 };
 
 struct town {
@@ -58,7 +58,8 @@ static struct store *add_store(struct town *t)
     s->disk = (uint8_t)(t->count + 1);
     if (t->count >= FX_METAS)
         fx_add_node(&t->fx, s->id, s->zone, NET_ROLE_STORAGENODE, s->addr);
-    s->host = host_new(t->fx.world, s->id, s->zone, NET_ROLE_STORAGENODE, s->addr, 0, 1700000000000ull);
+    s->host =
+        host_new(t->fx.world, s->id, s->zone, NET_ROLE_STORAGENODE, s->addr, 0, 1700000000000ull);
     CHECK(rpc_new(host_env(s->host), host_net(s->host), &rc, &s->rpc) == OK);
     CHECK(rpc_serve(s->rpc, &method_store_delete, serve_delete, s) == OK);
     CHECK(rpc_listen(s->rpc, s->addr) == OK);
@@ -214,7 +215,8 @@ static const Cairn__ClusterStatusResponse *status(struct town *t, struct rpc_cal
     Cairn__ClusterStatusRequest req = CAIRN__CLUSTER_STATUS_REQUEST__INIT;
     *call = (struct rpc_call){0};
     assert_int_equal(fx_call(&t->fx, (unsigned)fx_leader(&t->fx, 0), &method_root_cluster_status,
-                             &req.base, 1000, call), OK);
+                             &req.base, 1000, call),
+                     OK);
     return (const Cairn__ClusterStatusResponse *)call->response;
 }
 
@@ -226,9 +228,10 @@ static int drain(struct town *t, const char *id, bool undrain, bool plan_only)
     req.node_id = (char *)(uintptr_t)id;
     req.undrain = undrain;
     req.plan_only = plan_only;
-    int err = fx_call(&t->fx, (unsigned)fx_leader(&t->fx, 0), &method_root_drain_node, &req.base, 3000,
-                      &call);
-    int planned = err == OK ? (int)((const Cairn__DrainNodeResponse *)call.response)->n_planned : err;
+    int err = fx_call(&t->fx, (unsigned)fx_leader(&t->fx, 0), &method_root_drain_node, &req.base,
+                      3000, &call);
+    int planned =
+        err == OK ? (int)((const Cairn__DrainNodeResponse *)call.response)->n_planned : err;
     rpc_call_fini(&call);
     return planned;
 }
@@ -478,7 +481,8 @@ static void a_new_leader_goes_on(void **state)
     town_fini(t);
 }
 
-/* Whoever was to come is lost on the way: the change ends without it, and another takes its place. */
+/* Whoever was to come is lost on the way: the change ends without it, and another takes its place.
+ */
 static void a_new_member_is_lost(void **state)
 {
     (void)state;
@@ -518,8 +522,9 @@ static void reports_are_checked(void **state)
     assert_int_equal(send_report(t, &t->stores[0], (leader + 1) % 3, "s0"), ERR_NOT_LEADER);
     struct rpc_call call = {0};
     Cairn__ClusterStatusRequest req = CAIRN__CLUSTER_STATUS_REQUEST__INIT;
-    assert_int_equal(fx_call(&t->fx, (leader + 1) % 3, &method_root_cluster_status, &req.base, 1000,
-                             &call), ERR_NOT_LEADER);
+    assert_int_equal(
+        fx_call(&t->fx, (leader + 1) % 3, &method_root_cluster_status, &req.base, 1000, &call),
+        ERR_NOT_LEADER);
     assert_string_equal(((const Cairn__ClusterStatusResponse *)call.response)->leader_hint,
                         t->fx.metas[leader].id);
     rpc_call_fini(&call);
@@ -554,7 +559,8 @@ static int propose(struct town *t, Cairn__Command *command)
     command->touches = &touch;
     req.partition = 1;
     req.command = command;
-    int err = fx_call(&t->fx, (unsigned)fx_leader(&t->fx, 1), &method_meta_propose, &req.base, 2000, &call);
+    int err = fx_call(&t->fx, (unsigned)fx_leader(&t->fx, 1), &method_meta_propose, &req.base, 2000,
+                      &call);
     if (err == OK)
         err = ((const Cairn__ProposeResponse *)call.response)->outcome->err;
     rpc_call_fini(&call);
@@ -575,8 +581,8 @@ static void put_and_delete(struct town *t, uint32_t pg)
     segment.pg = pg;
     segment.blob_id = (ProtobufCBinaryData){16, blob};
     segment.bytes = r.size = 100000;
-    r.etag = (char *)(uintptr_t)"d41d8cd98f00b204e9800998ecf8427e";
-    r.owner_id = (char *)(uintptr_t)"owner";
+    r.etag = (char *)(uintptr_t) "d41d8cd98f00b204e9800998ecf8427e";
+    r.owner_id = (char *)(uintptr_t) "owner";
     r.kind = CAIRN__DATA_KIND__DATA_SEGMENTS;
     r.n_segments = 1;
     r.segments = &segments;

@@ -1,4 +1,5 @@
-/* The n-th allocation failing while groups are made and changes are planned: ERR_NOMEM, and nothing leaks. */
+/* The n-th allocation failing while groups are made and changes are planned: ERR_NOMEM, and nothing
+ * leaks. */
 #include "common/base/err.h"
 #include "metanode/placement/placement.h"
 #include "tests/unit/common/alloc_fail.h"

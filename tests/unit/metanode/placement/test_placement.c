@@ -1,5 +1,5 @@
-/* Members of groups and changes of them, over random topologies: the zones' bound, the spread of load, the
- * scatter width that was stated, and no more moves than must be. */
+/* Members of groups and changes of them, over random topologies: the zones' bound, the spread of
+ * load, the scatter width that was stated, and no more moves than must be. */
 #include "common/base/err.h"
 #include "metanode/placement/placement.h"
 
@@ -43,8 +43,8 @@ static void town_init(struct town *t)
 static void add_zone(struct town *t, unsigned nodes, uint64_t bytes)
 {
     for (unsigned i = 0; i < nodes; i++)
-        t->nodes[t->v.node_count++] = (struct place_node){.zone = t->v.zone_count, .bytes_total = bytes,
-                                                          .bytes_used = bytes / 2};
+        t->nodes[t->v.node_count++] = (struct place_node){
+            .zone = t->v.zone_count, .bytes_total = bytes, .bytes_used = bytes / 2};
     t->v.zone_count++;
 }
 
@@ -91,7 +91,8 @@ static void check_groups(const struct town *t)
         check_group(t, &t->groups[g], place_zone_cap(&t->v, t->groups[g].count));
 }
 
-/* Carries the plan out, as if every change had been filled and finished.  Returns the places moved. */
+/* Carries the plan out, as if every change had been filled and finished.  Returns the places moved.
+ */
 static unsigned carry_out(struct town *t, const struct place_plan *p)
 {
     unsigned moves = 0;
@@ -126,7 +127,7 @@ static void test_schemes_follow_topology(void **arg)
         unsigned zones[4];
         size_t count;
         unsigned data;
-    } cases[] = {{{3, 3, 3}, 2, 5}, {{3, 3, 2}, 2, 3}, {{2, 2, 2}, 2, 3}, {{1, 1, 1}, 1, 1},
+    } cases[] = {{{3, 3, 3}, 2, 5}, {{3, 3, 2}, 2, 3}, {{2, 2, 2}, 2, 3},   {{1, 1, 1}, 1, 1},
                  {{5, 5}, 1, 1},    {{9}, 1, 1},       {{3, 3, 3, 1}, 2, 5}};
     (void)arg;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -159,6 +160,27 @@ static void test_shares_of_zones(void **arg)
 
 /* ---- making ---- */
 
+/* Other nodes that share a group with a node, of the groups from a number on: the most, and the
+ * least of those that have any. */
+static unsigned widest(const struct town *t, size_t from, unsigned *ret_least)
+{
+    unsigned most = 0;
+    *ret_least = NODES_MAX;
+    for (size_t n = 0; n < t->v.node_count; n++) {
+        bool met[NODES_MAX] = {false};
+        unsigned seen = 0;
+        for (size_t g = from; g < t->v.group_count; g++)
+            for (unsigned k = 0; k < t->groups[g].count; k++)
+                for (unsigned j = 0; t->groups[g].members[k] == n && j < t->groups[g].count; j++)
+                    if (j != k && !met[t->groups[g].members[j]])
+                        met[t->groups[g].members[j]] = true, seen++;
+        if (seen && seen < *ret_least)
+            *ret_least = seen;
+        most = seen > most ? seen : most;
+    }
+    return most;
+}
+
 static void test_made_groups_keep_the_rules(void **arg)
 {
     (void)arg;
@@ -176,20 +198,7 @@ static void test_made_groups_keep_the_rules(void **arg)
             add_groups(t, s[i], count, width, &made);
             expected += count;
             /* What was stated of the scatter width is so. */
-            unsigned least = NODES_MAX, most = 0;
-            for (size_t n = 0; n < t->v.node_count; n++) {
-                bool met[NODES_MAX] = {false};
-                unsigned seen = 0;
-                for (size_t g = expected - count; g < expected; g++)
-                    for (unsigned k = 0; k < t->groups[g].count; k++)
-                        for (unsigned j = 0; t->groups[g].members[k] == n && j < t->groups[g].count; j++)
-                            if (j != k && !met[t->groups[g].members[j]])
-                                met[t->groups[g].members[j]] = true, seen++;
-                if (seen && seen < least)
-                    least = seen;
-                if (seen > most)
-                    most = seen;
-            }
+            unsigned least, most = widest(t, expected - count, &least);
             assert_int_equal(most, made.width_max);
             assert_true(most == 0 || least == made.width_min);
         }
@@ -247,7 +256,8 @@ static void test_load_follows_capacity(void **arg)
     free(t);
 }
 
-/* 30 nodes: three replicas of width 4 take two permutations, 20 sets; far fewer than random triples. */
+/* 30 nodes: three replicas of width 4 take two permutations, 20 sets; far fewer than random
+ * triples. */
 static void test_scatter_width_as_asked(void **arg)
 {
     struct town *t = malloc(sizeof(*t));
@@ -260,9 +270,34 @@ static void test_scatter_width_as_asked(void **arg)
     assert_int_equal(made.copysets, 20);
     assert_int_equal(made.width_min, 4); /* no two nodes meet twice */
     assert_int_equal(made.width_max, 4);
+    add_groups(t, REP3, 200, 4, &made); /* later ones lie on the same sets */
+    assert_int_equal(made.copysets, 20);
+    unsigned least;
+    assert_int_equal(widest(t, 0, &least), 4);
     add_groups(t, RS54, 20, 16, &made);
     assert_int_equal(made.permutations, 2);
     assert_true(made.width_min >= 8 && made.width_max <= 24); /* 30 is no multiple of 9 */
+    free(t);
+}
+
+/* What is made while a zone is away must not crowd the others for ever; nor do new groups lie on
+ * sets that were made when there were fewer zones. */
+static void test_new_groups_keep_to_zones(void **arg)
+{
+    struct town *t = malloc(sizeof(*t));
+    struct place_ask ask = {.scheme = REP3, .count = 4, .scatter_width = 8};
+    struct place_made made;
+    (void)arg;
+    town_init(t);
+    add_zone(t, 3, GB), add_zone(t, 3, GB);
+    add_groups(t, REP3, 16, 8, NULL);
+    add_zone(t, 3, GB / 100);
+    add_groups(t, REP3, 16, 8, NULL);
+    for (size_t g = 16; g < 32; g++)
+        check_group(t, &t->groups[g], 1);
+    for (size_t n = 0; n < 3; n++)
+        t->nodes[n].state = PLACE_LOST;
+    assert_int_equal(place_make(&t->v, &ask, &made), ERR_NOSPACE);
     free(t);
 }
 
@@ -342,7 +377,8 @@ static void test_most_endangered_first(void **arg)
             assert_true(p.changes[i - 1].reason == PLACE_LOSS &&
                         p.changes[i - 1].margin <= p.changes[i].margin);
         else
-            assert_int_equal(p.changes[i].reason, PLACE_DRAIN); /* nothing is evened out meanwhile */
+            assert_int_equal(p.changes[i].reason,
+                             PLACE_DRAIN); /* nothing is evened out meanwhile */
     place_plan_fini(&p);
     assert_int_equal(place_plan(&t->v, 3, &p), OK);
     assert_true(p.count == 3 && p.cut);
@@ -441,7 +477,8 @@ static void test_added_nodes_are_filled(void **arg)
         unsigned added = 1 + dice(3);
         for (unsigned i = 0; i < added; i++)
             for (unsigned z = 0; z < 3; z++)
-                t->nodes[t->v.node_count++] = (struct place_node){.zone = z, .bytes_total = 100 * GB};
+                t->nodes[t->v.node_count++] =
+                    (struct place_node){.zone = z, .bytes_total = 100 * GB};
         unsigned least = 0, floors[2];
         struct place_scheme schemes[] = {REP3, RS54};
         for (unsigned s = 0; s < 2; s++) {
@@ -489,7 +526,8 @@ static void test_changing_groups_are_left_alone(void **arg)
         memcpy(t->groups[g].next, t->groups[g].members, sizeof(t->groups[g].next));
     }
     t->groups[0].changing = false;
-    t->groups[0].members[0] = 0; /* zone 0; its others are elsewhere, or it would not be one a zone */
+    t->groups[0].members[0] =
+        0; /* zone 0; its others are elsewhere, or it would not be one a zone */
     assert_int_equal(place_plan(&t->v, GROUPS_MAX, &p), OK);
     for (size_t i = 0; i < p.count; i++)
         assert_int_equal(p.changes[i].group, 0);
@@ -545,6 +583,7 @@ int main(void)
         cmocka_unit_test(test_equal_nodes_get_equal_loads),
         cmocka_unit_test(test_load_follows_capacity),
         cmocka_unit_test(test_scatter_width_as_asked),
+        cmocka_unit_test(test_new_groups_keep_to_zones),
         cmocka_unit_test(test_few_nodes),
         cmocka_unit_test(test_drain_moves_what_must_move),
         cmocka_unit_test(test_most_endangered_first),

@@ -48,6 +48,12 @@ static const struct config_param params[] = {
      0},
     {"deletion_grace", CONFIG_DURATION, "60s", 0, 86400000, NULL,
      "blobs outlive their record by this, for reads in flight", 0},
+    {"node_down_after", CONFIG_DURATION, "10s", 4000, 3600000, NULL,
+     "a storage node that has not reported for so long is down", 0},
+    {"node_lost_after", CONFIG_DURATION, "15m", 5000, 604800000, NULL,
+     "and after this its places are given to others", 0},
+    {"placement_changes_max", CONFIG_INT, "8", 1, 1024, "groups",
+     "whose members change at one time", 0},
     {"block_cache_bytes", CONFIG_BYTES, "32MiB", 1 << 20, 0x7fffffffffff, NULL,
      "of the stores, in all", 0},
     {"log_buffer_bytes", CONFIG_BYTES, "16MiB", 1 << 20, 0x7fffffffffff, NULL,
@@ -228,6 +234,9 @@ static int configure(struct service *s)
     m->timeouts.balance = duration(s, "leader_balance_interval");
     m->timeouts.sleep_after = duration(s, "sleep_after");
     m->timeouts.deletion_grace = duration(s, "deletion_grace");
+    m->timeouts.node_down = duration(s, "node_down_after");
+    m->timeouts.node_lost = duration(s, "node_lost_after");
+    m->limits.pg_changes_max = (uint32_t)config_int(c, "placement_changes_max");
     m->limits.log_cache_bytes = config_bytes(c, "log_cache_bytes");
     m->limits.log_bytes_keep = config_bytes(c, "log_bytes_keep");
     m->limits.log_bytes_max = config_bytes(c, "log_bytes_max");
@@ -457,6 +466,53 @@ static void register_partitions(struct meta_node *n)
     /* They live as long as the process: a scrape may come at any time. */
 }
 
+static double value_up(const struct meta_placement_info *i) { return i->nodes_up; }
+static double value_down(const struct meta_placement_info *i) { return i->nodes_down; }
+static double value_lost(const struct meta_placement_info *i) { return i->nodes_lost; }
+static double value_changing(const struct meta_placement_info *i) { return i->changing; }
+static double value_planned(const struct meta_placement_info *i) { return i->planned; }
+static double value_stuck(const struct meta_placement_info *i) { return i->stuck; }
+
+struct placement_metric {
+    struct meta_node *node;
+    double (*value)(const struct meta_placement_info *);
+};
+
+static double placement_value(void *arg)
+{
+    const struct placement_metric *m = arg;
+    struct meta_placement_info info;
+    meta_node_placement_info(m->node, &info);
+    return m->value(&info);
+}
+
+static void register_placement(struct meta_node *n)
+{
+    static const struct {
+        const char *name, *labels, *help;
+        double (*value)(const struct meta_placement_info *);
+    } table[] = {
+        {"cairn_placement_nodes", "state=\"up\"", "Storage nodes, where the root's leader runs.",
+         value_up},
+        {"cairn_placement_nodes", "state=\"down\"", "Storage nodes, where the root's leader runs.",
+         value_down},
+        {"cairn_placement_nodes", "state=\"lost\"", "Storage nodes, where the root's leader runs.",
+         value_lost},
+        {"cairn_placement_groups_changing", NULL, "Groups whose members are being changed.",
+         value_changing},
+        {"cairn_placement_groups_planned", NULL, "Groups whose members are to change next.",
+         value_planned},
+        {"cairn_placement_groups_stuck", NULL,
+         "Groups with a lost or draining member for whom there is no place.", value_stuck},
+    };
+    static struct placement_metric metrics[ARRAY_COUNT(table)];
+    for (size_t i = 0; i < ARRAY_COUNT(table); i++) {
+        metrics[i] = (struct placement_metric){n, table[i].value};
+        metric_function_new(table[i].name, table[i].labels, table[i].help, false, placement_value,
+                            &metrics[i]);
+    }
+}
+
 static double store_value(struct kv *kv, size_t offset)
 {
     struct kv_rocksdb_stats stats;
@@ -488,6 +544,7 @@ static void register_metrics(struct service *s)
 {
     register_stats(s->node);
     register_partitions(s->node);
+    register_placement(s->node);
     metric_function_new("cairn_meta_log_fsyncs_total", NULL, "Synced group commits of the Raft logs.",
                         true, store_fsyncs, s->log_kv);
     metric_function_new("cairn_meta_log_sync_seconds_total", NULL, "Time spent in them.", true,

@@ -43,7 +43,7 @@ FUZZ_SOURCES := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_PROGRAMS := $(patsubst %.c,$(B)/%,$(FUZZ_SOURCES))
 FUZZ_LIBS := $(foreach d,common/base common/env common/op common/crypto common/config common/rpc common/obs \
              common/env_uv common/proc gateway/http gateway/s3 metanode/index metanode/visible metanode/raft \
-             metanode/io metanode/op storagenode/extent,$(if $(filter $(d),$(LIB_DIRS)),$(call lib,$(d))))
+             metanode/io metanode/placement metanode/op storagenode/extent,$(if $(filter $(d),$(LIB_DIRS)),$(call lib,$(d))))
 FUZZ_MAIN := $(if $(filter fuzz,$(VARIANT)),,$(B)/tests/fuzz/replay.o)
 $(FUZZ_PROGRAMS): %: %.o $(FUZZ_MAIN) $(FUZZ_LIBS) $(PROTO_LIB)
 	$(link)
@@ -77,7 +77,7 @@ spec: test-deps
 # ---- the simulator: one program of the sim variant ----
 SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
 SIM_LIBS := $(foreach d,common/base common/env common/op common/rpc common/config common/obs common/crypto \
-            metanode/raft metanode/index metanode/visible metanode/op metanode/io \
+            metanode/raft metanode/index metanode/visible metanode/placement metanode/op metanode/io \
             witness/core witness/op gateway/cache gateway/meta gateway/blob gateway/op gateway/s3 gateway/http \
             storagenode/extent storagenode/op storagenode/io,$(if $(filter $(d),$(LIB_DIRS)),$(call lib,$(d))))
 $(B)/bin/cairn-sim: $(SIM_OBJS) $(SIM_LIBS) $(PROTO_LIB)

@@ -3,6 +3,7 @@
 
 #include "common/base/check.h"
 #include "common/base/err.h"
+#include "common/base/spread.h"
 #include "common/config/config.h"
 #include "common/config/yaml_tree.h"
 
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 
 #define PARTITIONS_DEFAULT 4
-#define PGS_DEFAULT 16
+#define SCATTER_WIDTH_DEFAULT 16
 
 static const struct {
     enum net_role role;
@@ -43,6 +44,7 @@ bool net_role_by_name(struct slice name, enum net_role *ret)
 /* What the loader hands down. */
 struct loader {
     struct yaml_tree tree;
+    yaml_node_t *schemes; /* NULL: not in the file */
     struct cluster_config *c;
     struct buf *error;
 };
@@ -248,6 +250,78 @@ static int split_evenly(struct cluster_config *c)
     return OK;
 }
 
+/* ---- schemes ---- */
+static int load_scheme(struct loader *l, yaml_node_t *n)
+{
+    struct cluster_scheme s = {1, 2};
+    const char *text;
+    char rest;
+    if (!yaml_node_scalar(n, &text))
+        return LINE_ERROR(l, n, "schemes: expected one value, such as 5+4 or rep-3");
+    bool coded = strcmp(text, "rep-3") != 0;
+    bool plain = strspn(text, "0123456789+") == strlen(text) && strlen(text) <= 5;
+    if (coded && (!plain || sscanf(text, "%u+%u%c", &s.data, &s.parity, &rest) != 2))
+        return LINE_ERROR(l, n, "schemes: '%.32s' is unknown; use data+parity, such as 5+4, or rep-3", text);
+    if (coded && (s.data < 2 || s.parity < 1 || s.parity > CLUSTER_PARITY_MAX ||
+                  s.data + s.parity > CLUSTER_SHARDS_MAX))
+        return LINE_ERROR(l, n, "schemes: %.32s: expected 2 or more data and 1 to %d parity shards, at most %d in all",
+                          text, CLUSTER_PARITY_MAX, CLUSTER_SHARDS_MAX);
+    for (size_t i = 0; i < l->c->scheme_count; i++)
+        if (l->c->schemes[i].data == s.data && l->c->schemes[i].parity == s.parity)
+            return LINE_ERROR(l, n, "schemes: %.32s is there twice", text);
+    l->c->schemes[l->c->scheme_count++] = s;
+    return OK;
+}
+
+static int load_schemes(struct loader *l, yaml_node_t *n)
+{
+    size_t count = n->type == YAML_SEQUENCE_NODE
+                       ? (size_t)(n->data.sequence.items.top - n->data.sequence.items.start)
+                       : 0;
+    int err = OK;
+    if (count < 1 || count > CLUSTER_SCHEMES_MAX)
+        return LINE_ERROR(l, n, "schemes: expected a list of 1 to %d, such as [5+4, rep-3]", CLUSTER_SCHEMES_MAX);
+    l->schemes = n;
+    l->c->scheme_count = 0;
+    yaml_node_item_t *item = n->data.sequence.items.start;
+    for (; err == OK && item < n->data.sequence.items.top; item++)
+        err = load_scheme(l, yaml_tree_node(&l->tree, *item));
+    return err;
+}
+
+/* A coded scheme must survive the loss of any zone: no zone may have to take more than parity shards. */
+static int check_schemes(struct loader *l)
+{
+    const struct cluster_config *c = l->c;
+    unsigned zones[CLUSTER_NODES_MAX] = {0}, total = 0; /* storage nodes, under the first of their zone */
+    size_t zone_count = 0;
+    for (size_t i = 0; i < c->node_count; i++) {
+        size_t first = 0;
+        if (c->nodes[i].role != NET_ROLE_STORAGENODE)
+            continue;
+        while (c->nodes[first].role != NET_ROLE_STORAGENODE ||
+               strcmp(c->nodes[first].zone, c->nodes[i].zone) != 0)
+            first++;
+        zone_count += zones[first]++ == 0;
+        total++;
+    }
+    for (size_t i = 0; i < c->scheme_count; i++) {
+        unsigned data = c->schemes[i].data, parity = c->schemes[i].parity;
+        unsigned most = spread_cap(zones, c->node_count, data + parity);
+        if (data == 1)
+            continue; /* replicas: as many as there are nodes for */
+        if (most == 0)
+            return LINE_ERROR(l, l->schemes, "schemes: %u+%u needs %u storage nodes; this file has %u",
+                              data, parity, data + parity, total);
+        if (most > parity)
+            return LINE_ERROR(l, l->schemes,
+                              "schemes: %u+%u on these %zu zones puts %u shards into one, and with %u parity "
+                              "shards at most %u may be lost with it; add storage nodes or zones, or leave it out",
+                              data, parity, zone_count, most, parity, parity);
+    }
+    return OK;
+}
+
 /* ---- the whole ---- */
 static int load_cluster_id(struct loader *l, yaml_node_t *n)
 {
@@ -282,8 +356,13 @@ static int load_field(struct loader *l, yaml_node_t *key_node, yaml_node_t *v)
         return load_split_points(l, v);
     if (strcmp(key, "pgs") == 0)
         return load_count(l, v, key, CLUSTER_PGS_MAX, &l->c->pgs);
+    if (strcmp(key, "schemes") == 0)
+        return load_schemes(l, v);
+    if (strcmp(key, "scatter_width") == 0)
+        return load_count(l, v, key, CLUSTER_NODES_MAX, &l->c->scatter_width);
     return LINE_ERROR(l, key_node,
-                      "'%.64s' is unknown here; use cluster_id, region, nodes, partitions, split_points, pgs",
+                      "'%.64s' is unknown here; use cluster_id, region, nodes, partitions, split_points, "
+                      "pgs, schemes, scatter_width",
                       key);
 }
 
@@ -319,14 +398,14 @@ static int finish(struct loader *l)
     int err = OK;
     if (c->partitions == 0)
         c->partitions = PARTITIONS_DEFAULT;
-    if (c->pgs == 0)
-        c->pgs = PGS_DEFAULT;
+    if (c->scatter_width == 0)
+        c->scatter_width = SCATTER_WIDTH_DEFAULT;
     if (c->split_point_count == 0)
         err = split_evenly(c);
     if (err == OK && !c->region)
         err = copy_text("us-east-1", &c->region);
     count_zones(c);
-    return err;
+    return err == OK && l->schemes ? check_schemes(l) : err;
 }
 
 int cluster_config_parse(const char *name, struct slice text, struct cluster_config *ret,

@@ -9,7 +9,9 @@
  *     - {id: z1-metanode-1, zone: z1, role: metanode, addr: "127.0.0.1:7101", admin: "127.0.0.1:7201"}
  *   partitions: 4        # object partitions, an even split of the bucket id space
  *   split_points: []     # instead: explicit bounds, each hex of be64(bucket id) || key, ascending
- *   pgs: 16              # placement groups of scheme rep-3 made at bootstrap
+ *   pgs: 16              # placement groups of each scheme; without it by the number of storage nodes
+ *   schemes: [5+4, rep-3] # data+parity shards; without it by the topology; rep-3 is always there
+ *   scatter_width: 16    # other nodes that a storage node is to share groups with (see metanode/placement)
  */
 #include "common/base/id.h"
 #include "common/env/net.h"
@@ -18,11 +20,18 @@
 #define CLUSTER_PARTITIONS_MAX 4096
 #define CLUSTER_PGS_MAX 65536
 #define CLUSTER_SPLIT_POINT_BYTES_MAX (8 + 1024)
+#define CLUSTER_SCHEMES_MAX 4
+#define CLUSTER_SHARDS_MAX 16 /* of a blob */
+#define CLUSTER_PARITY_MAX 8
 
 struct cluster_node {
     char *id, *zone, *addr, *admin; /* admin "" when not given */
     enum net_role role;
     unsigned line;
+};
+
+struct cluster_scheme {
+    unsigned data, parity; /* rep-3: 1 and 2 */
 };
 
 struct cluster_config {
@@ -33,7 +42,10 @@ struct cluster_config {
     unsigned partitions;
     struct buf *split_points; /* as in the file, or computed: partitions - 1 of them */
     size_t split_point_count;
-    unsigned pgs;
+    unsigned pgs;             /* of each scheme; 0: not said */
+    struct cluster_scheme schemes[CLUSTER_SCHEMES_MAX];
+    size_t scheme_count;      /* 0: not said */
+    unsigned scatter_width;
     unsigned zone_count;
     struct buf warnings;      /* lines for the log, e.g. fewer than three zones */
 };

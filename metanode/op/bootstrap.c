@@ -1,14 +1,11 @@
 /* The first content of the root: nodes, partitions, placement groups and the root user, from the
  * cluster file and the root credentials.  Whoever leads the root first proposes it; applied once. */
-#include "metanode/op/internal.h"
+#include "metanode/op/placement.h"
 
-#include "common/base/arena.h"
 #include "common/base/hash.h"
 #include "proto/keyhash.h"
 
 #include <stdio.h>
-
-#define PG_MEMBERS 3 /* scheme rep-3 */
 
 struct boot {
     struct arena arena;
@@ -44,81 +41,17 @@ static void add_nodes(struct boot *b)
     }
 }
 
-/* Storage nodes by zone, in the file's order. */
-struct zones {
-    size_t count;
-    struct zone {
-        const char *name;
-        size_t count;
-        const struct cluster_node **nodes;
-    } *zones;
-};
+_Static_assert((int)INDEX_ROLE_STORAGENODE == (int)NET_ROLE_STORAGENODE, "what the index asks of a member");
+_Static_assert(PLACE_REPLICAS <= INDEX_COPIES_MAX, "what the index allows");
 
-static bool find_zones(struct boot *b, struct zones *ret)
-{
-    const struct cluster_config *c = b->c;
-    ret->count = 0;
-    ret->zones = take(b, c->node_count * sizeof(ret->zones[0]));
-    for (size_t i = 0; i < c->node_count && !b->failed; i++) {
-        size_t z = 0;
-        if (c->nodes[i].role != NET_ROLE_STORAGENODE)
-            continue;
-        while (z < ret->count && strcmp(ret->zones[z].name, c->nodes[i].zone) != 0)
-            z++;
-        struct zone *zone = &ret->zones[z];
-        if (z == ret->count) {
-            zone->name = c->nodes[i].zone;
-            zone->nodes = take(b, c->node_count * sizeof(zone->nodes[0]));
-            ret->count++;
-        }
-        if (!b->failed)
-            zone->nodes[zone->count++] = &c->nodes[i];
-    }
-    return !b->failed && ret->count > 0;
-}
-
-_Static_assert((int)INDEX_ROLE_STORAGENODE == NET_ROLE_STORAGENODE, "what the index asks of a member");
-_Static_assert(PG_MEMBERS <= INDEX_COPIES_MAX, "what the index allows");
-
-/* Member k of group i: a node of zone (i + k).  Within a zone groups take the nodes in turn; from one
- * turn to the next the zones are shifted against each other, so that a node shares groups with a
- * bounded number of others. */
-static void add_members(struct boot *b, const struct zones *z, Cairn__PlacementGroup *pg)
-{
-    pg->members = take(b, PG_MEMBERS * sizeof(pg->members[0]));
-    for (size_t k = 0; k < PG_MEMBERS && !b->failed; k++) {
-        const struct zone *zone = &z->zones[(pg->id + k) % z->count];
-        size_t turn = pg->id / zone->count;
-        /* With fewer than three zones the later members go one node further in their zone. */
-        size_t number = (pg->id + k / z->count + (k % z->count) * turn) % zone->count;
-        char *id = zone->nodes[number]->id;
-        bool taken = false;
-        for (size_t i = 0; i < pg->n_members; i++)
-            taken |= strcmp(pg->members[i], id) == 0;
-        if (!taken)
-            pg->members[pg->n_members++] = id;
-    }
-}
-
+/* The first groups; if there are to be more, they are added in portions that hold nothing up. */
 static void add_pgs(struct boot *b)
 {
-    struct zones z;
-    if (!find_zones(b, &z))
-        return; /* no storage node: inline objects only */
-    b->m.pgs = take(b, b->c->pgs * sizeof(b->m.pgs[0]));
-    for (unsigned i = 0; i < b->c->pgs && !b->failed; i++) {
-        Cairn__PlacementGroup *pg = take(b, sizeof(*pg));
-        if (!pg)
-            return;
-        cairn__placement_group__init(pg);
-        pg->id = i;
-        pg->epoch = 1;
-        pg->scheme = CAIRN__SCHEME__SCHEME_REP3;
-        pg->data_shards = 1;
-        pg->parity_shards = PG_MEMBERS - 1;
-        add_members(b, &z, pg);
-        b->m.pgs[b->m.n_pgs++] = pg;
-    }
+    struct placement_view w;
+    if (placement_view_make(&b->arena, b->m.nodes, b->m.n_nodes, NULL, 0, &w) != OK ||
+        placement_new_groups(&b->arena, &w, b->c, 0, INDEX_ADD_PGS_MAX, &b->m.pgs, &b->m.n_pgs) !=
+            OK)
+        b->failed = true;
 }
 
 static void add_user(struct boot *b, const struct meta_config *config)
@@ -154,7 +87,8 @@ int bootstrap_propose(struct replica *r, void (*done)(struct replica *r, int err
     uint64_t touches[2];
     cairn__bootstrap__init(&b.m);
     add_nodes(&b);
-    add_pgs(&b);
+    if (!b.failed)
+        add_pgs(&b);
     add_user(&b, &n->config);
     int err = b.failed ? ERR_NOMEM : OK;
     if (err == OK) {

@@ -4,8 +4,9 @@
  *     ↑                                             │ all have answered
  *     └───── DeletionDone, ExpandDeletion ←─────────┘
  *
- * An item is done when every member has durably acknowledged all its blobs; the others stay queued and
- * come up again, so that a member that was away loses its shards when it is back.  A round that meets
+ * An item is done when every member, and while members change every one to come, has durably
+ * acknowledged all its blobs; only a node that is lost with all its disks is not waited for: whatever
+ * comes back under their ids is emptied.  The others stay queued and come up again, so that a member that was away loses its shards when it is back.  A round that meets
  * such items goes on behind them, so that one dead node does not hold up everything. */
 #include "metanode/op/internal.h"
 
@@ -162,6 +163,34 @@ static int member_of(struct deletion *d, const char *node_id)
     return -1;
 }
 
+/* It is lost for ever: nothing that it had is ever served again. */
+static bool is_gone(const Cairn__ClusterMap *map, const char *node_id)
+{
+    const Cairn__NodeRecord *r = NULL;
+    for (size_t i = 0; i < map->n_nodes && !r; i++)
+        if (strcmp(map->nodes[i]->node_id, node_id) == 0)
+            r = map->nodes[i];
+    bool gone = r && r->state == CAIRN__NODE_STATE__NODE_LOST && r->n_disks > 0;
+    for (size_t i = 0; gone && i < r->n_disks; i++)
+        gone = r->disks[i]->state == CAIRN__DISK_STATE__DISK_LOST;
+    return gone;
+}
+
+/* Adds the bits of these members.  False: one cannot be told. */
+static bool add_members(struct deletion *d, const Cairn__ClusterMap *map, char *const *ids,
+                        size_t count, uint64_t *mask)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (is_gone(map, ids[i]))
+            continue;
+        int m = member_of(d, ids[i]);
+        if (m < 0)
+            return false;
+        *mask |= 1ull << m;
+    }
+    return true;
+}
+
 static void place_blob(struct deletion *d, const Cairn__ClusterMap *map, size_t blob)
 {
     const Cairn__PlacementGroup *pg = NULL;
@@ -172,12 +201,9 @@ static void place_blob(struct deletion *d, const Cairn__ClusterMap *map, size_t 
     if (!pg)
         return;
     uint64_t mask = 0;
-    for (size_t i = 0; i < pg->n_members; i++) {
-        int m = member_of(d, pg->members[i]);
-        if (m < 0)
-            return;
-        mask |= 1ull << m;
-    }
+    if (!add_members(d, map, pg->members, pg->n_members, &mask) ||
+        !add_members(d, map, pg->next_members, pg->n_next_members, &mask))
+        return;
     for (size_t i = 0; i < d->member_count; i++)
         if (mask & (1ull << i))
             d->members[i].ids[d->members[i].count++] =

@@ -9,6 +9,8 @@
  *   read.c         linearizable reads; lists on worker threads
  *   stream.c       log entries to the witnesses
  *   bootstrap.c    the first content of the root
+ *   placement.c    storage nodes' states, placement groups and their changes (leader of the root);
+ *                  placement_view.c, placement_serve.c, placement.h
  *   root.c         leases, registrations and deaths of witnesses (leader of the root)
  *   witness_set.c  which witnesses live, as every metanode learns it; Attach and Detach
  *   snapshot_send.c, snapshot_receive.c
@@ -321,6 +323,17 @@ uint64_t sleep_heard_ns(struct replica *r); /* of the leader's node; 0: never */
  * are to take it for another. */
 void sleep_new_life(struct meta_node *n);
 
+/* ---- placement.c, placement_serve.c ---- */
+
+struct placement;
+void placement_elected(struct replica *r);
+void placement_tick(struct replica *r, uint64_t stalled_ns);
+void placement_stop(struct replica *r, int err); /* answers who waits */
+void placement_free(struct replica *r);
+void placement_serve_report(void *arg, struct rpc_request *req);
+void placement_serve_status(void *arg, struct rpc_request *req);
+void placement_serve_drain(void *arg, struct rpc_request *req);
+
 /* ---- replica.c ---- */
 
 enum replica_state { REPLICA_RUNNING, REPLICA_QUARANTINED };
@@ -369,6 +382,7 @@ struct replica {
     struct snapshot_sender *senders[META_REPLICAS_MAX];
     struct snapshot_receiver *receiver;
     struct deletion *deletion;
+    struct placement *placement; /* of the root; NULL: never led */
     uint64_t deletion_due_ns, prune_due_ns, balance_due_ns, balance_ok_ns;
 };
 

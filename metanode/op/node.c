@@ -26,6 +26,9 @@ void meta_config_defaults(struct meta_config *c)
         .deletion_grace = 60000,
         .deletion_pause = 1000,
         .prune = 120000,
+        .node_down = 10000,
+        .node_lost = 900000,
+        .placement = 1000,
         .drain = 3000,
         .sleep_after = 5000,
         .drift_ppm = 10000,
@@ -44,6 +47,7 @@ void meta_config_defaults(struct meta_config *c)
         .log_cache_bytes = 8u << 20,
         .snapshot_chunk_bytes = 256u << 10,
         .snapshot_bytes_per_s = 64u << 20,
+        .pg_changes_max = 8,
     };
 }
 
@@ -64,6 +68,10 @@ int meta_config_check(const struct meta_config *c, struct buf *ret_error)
         what = "witness_lease must be at least four ticks, witness_call and witness_report above 0";
     else if (t->tick == 0 || t->witness_poll == 0 || t->clock_ahead == 0)
         what = "tick, witness_poll and clock_ahead must be above 0";
+    else if (t->placement == 0 || t->node_down < 2 * t->placement || t->node_lost <= t->node_down)
+        what = "node_down_after must be at least two placement intervals, and node_lost_after longer";
+    else if (l->pg_changes_max == 0)
+        what = "placement_changes_max must be above 0";
     else if (l->proposals_max == 0 || l->reads_max == 0 || l->lists_max == 0 ||
              l->apply_entries_max == 0 || l->append_entries_max == 0 ||
              l->append_entries_max > BATCH_ENTRIES_MAX || l->log_entries_max == 0 ||
@@ -290,6 +298,9 @@ static int serve(struct meta_node *n)
         {&method_root_lease, root_serve_lease},
         {&method_root_report_witness, root_serve_report},
         {&method_root_witness_set, root_serve_witness_set},
+        {&method_root_node_report, placement_serve_report},
+        {&method_root_cluster_status, placement_serve_status},
+        {&method_root_drain_node, placement_serve_drain},
     };
     for (size_t i = 0; i < ARRAY_COUNT(table); i++) {
         int err = rpc_serve(n->rpc, table[i].method, table[i].handler, n);

@@ -49,6 +49,9 @@ struct meta_timeouts {
     uint32_t deletion_grace;   /* a blob outlives its record by this, for reads in flight */
     uint32_t deletion_pause;   /* between two rounds of the deletion queue */
     uint32_t prune;            /* between two prunings of the outcome table */
+    uint32_t node_down;        /* a storage node silent for so long is DOWN */
+    uint32_t node_lost;        /* ... is LOST: its places are given to others */
+    uint32_t placement;        /* between two looks at nodes and placement groups */
     uint32_t drain;            /* a stopping node waits so long for its successors */
     uint32_t sleep_after;      /* a partition that is idle for so long sleeps; 0: never */
     uint32_t drift_ppm;        /* rate of any clock, both ways */
@@ -68,6 +71,7 @@ struct meta_limits {
     uint64_t log_cache_bytes;
     uint32_t snapshot_chunk_bytes;
     uint64_t snapshot_bytes_per_s;  /* sent by the node */
+    uint32_t pg_changes_max;        /* placement groups whose members change at one time */
 };
 
 struct meta_config {
@@ -125,6 +129,15 @@ struct meta_partition_info {
 size_t meta_node_partition_count(const struct meta_node *n);
 /* i < meta_node_partition_count(). */
 void meta_node_partition_info(struct meta_node *n, size_t i, struct meta_partition_info *ret);
+
+/* Storage nodes and placement groups, as the root's leader sees them; zeros on any other node. */
+struct meta_placement_info {
+    unsigned nodes_up, nodes_down, nodes_lost;
+    unsigned changing; /* groups whose members change now */
+    unsigned planned;  /* groups whose members are to change next */
+    unsigned stuck;    /* groups with a lost or draining member for whom there is no place */
+};
+void meta_node_placement_info(struct meta_node *n, struct meta_placement_info *ret);
 
 struct meta_stats {
     uint64_t proposals, proposals_refused, proposals_dropped, entries_applied, bytes_applied;

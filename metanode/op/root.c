@@ -1,5 +1,5 @@
 /* What the leader of the root partition does for witnesses (DESIGN 4.8 and 4.9), and the bootstrap of
- * a new cluster.
+ * a new cluster.  Storage nodes and placement groups: placement.c.
  *
  *   unknown ──LeaseRequest──→ Register in the log ──commit──→ registered ──┐
  *                                                      ↑  renewals, each   │
@@ -456,12 +456,14 @@ void root_elected(struct replica *r)
     r->root.pushed_version = 0;
     r->root.round_running = false;
     r->root.round_index = 0;
+    placement_elected(r);
 }
 
 void root_deposed(struct replica *r)
 {
     r->root.round_running = false;
     fail_waits(r, ERR_NOT_LEADER);
+    placement_stop(r, ERR_NOT_LEADER);
     r->root.bootstrapping = false;
 }
 
@@ -513,12 +515,14 @@ void root_tick(struct replica *r, uint64_t stalled_ns)
         r->control.registry.live[i].lease_until_ns += stalled_ns;
     r->root.bury_refused = false;
     bootstrap(r);
+    placement_tick(r, stalled_ns);
     root_turn(r);
 }
 
 void root_stop(struct replica *r)
 {
     fail_waits(r, ERR_SHUTDOWN);
+    placement_stop(r, ERR_SHUTDOWN);
     list_for_each(it, &r->root.pushes)
     {
         rpc_call_cancel(&container_of(it, struct push, node)->call);
@@ -531,4 +535,5 @@ void root_free(struct replica *r)
         free(container_of(list_pop_front(&r->root.waits), struct lease_wait, node));
     while (!list_empty(&r->root.pushes))
         free(container_of(list_pop_front(&r->root.pushes), struct push, node));
+    placement_free(r);
 }

@@ -29,6 +29,10 @@ static void fuzz_cluster(struct slice text)
         CHECK(c.node_count <= CLUSTER_NODES_MAX && c.partitions >= 1);
         CHECK(c.partitions <= CLUSTER_PARTITIONS_MAX && c.pgs <= CLUSTER_PGS_MAX);
         CHECK(c.split_point_count == c.partitions - 1);
+        CHECK(c.scheme_count <= CLUSTER_SCHEMES_MAX && c.scatter_width >= 1);
+        for (size_t i = 0; i < c.scheme_count; i++)
+            CHECK(c.schemes[i].data >= 1 && c.schemes[i].parity >= 1 &&
+                  c.schemes[i].data + c.schemes[i].parity <= CLUSTER_SHARDS_MAX);
         for (size_t i = 0; i < c.split_point_count; i++) {
             CHECK(c.split_points[i].len <= CLUSTER_SPLIT_POINT_BYTES_MAX);
             CHECK(i == 0 || slice_cmp(buf_view(&c.split_points[i - 1]), buf_view(&c.split_points[i])) < 0);

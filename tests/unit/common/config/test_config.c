@@ -239,6 +239,10 @@ static void addresses(void **state)
 #define NODE1 "  - {id: z1-m, zone: z1, role: metanode, addr: \"127.0.0.1:7101\", admin: \"127.0.0.1:7201\"}\n"
 #define NODE2 "  - {id: z2-m, zone: z2, role: metanode, addr: \"127.0.0.1:7102\"}\n"
 
+#define STORE(zone, id, port)                                                                      \
+    "  - {id: s" zone id ", zone: " zone ", role: storagenode, addr: \"h:" port id "\"}\n"
+#define STORES(zone, port) STORE(zone, "1", port) STORE(zone, "2", port) STORE(zone, "3", port)
+
 static int parse(const char *text, struct cluster_config *c)
 {
     struct buf error = {0};
@@ -283,7 +287,15 @@ static void cluster_is_read(void **state)
     assert_int_equal(c.split_points[0].ptr[0], 0x55);
     assert_int_equal(c.split_points[1].ptr[0], 0xaa);
     cluster_config_fini(&c);
+    assert_int_equal(parse(HEAD NODE1 STORES("a", "1") STORES("b", "2") STORES("c", "3")
+                               "schemes: [5+4, 4+2, rep-3]\nscatter_width: 30\n", &c), OK);
+    assert_int_equal(c.scheme_count, 3);
+    assert_true(c.schemes[0].data == 5 && c.schemes[0].parity == 4);
+    assert_true(c.schemes[2].data == 1 && c.schemes[2].parity == 2);
+    assert_int_equal(c.scatter_width, 30);
+    cluster_config_fini(&c);
     assert_int_equal(parse(HEAD NODE1 "partitions: 1\n", &c), OK);
+    assert_true(c.pgs == 0 && c.scheme_count == 0 && c.scatter_width == 16); /* by the topology */
     assert_int_equal(c.split_point_count, 0);
     cluster_config_fini(&c);
 }
@@ -312,6 +324,16 @@ static void wrong_clusters_are_explained(void **state)
         {HEAD NODE1 "partitions: 0\n", "c.yaml:5: partitions: expected a number from 1 to 4096"},
         {HEAD NODE1 "partitions: -3\n", "expected a number"},
         {HEAD NODE1 "pgs: many\n", "c.yaml:5: pgs: expected a number"},
+        {HEAD NODE1 "scatter_width: 0\n", "c.yaml:5: scatter_width: expected a number"},
+        {HEAD NODE1 "schemes: 5+4\n", "c.yaml:5: schemes: expected a list"},
+        {HEAD NODE1 "schemes: [raid]\n", "c.yaml:5: schemes: 'raid' is unknown; use data+parity"},
+        {HEAD NODE1 "schemes: [5+4x]\n", "'5+4x' is unknown"},
+        {HEAD NODE1 "schemes: [1+2]\n", "expected 2 or more data"},
+        {HEAD NODE1 "schemes: [12+8]\n", "at most 16 in all"},
+        {HEAD NODE1 "schemes: [rep-3, rep-3]\n", "rep-3 is there twice"},
+        {HEAD NODE1 STORES("a", "1") "schemes: [5+4]\n", "c.yaml:8: schemes: 5+4 needs 9 storage nodes; this file has 3"},
+        {HEAD NODE1 STORES("a", "1") STORES("b", "2") "schemes: [rep-3, 4+2]\n",
+         "c.yaml:11: schemes: 4+2 on these 2 zones puts 3 shards into one"},
         {HEAD NODE1 "split_points: [zz]\n", "c.yaml:5: split_points: expected hex of 8"},
         {HEAD NODE1 "split_points: [\"80000000000000zz\"]\n", "is not hexadecimal"},
         {HEAD NODE1 "split_points: [\"8000000000000000\", \"8000000000000000\"]\n", "must ascend"},

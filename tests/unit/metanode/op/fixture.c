@@ -48,8 +48,8 @@ static const struct meta_files_ops files_ops = {files_read, files_write, files_r
 
 /* ---- nodes ---- */
 
-static void add_node(struct fixture *fx, const char *id, const char *zone, enum net_role role,
-                     const char *addr)
+void fx_add_node(struct fixture *fx, const char *id, const char *zone, enum net_role role,
+                 const char *addr)
 {
     fx->nodes[fx->cluster.node_count++] = (struct cluster_node){
         .id = strdup(id), .zone = strdup(zone), .addr = strdup(addr), .admin = strdup(""),
@@ -79,15 +79,16 @@ void fx_init(struct fixture *fx, uint64_t seed)
     buf_be64(&fx->split, 1ull << 63);
     for (unsigned i = 0; i < FX_METAS; i++) {
         struct fx_meta *m = &fx->metas[i];
-        char zone[16], storage[16];
+        char zone[16], storage[16], storage_addr[16];
         m->fx = fx;
         snprintf(m->id, sizeof(m->id), "m%u", i);
         snprintf(m->addr, sizeof(m->addr), "m%u:1", i);
         snprintf(m->dir, sizeof(m->dir), "dir%u", i);
         snprintf(zone, sizeof(zone), "z%u", i);
         snprintf(storage, sizeof(storage), "s%u", i);
-        add_node(fx, m->id, zone, NET_ROLE_METANODE, m->addr);
-        add_node(fx, storage, zone, NET_ROLE_STORAGENODE, "s:1");
+        fx_add_node(fx, m->id, zone, NET_ROLE_METANODE, m->addr);
+        snprintf(storage_addr, sizeof(storage_addr), "s%u:1", i);
+        fx_add_node(fx, storage, zone, NET_ROLE_STORAGENODE, storage_addr);
         m->host = host_new(fx->world, m->id, zone, NET_ROLE_METANODE, m->addr, 0, WALL_START_MS);
         struct kv_mem_config log = {.mode = KV_LOG, .files = fx->table, .write_delay_ns = NS_PER_MS,
                                     .keep_on_close = true};
@@ -100,7 +101,7 @@ void fx_init(struct fixture *fx, uint64_t seed)
         struct fx_witness *w = &fx->witnesses[i];
         snprintf(w->id, sizeof(w->id), "w%u", i);
         snprintf(w->addr, sizeof(w->addr), "w%u:1", i);
-        add_node(fx, w->id, "z0", NET_ROLE_WITNESS, w->addr);
+        fx_add_node(fx, w->id, "z0", NET_ROLE_WITNESS, w->addr);
         w->host = host_new(fx->world, w->id, "z0", NET_ROLE_WITNESS, w->addr, 0, WALL_START_MS);
     }
     fx->client_host = host_new(fx->world, "gw", "z0", NET_ROLE_GATEWAY, "gw:1", 0, WALL_START_MS);
@@ -143,7 +144,7 @@ static void set_flag(void *arg)
     *(bool *)arg = true;
 }
 
-static void close_rpc(struct fixture *fx, struct rpc *rpc)
+void fx_close_rpc(struct fixture *fx, struct rpc *rpc)
 {
     bool closed = false;
     rpc_close(rpc, set_flag, &closed);
@@ -160,7 +161,7 @@ void fx_crash_meta(struct fixture *fx, unsigned i)
     kv_mem_crash(m->log_kv, NULL, NULL);
     kv_mem_crash(m->state_kv, NULL, NULL);
     meta_node_stop(m->node);
-    close_rpc(fx, m->rpc);
+    fx_close_rpc(fx, m->rpc);
     fx_run_ms(fx, 5); /* workers end */
     meta_node_free(m->node);
     m->node = NULL;
@@ -195,7 +196,7 @@ void fx_kill_witness(struct fixture *fx, unsigned i)
     struct fx_witness *w = &fx->witnesses[i];
     if (!w->node)
         return;
-    close_rpc(fx, w->rpc);
+    fx_close_rpc(fx, w->rpc);
     witness_node_free(w->node);
     w->node = NULL;
     host_crash(w->host, false);
@@ -218,8 +219,8 @@ void fx_fini(struct fixture *fx)
         kv_mem_free(fx->metas[i].log_kv);
         kv_mem_free(fx->metas[i].state_kv);
     }
-    close_rpc(fx, fx->client);
-    close_rpc(fx, fx->storage);
+    fx_close_rpc(fx, fx->client);
+    fx_close_rpc(fx, fx->storage);
     for (size_t i = 0; i < fx->cluster.node_count; i++) {
         free(fx->nodes[i].id);
         free(fx->nodes[i].zone);
@@ -319,9 +320,15 @@ static bool is_done(struct fixture *fx, void *arg)
 int fx_call(struct fixture *fx, unsigned meta, const struct rpc_method *m, const ProtobufCMessage *req,
             uint64_t timeout_ms, struct rpc_call *ret)
 {
+    struct rpc *from = m->roles & NET_ROLE_GATEWAY ? fx->client : fx->storage;
+    return fx_call_from(fx, from, meta, m, req, timeout_ms, ret);
+}
+
+int fx_call_from(struct fixture *fx, struct rpc *from, unsigned meta, const struct rpc_method *m,
+                 const ProtobufCMessage *req, uint64_t timeout_ms, struct rpc_call *ret)
+{
     struct pending_call p = {.call = *ret};
-    struct rpc *client = m->roles & NET_ROLE_GATEWAY ? fx->client : fx->storage;
-    struct rpc_peer *peer = rpc_peer_get(client, fx->metas[meta].addr, fx->metas[meta].id);
+    struct rpc_peer *peer = rpc_peer_get(from, fx->metas[meta].addr, fx->metas[meta].id);
     p.call.method = m;
     p.call.request = req;
     p.call.timeout_ns = timeout_ms * NS_PER_MS;

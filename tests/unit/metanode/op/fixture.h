@@ -38,7 +38,7 @@ struct fx_witness {
 struct fixture {
     struct world *world;
     struct cluster_config cluster;
-    struct cluster_node nodes[FX_METAS + FX_WITNESSES + 4]; /* room for a test's own */
+    struct cluster_node nodes[FX_METAS + FX_WITNESSES + 20]; /* room for a test's own */
     struct buf split;
     struct kv_mem_files *table;
     struct fx_files files;
@@ -51,6 +51,10 @@ struct fixture {
 };
 
 void fx_init(struct fixture *fx, uint64_t seed);
+/* One more for the cluster file. */
+void fx_add_node(struct fixture *fx, const char *id, const char *zone, enum net_role role,
+                 const char *addr);
+void fx_close_rpc(struct fixture *fx, struct rpc *rpc);
 void fx_fini(struct fixture *fx);
 void fx_boot_meta(struct fixture *fx, unsigned i);
 void fx_crash_meta(struct fixture *fx, unsigned i); /* unsynced data is lost */
@@ -70,6 +74,9 @@ void fx_info(struct fixture *fx, unsigned meta, uint32_t partition, struct meta_
 /* Calls, blocking in virtual time, by the gateway, or by the storage node if only that may.  The response is the caller's: free with rpc_call_fini(). */
 int fx_call(struct fixture *fx, unsigned meta, const struct rpc_method *m, const ProtobufCMessage *req,
             uint64_t timeout_ms, struct rpc_call *ret);
+/* The same from another process than the client. */
+int fx_call_from(struct fixture *fx, struct rpc *from, unsigned meta, const struct rpc_method *m,
+                 const ProtobufCMessage *req, uint64_t timeout_ms, struct rpc_call *ret);
 /* A put of a small object through whoever leads, retried with the same write id until ms are over.
  * Returns: the outcome's error or the last call's; *ret_index: of the outcome. */
 int fx_put(struct fixture *fx, const char *key, const char *body, uint64_t ms, uint64_t *ret_index);

@@ -33,6 +33,7 @@ PURE = {
     "witness/core": ("common/base",),
     "gateway/s3": ("common/base", "common/crypto"),
     "gateway/cache": ("common/base", "proto"),
+    "cli/durability": ("common/base",),
 }
 PURE_SYMBOLS = re.compile(r"""^(
     _GLOBAL_OFFSET_TABLE_ | __stack_chk_fail | abort
@@ -40,6 +41,7 @@ PURE_SYMBOLS = re.compile(r"""^(
   | (__)?mem(cpy|move|set|cmp|chr|rchr|mem)(_chk)?
   | str(len|nlen|cmp|ncmp|chr|rchr|casecmp|ncasecmp)
   | (__)?v?snprintf(_chk)? | qsort | bsearch
+  | exp(m1)? | log(1p|10)? | lgamma | pow | nextafter
   | protobuf_c_\w+ | XML_\w+ | ec_(init_tables|encode_data) | gf_\w+
 )$""", re.X)
 
@@ -64,6 +66,8 @@ MAY_INCLUDE = {
     "gateway/s3": ("common/base", "common/crypto", "gateway/http/field.h"),
     "gateway/cache": ("common/base", "proto"),
     "gateway/http": ("common/base",),
+    "cli/args": ("common/base",),
+    "cli/durability": ("common/base",),
 }
 
 FILE_LINES_MAX = 900

@@ -11,6 +11,7 @@
 
 static const struct command commands[] = {
     {"durability", "how likely a scheme and a topology are to lose data in a year", cmd_durability},
+    {"salvage", "what the extents of stopped storage nodes hold, without the index", cmd_salvage},
 };
 
 static int usage(FILE *to)

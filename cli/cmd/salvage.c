@@ -210,7 +210,6 @@ static int version_do(struct salvage *x, const struct salvage_version *v)
     x->versions++;
     x->whole += v->complete == SALVAGE_YES;
     x->unknown += v->complete == SALVAGE_UNKNOWN;
-    x->lost += v->complete == SALVAGE_NO && v->newest;
     if (x->out_fd >= 0 && v->complete != SALVAGE_NO)
         err = version_extract(x, v, name, sizeof(name), &written);
     int bad = line_print(version_json(v, written ? name : NULL));
@@ -230,6 +229,7 @@ static int versions_do(struct salvage *x)
     int err = OK;
     for (size_t i = 0, next; !err && i < c->version_count; i = next) {
         size_t best = i;
+        x->lost += c->version[i].newest && c->version[i].complete == SALVAGE_NO;
         for (next = i + 1; newest && next < c->version_count; next++) {
             if (!same_key(&c->version[i], &c->version[next]))
                 break;

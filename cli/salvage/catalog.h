@@ -62,8 +62,9 @@ struct salvage_version {
         *body; /* plain: one; upload: by part number, the chosen one of a part first */
     size_t body_count;
     uint64_t bytes, time_ms; /* of what is chosen; of the newest segment */
-    enum salvage_complete complete;
-    bool newest; /* of its key */
+    enum salvage_complete
+        complete; /* an upload's is never YES: how many parts there were is not said */
+    bool newest;  /* of its key */
 };
 
 struct salvage_catalog {

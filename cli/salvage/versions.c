@@ -108,9 +108,11 @@ static void version_make(struct salvage_version *v, const struct shard_info *own
                                   .upload_id = owner->owner.upload_id,
                                   .body = body,
                                   .body_count = count,
-                                  .complete = SALVAGE_YES};
-    if (id128_is_zero(v->upload_id))
+                                  .complete = SALVAGE_UNKNOWN};
+    if (id128_is_zero(v->upload_id)) { /* of an upload nobody says how many parts it has */
         v->write_id = owner->owner.write_id;
+        v->complete = SALVAGE_YES;
+    }
     qsort(body, count, sizeof(*body), body_order);
     for (size_t i = 0; i < count; i++) {
         v->time_ms = MAX(v->time_ms, body[i].time_ms);

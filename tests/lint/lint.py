@@ -42,7 +42,7 @@ PURE_SYMBOLS = re.compile(r"""^(
   | (__)?mem(cpy|move|set|cmp|chr|rchr|mem)(_chk)?
   | str(len|nlen|cmp|ncmp|chr|rchr|casecmp|ncasecmp)
   | (__)?v?snprintf(_chk)? | qsort | bsearch
-  | exp(m1)? | log(1p|10)? | lgamma | pow | nextafter
+  | exp(m1)? | log(1p|10)? | lgamma | pow | sqrt | fm(ax|in) | nextafter | __popcountdi2
   | protobuf_c_\w+ | XML_\w+ | ec_(init_tables|encode_data) | gf_\w+
 )$""", re.X)
 

@@ -239,6 +239,39 @@ static void cluster_and_group_agree(void **state)
     dur_groups_fini(&g);
 }
 
+/* However common failures are: the stationary process is known exactly, whatever the repair times.
+ */
+static void cluster_agrees_with_the_exact_form(void **state)
+{
+    (void)state;
+    struct dur_params p = {.zones = 1,
+                           .nodes = 6,
+                           .disks = 1,
+                           .data = 4,
+                           .parity = 2,
+                           .scatter = 5,
+                           .disk_rate = 60,
+                           .disk_hours = 48,
+                           .node_hours = 1,
+                           .zone_hours = 1,
+                           .outage_hours = 1,
+                           .scrub_hours = 24,
+                           .disk_bytes = 1,
+                           .blob_bytes = 1};
+    unsigned members[DUR_ZONES_MAX] = {6};
+    struct dur_terms terms;
+    struct dur_groups g;
+    struct sim_result cluster;
+    struct sim_options o = {.seed = 2, .years = 2000};
+    assert_int_equal(dur_groups_init(&g, &p, 1), OK);
+    for (int exponential = 0; exponential < 2; exponential++) {
+        p.exponential = exponential;
+        assert_int_equal(sim_cluster(&p, &g, &o, &cluster), OK);
+        near(cluster.any.rate, closed_crossings(&p, members, true, &terms), 0.02);
+    }
+    dur_groups_fini(&g);
+}
+
 /* Repair waits while too few shards are within reach. */
 static void outages_delay_repair(void **state)
 {
@@ -352,6 +385,7 @@ int main(void)
         cmocka_unit_test(rare_events_agree_with_the_closed_form),
         cmocka_unit_test(bias_changes_nothing_but_the_interval),
         cmocka_unit_test(cluster_and_group_agree),
+        cmocka_unit_test(cluster_agrees_with_the_exact_form),
         cmocka_unit_test(outages_delay_repair),
         cmocka_unit_test(a_seed_is_an_answer),
         cmocka_unit_test(groups_are_even_over_zones),

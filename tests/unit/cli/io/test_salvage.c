@@ -305,7 +305,8 @@ static void uploads_take_the_newest_whole_part(void **state)
     scan(&s, 7, false);
     assert_int_equal(s.c.version_count, 1);
     assert_int_equal(s.c.version[0].body_count, 4);
-    assert_int_equal(s.c.version[0].complete, SALVAGE_YES);
+    assert_int_equal(s.c.version[0].complete, SALVAGE_UNKNOWN);
+    assert_int_equal(s.c.version[0].body[0].complete, SALVAGE_YES);
     holds(&s, &s.c.version[0], SLICE(bytes, 1100));
     stand_fini(&s);
 }
@@ -328,6 +329,7 @@ static void marks_remove_blobs(void **state)
     assert_int_equal(s.c.version_count, 1);
     assert_true(slice_eq(s.c.version[0].key, SLICE_LIT("kept")));
     assert_int_equal(s.c.version[0].body[0].segment[0]->marks, 1);
+    assert_int_equal(s.c.version[0].body[0].segment[0]->found, 3);
     assert_int_equal(s.c.deleted_count, 1);
     scan(&s, 2, true);
     assert_int_equal(s.c.version_count, 2);

@@ -48,6 +48,9 @@ static const struct arg_option options[] = {
     {"trials", ARG_COUNT, "100000", 100, 1e10, "of --burst"},
 };
 
+#define EVENTS_MAX 1e10
+#define LOAD_MAX 3.0
+
 struct answer {
     struct dur_params p;
     struct dur_groups groups;
@@ -85,9 +88,9 @@ static bool scheme_parse(const char *text, unsigned *ret_data, unsigned *ret_par
     if (sscanf(text, "%2u+%2u%c", &a, &b, &rest) == 2) {
         *ret_data = a;
         *ret_parity = b;
-        return a >= 1 && b >= 1;
+        return a >= 1 && a <= DUR_SHARDS_MAX && b >= 1 && b <= DUR_SHARDS_MAX;
     }
-    if (sscanf(text, "rep-%2u%c", &a, &rest) != 1 || a < 2)
+    if (sscanf(text, "rep-%2u%c", &a, &rest) != 1 || a < 2 || a > DUR_SHARDS_MAX)
         return false;
     *ret_data = 1;
     *ret_parity = a - 1;
@@ -99,6 +102,21 @@ static double repair_hours(const struct args *a, const char *name, double bytes)
     return arg_given(a, name)
                ? arg_number(a, name)
                : fmax(0.01, arg_number(a, "detect") + bytes / arg_number(a, "repair-rate") / 3600);
+}
+
+/* What would run for ever, or for days.  Returns: NULL, or what is wrong. */
+static const char *too_much(const struct args *a, const struct dur_params *p)
+{
+    double nodes = dur_nodes(p), events = nodes * p->disks * p->disk_rate + nodes * p->node_rate +
+                                          p->zones * p->zone_rate;
+    const char *method = arg_text(a, "method");
+    if (strcmp(method, "cluster") == 0)
+        return events * arg_number(a, "years") > EVENTS_MAX
+                   ? "--years: more than 10^10 failures would be simulated"
+                   : NULL;
+    return dur_load(p) > LOAD_MAX
+               ? "so much fails that a group is hardly ever whole: use --method=cluster"
+               : NULL;
 }
 
 /* Returns: NULL, or what is wrong. */
@@ -135,6 +153,11 @@ static const char *params_read(const struct args *a, struct dur_params *p)
         return "--nodes: more than 20000 nodes in all";
     if (p->scatter == 0)
         p->scatter = dur_shards(p) - 1;
+    if (!arg_given(a, "burst") && dur_params_valid(p)) {
+        const char *wrong = too_much(a, p);
+        if (wrong)
+            return wrong;
+    }
     if (!dur_params_valid(p))
         return "nothing ever fails, or a repair takes more than a century";
     return NULL;

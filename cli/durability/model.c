@@ -27,6 +27,14 @@ bool dur_params_valid(const struct dur_params *p)
            within(p->scrub_hours, 1, 1e6) && p->disk_bytes >= 1 && p->blob_bytes >= 1;
 }
 
+double dur_load(const struct dur_params *p)
+{
+    double zone_hours =
+        p->zone_permanent * p->zone_hours + (1 - p->zone_permanent) * p->outage_hours;
+    double member = p->disks * p->disk_rate * p->disk_hours + p->node_rate * p->node_hours;
+    return (dur_shards(p) * member + p->zones * p->zone_rate * zone_hours) / DUR_YEAR_HOURS;
+}
+
 static void shuffle(struct rng *r, uint32_t *v, unsigned count)
 {
     for (unsigned i = count; i > 1; i--) {

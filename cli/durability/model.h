@@ -55,6 +55,10 @@ static inline unsigned dur_zone_of(const struct dur_params *p, unsigned node)
 /* Everything within bounds, and enough nodes for the scheme. */
 bool dur_params_valid(const struct dur_params *p);
 
+/* How many things that a group depends on are lost or out of reach, on average; beyond about 3 it
+ * is hardly ever whole, and cycles do not end. */
+double dur_load(const struct dur_params *p);
+
 /* Groups by permutations (copysets: A. Cidon et al., "Copysets: Reducing the Frequency of Data Loss
  * in Cloud Storage", USENIX ATC 2013): scatter / (shards - 1) of them, rounded up, each cut into
  * groups of as many nodes as there are shards.  Nodes of a permutation alternate between zones, so

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORCED 0.6              /* probability of a failure before the next repair */
-#define HOLES_MAX 256u          /* repairs under way in one group */
+#define FORCED 0.6 /* probability of a failure before the next repair */
+/* Repairs under way in one group: every disk of every member, or the member, and the zones. */
+#define HOLES_MAX (DUR_DISKS_MAX * DUR_SHARDS_MAX + DUR_SHARDS_MAX + 2 * DUR_ZONES_MAX)
 #define SHARING_WORK (1u << 27) /* members looked at, at most, to see which groups share a loss */
 #define LENGTH_CYCLES 200000u
 

@@ -4,6 +4,7 @@
 #include "cli/salvage/decode.h"
 #include "common/base/check.h"
 #include "common/base/hash.h"
+#include "tests/unit/common/alloc_fail.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -534,6 +535,44 @@ static void heads_that_lie(void **state)
     }
 }
 
+/* Each allocation of a whole run failing once: an error, never a version that is not there. */
+static void failing_allocations(void **state)
+{
+    (void)state;
+    static struct stand s;
+    struct slice data = SLICE(bytes, 300001);
+    stand_init(&s);
+    coded_put(&s, data);
+    mark_put(&s, 8, id_of(77));
+    for (uint64_t n = 0;; n++) {
+        struct buf error = {0}, got = {0};
+        int err = OK;
+        forget(&s);
+        alloc_fail_at(n);
+        for (unsigned d = 3; !err && d < 8; d++) { /* so that data shards must be rebuilt */
+            err = extents_open(&s.open[d], s.disk[d].path, &error);
+            if (!err)
+                err = extents_scan(&s.open[d], d, &s.c, NULL);
+        }
+        if (!err)
+            err = salvage_finish(&s.c, false);
+        if (!err) {
+            assert_int_equal(s.c.version_count, 1);
+            err = salvage_decode(&s.c.blob[0], shard_read, &s, &got);
+        }
+        bool failed = alloc_fail_end();
+        assert_true(failed ? err == ERR_NOMEM || err == ERR_IO : err == OK);
+        if (!err)
+            assert_true(got.len == data.len && memcmp(got.ptr, data.ptr, got.len) == 0);
+        buf_fini(&error);
+        buf_fini(&got);
+        if (!failed)
+            break;
+        assert_true(n < 1000);
+    }
+    stand_fini(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -547,6 +586,7 @@ int main(void)
         cmocka_unit_test(a_running_node_is_left_alone),
         cmocka_unit_test(names_stay_in_their_directory),
         cmocka_unit_test(heads_that_lie),
+        cmocka_unit_test(failing_allocations),
     };
     bytes_fill();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -114,7 +114,8 @@ $(B)/bin/cairn-$(1): $(B)/$(1)/main.o $(call libs_under,$(1)) $(COMMON_LIBS)
 	$$(link)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
-$(B)/bin/cairnctl: $(B)/cli/main.o $(call libs_under,cli) $(COMMON_LIBS)
+# It reads storage nodes' extents, as they do.
+$(B)/bin/cairnctl: $(B)/cli/main.o $(call libs_under,cli) $(call lib,storagenode/extent) $(COMMON_LIBS)
 	$(link)
 
 # Tests in C: tests/<layer>/<path>/test_x.c -> $(B)/tests/<layer>/<path>/test_x

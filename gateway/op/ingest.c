@@ -21,6 +21,7 @@ static int segments_init(struct ingest *in)
         in->segment_bytes *= 2;
     in->segment_bytes = MIN(in->segment_bytes, BLOB_BYTES_MAX);
     size_t count = (size_t)((in->total - 1) / in->segment_bytes) + 1;
+    env_random(gw->env, in->write_id.bytes, ID_BYTES);
     if (count > SEGMENTS_MAX)
         return ERR_TOO_LARGE;
     uint64_t first = MIN(in->segment_bytes, in->total);
@@ -82,6 +83,8 @@ static bool write_start(struct ingest *in)
     w->owner.upload_id = binary_of(in->upload_id);
     w->owner.part_number = in->part_number;
     w->owner.segment_number = (uint32_t)w->index;
+    w->owner.write_id = (ProtobufCBinaryData){ID_BYTES, in->write_id.bytes};
+    w->owner.body_bytes = in->total;
     w->write.segment = &in->current;
     w->write.owner = &w->owner;
     w->write.deadline_ns = request_deadline(in->req);

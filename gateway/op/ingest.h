@@ -31,6 +31,7 @@ struct ingest {
     size_t segment_started;    /* their number, once complete */
     /* private */
     uint64_t received, segment_bytes;
+    struct id128 write_id; /* in the owner of every segment: which of them belong together */
     struct budget *budget;
     struct budget_waiter waiter;
     struct blob_segment current;

@@ -30,11 +30,12 @@ enum {
     F_SHARD = 88, F_SCHEME = 90, F_PG = 92, F_PG_EPOCH = 96, F_BUCKET = 104, F_UPLOAD = 112,
     F_WRITE = 128, F_PART = 144, F_SEGMENT = 148, F_KEY_LEN = 152, F_ZERO = 154, F_KEY = 160,
     F_CRCS = F_KEY + SHARD_KEY_BYTES_MAX, F_BLOB_BYTES = F_CRCS + 4 * SHARD_BLOCKS_MAX,
-    F_BLOB_CRC = F_BLOB_BYTES + 8, F_DATA_SHARDS = F_BLOB_CRC + 4, F_PARITY_SHARDS, F_FREE,
+    F_BLOB_CRC = F_BLOB_BYTES + 8, F_DATA_SHARDS = F_BLOB_CRC + 4, F_PARITY_SHARDS, F_BODY_BYTES = F_PARITY_SHARDS + 3,
+    F_FREE = F_BODY_BYTES + 8,
     F_CRC = FRAME_HEAD_BYTES - 4
 };
 static_assert(F_BLOB + ID_BYTES == F_SHARD && F_WRITE + ID_BYTES == F_PART, "ids");
-static_assert(F_CRCS == 1184 && F_FREE == 2734 && F_FREE <= F_CRC, "the head fits into its block");
+static_assert(F_CRCS == 1184 && F_BODY_BYTES == 2736 && F_FREE == 2744 && F_FREE <= F_CRC, "the head fits into its block");
 static_assert(FRAME_HEAD_BYTES == FRAME_ALIGN && EXTENT_HEADER_BYTES == FRAME_ALIGN, "alignment");
 static_assert(MARKS_PER_FRAME_MAX * ID_BYTES <= SHARD_BYTES_MAX, "marks fit into a frame");
 static_assert(SHARD_BYTES_MAX % SHARD_BLOCK_BYTES == 0, "whole blocks");
@@ -194,6 +195,7 @@ static void shard_fields_encode(const struct shard_info *info, uint8_t *ret)
     put32(ret + F_BLOB_CRC, info->blob_crc32c);
     ret[F_DATA_SHARDS] = info->data_shards;
     ret[F_PARITY_SHARDS] = info->parity_shards;
+    put64(ret + F_BODY_BYTES, info->owner.body_bytes);
     put16(ret + F_KEY_LEN, (uint16_t)info->owner.key.len);
     if (info->owner.key.len)
         memcpy(ret + F_KEY, info->owner.key.ptr, info->owner.key.len);
@@ -286,6 +288,8 @@ static int head_fields_decode(struct cursor *c, struct frame_head *h)
     h->info.blob_crc32c = cursor_be32(c);
     h->info.data_shards = cursor_u8(c);
     h->info.parity_shards = cursor_u8(c);
+    (void)cursor_be16(c);
+    h->info.owner.body_bytes = cursor_be64(c);
     if (c->failed)
         return ERR_CORRUPT;
     if (h->kind == FRAME_MARKS)

@@ -53,7 +53,8 @@ struct shard_info {
         uint64_t bucket_id;
         struct slice key;
         struct id128 upload_id; /* zero: none */
-        struct id128 write_id;  /* zero: none */
+        struct id128 write_id;  /* of one body: equal for all its segments; zero: not said */
+        uint64_t body_bytes;    /* of the whole object or part; 0: not said */
         uint32_t part_number, segment_number;
     } owner;
     uint8_t data_shards, parity_shards; /* of the blob's code; 0: not said */

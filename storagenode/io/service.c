@@ -110,6 +110,7 @@ static int put_decode(const struct rpc_request *req, struct store_put *ret)
         info->owner.key = bytes_of(&owner->key);
         info->owner.part_number = owner->part_number;
         info->owner.segment_number = owner->segment_number;
+        info->owner.body_bytes = owner->body_bytes;
         if (!id_or_none(&owner->upload_id, &info->owner.upload_id) ||
             !id_or_none(&owner->write_id, &info->owner.write_id))
             return ERR_INVAL;

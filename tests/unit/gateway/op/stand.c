@@ -142,6 +142,9 @@ static void store_put(struct stand_node *n, struct fake_call *call)
     struct stand_blob *b = &n->blobs[n->blob_count++];
     memcpy(b->id, q->blob_id.data, ID_BYTES);
     b->data = rcbuf_copy(call->payload.bytes);
+    CHECK(id128_from_slice(SLICE(q->owner->write_id.data, q->owner->write_id.len), &b->write_id));
+    b->body_bytes = q->owner->body_bytes;
+    b->segment_number = q->owner->segment_number;
     memcpy(b->crc, q->block_crcs, q->n_block_crcs * sizeof(uint32_t));
     fake_reply(call, OK, &response.base, (struct payload){0});
 }

@@ -23,6 +23,9 @@ struct stand_blob {
     struct rcbuf *data;
     uint32_t crc[BLOB_BLOCKS_MAX];
     bool deleted;
+    struct id128 write_id; /* of the owner */
+    uint64_t body_bytes;
+    uint32_t segment_number;
 };
 
 struct stand_node {

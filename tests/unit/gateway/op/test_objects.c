@@ -63,6 +63,29 @@ static void every_size_comes_back(void **state)
     stand_fini(&s);
 }
 
+/* What an index that is lost would be put together from: which segments are of one write, and whether
+ * these are all. */
+static void segments_say_which_write_they_are_of(void **state)
+{
+    (void)state;
+    struct stand s;
+    struct slice body = make_body(600000);
+    stand_init(&s);
+    run(&s, 200, "PUT", "/bucket", SLICE_EMPTY);
+    run(&s, 200, "PUT", "/bucket/key", body);
+    run(&s, 200, "PUT", "/bucket/key", body);
+    const struct stand_node *n = &s.node[0];
+    assert_int_equal(n->blob_count, 6); /* three segments each */
+    for (unsigned i = 0; i < n->blob_count; i++) {
+        assert_int_equal(n->blobs[i].body_bytes, 600000);
+        assert_int_equal(n->blobs[i].segment_number, i % 3);
+        assert_int_equal(id128_eq(n->blobs[i].write_id, n->blobs[0].write_id), i < 3);
+        assert_false(id128_is_zero(n->blobs[i].write_id));
+    }
+    stand_fini(&s);
+    free_body(body);
+}
+
 static void ranges(void **state)
 {
     (void)state;
@@ -668,6 +691,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_size_comes_back),
+        cmocka_unit_test(segments_say_which_write_they_are_of),
         cmocka_unit_test(ranges),
         cmocka_unit_test(client_that_goes_away_leaves_nothing),
         cmocka_unit_test(slow_client_hears_so),

@@ -66,7 +66,8 @@ static struct frame_head head_of(const struct extent_header *x, uint64_t offset,
                                  .pg = 77, .pg_epoch = 5, .time_ms = 123456, .bytes = data.len,
                                  .owner = {.bucket_id = 8, .key = SLICE_LIT("photos/a.jpg"),
                                            .upload_id = id_of(5), .write_id = id_of(6),
-                                           .part_number = 10000, .segment_number = 3},
+                                           .part_number = 10000, .segment_number = 3,
+                                           .body_bytes = 16777217},
                                  .data_shards = 5, .parity_shards = 4, .blob_bytes = 4000000,
                                  .blob_crc32c = 0x12345678, .block_crcs = crcs};
     return h;
@@ -98,6 +99,7 @@ static void a_head_round_trips_and_no_bit_may_flip(void **state)
     assert_int_equal(back.info.data_shards, 5);
     assert_int_equal(back.info.parity_shards, 4);
     assert_int_equal(back.info.blob_bytes, 4000000);
+    assert_int_equal(back.info.owner.body_bytes, 16777217);
     assert_int_equal(back.info.blob_crc32c, 0x12345678);
     assert_int_equal(back.batch_start, 4096);
     assert_int_equal(frame_data_verify(&back, SLICE(data, sizeof(data))), OK);

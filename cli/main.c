@@ -1,0 +1,46 @@
+/* cairnctl: questions about a cluster, and what is done to one by hand.  A thin dispatch over a
+ * table; each subcommand is a file in cli/cmd/.
+ *
+ * Exit status: 0 good; 1 the answer is bad news; 2 the question was not understood. */
+#include "cli/args/args.h"
+#include "cli/args/command.h"
+#include "cli/cmd/commands.h"
+#include "common/base/check.h"
+
+#include <stdio.h>
+
+static const struct command commands[] = {
+    {"durability", "how likely a scheme and a topology are to lose data in a year", cmd_durability},
+    {"salvage", "what the extents of stopped storage nodes hold, without the index", cmd_salvage},
+};
+
+static int usage(FILE *to)
+{
+    fprintf(to, "usage: cairnctl COMMAND [OPTION...]\n\n");
+    for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
+        fprintf(to, "  %-12s %s\n", commands[i].name, commands[i].help);
+    fprintf(
+        to,
+        "\ncairnctl COMMAND --help shows a command's options.  Exit status: 0 good, 1 the answer "
+        "is bad news, 2 usage.\n");
+    return to == stdout ? CLI_GOOD : CLI_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        return usage(stderr);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)
+        return usage(stdout);
+    for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            int status = commands[i].run(argc - 2, argv + 2);
+            if (fflush(stdout) != 0 && status == CLI_GOOD) {
+                fprintf(stderr, "cairnctl: standard output: cannot be written\n");
+                status = CLI_BAD;
+            }
+            return status;
+        }
+    fprintf(stderr, "cairnctl: there is no command '%.64s'\n", argv[1]);
+    return usage(stderr);
+}

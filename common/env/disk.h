@@ -36,6 +36,8 @@ enum {
     DISK_CREATE = 1,     /* open: make the file if it is missing */
     DISK_SYNCED = 2,     /* write: followed by a sync of the file, in the same request */
     DISK_DROP_CACHE = 4, /* sync: later reads come from the disk, not from memory */
+    DISK_UNCACHED = 8,   /* read: from the disk, and leave nothing in memory, where that can be done:
+                            buffer, offset and bytes are multiples of 4 KiB */
 };
 
 /* Embedded by its user, who leaves it and all that it points to alone until cb. */

@@ -83,7 +83,7 @@ static int do_open(struct disk_uv *d, struct disk_req *r)
     /* Readers ask for all they want at once.  Reading ahead would also turn space that was never
      * written into pages that SEEK takes for data. */
     (void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_RANDOM);
-    f->direct_fd = openat(d->dir_fd, r->name, O_WRONLY | O_DIRECT | O_CLOEXEC | O_NOFOLLOW);
+    f->direct_fd = openat(d->dir_fd, r->name, O_RDWR | O_DIRECT | O_CLOEXEC | O_NOFOLLOW);
     r->file = f;
     return OK;
 }
@@ -152,20 +152,44 @@ static int do_write(struct disk_uv *d, struct disk_req *r)
     return err;
 }
 
+/* Past the page cache; where the file system has no such thing, what the cache holds of the range is
+ * dropped before and after. */
+static bool read_uncached(struct disk_req *r, int *fd)
+{
+    *fd = r->file->fd;
+    if (!(r->flags & DISK_UNCACHED))
+        return false;
+    if (r->file->direct_fd >= 0 &&
+        (r->offset | r->bytes | (uintptr_t)r->buffer) % DISK_DIRECT_ALIGN == 0) {
+        *fd = r->file->direct_fd;
+        return false;
+    }
+    (void)posix_fadvise(*fd, (off_t)r->offset, (off_t)r->bytes, POSIX_FADV_DONTNEED);
+    return true;
+}
+
 static int do_read(struct disk_req *r)
 {
     size_t asked = r->bytes, got = 0;
+    int fd;
+    bool drop = read_uncached(r, &fd);
     while (got < asked) {
-        ssize_t n = pread(r->file->fd, (char *)r->buffer + got, asked - got,
+        ssize_t n = pread(fd, (char *)r->buffer + got, asked - got,
                           (off_t)(r->offset + got));
         if (n < 0 && errno == EINTR)
             continue;
+        if (n < 0 && errno == EINVAL && fd != r->file->fd) {
+            fd = r->file->fd; /* the file's end, or a disk of larger blocks */
+            continue;
+        }
         if (n < 0)
             return err_of(errno);
         if (n == 0)
             break;
         got += (size_t)n;
     }
+    if (drop || (r->flags & DISK_UNCACHED && fd == r->file->fd))
+        (void)posix_fadvise(fd, (off_t)r->offset, (off_t)asked, POSIX_FADV_DONTNEED);
     r->bytes = got;
     return got < asked ? ERR_END : OK;
 }

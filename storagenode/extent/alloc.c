@@ -117,6 +117,7 @@ void extent_reborn(struct alloc *a, struct extent *x, const struct extent_header
     x->header = *header;
     x->end = EXTENT_HEADER_BYTES;
     x->last_seq = x->needs_mark = 0;
+    x->scrub_pass = 0;
     x->header_bad = false;
     state_set(a, x, EXTENT_FREE);
 }

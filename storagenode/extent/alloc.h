@@ -25,6 +25,9 @@ struct extent {
     uint64_t last_seq;
     bool header_bad;       /* unreadable on the disk: its identity comes from the index */
     uint64_t needs_mark;   /* EMPTIED: index changes that must be durable before it is freed */
+    uint64_t unverified_ms; /* each byte was known to be good at some time since; due.h */
+    uint32_t scrub_pass;   /* the last pass of the scrub that needs to read it no more */
+    bool scrub_known;      /* recovery: unverified_ms is known */
     void *file;            /* struct disk_file, for the operations */
 };
 

@@ -61,6 +61,11 @@ struct record_key record_key_extent(uint32_t extent_id)
     return key_of('e', extent_id, 4, 0, 0, NULL);
 }
 
+struct record_key record_key_scrub(uint32_t extent_id)
+{
+    return key_of('s', extent_id, 4, 0, 0, NULL);
+}
+
 struct record_key record_key_disk(void) { return key_of('d', 0, 0, 0, 0, NULL); }
 
 static bool cursor_done(const struct cursor *c) { return !c->failed && cursor_left(c) == 0; }
@@ -98,15 +103,25 @@ bool record_key_tombstone_parse(struct slice key, uint64_t *ret_time_ms, struct 
     return true;
 }
 
-bool record_key_extent_parse(struct slice key, uint32_t *ret_extent)
+static bool key_of_extent(struct slice key, char kind, uint32_t *ret_extent)
 {
     struct cursor c = cursor_of(key);
-    bool ours = cursor_u8(&c) == 'e';
+    bool ours = cursor_u8(&c) == (uint8_t)kind;
     uint32_t extent = cursor_be32(&c);
     if (!ours || !cursor_done(&c))
         return false;
     *ret_extent = extent;
     return true;
+}
+
+bool record_key_extent_parse(struct slice key, uint32_t *ret_extent)
+{
+    return key_of_extent(key, 'e', ret_extent);
+}
+
+bool record_key_scrub_parse(struct slice key, uint32_t *ret_extent)
+{
+    return key_of_extent(key, 's', ret_extent);
 }
 
 size_t blob_record_encode(const struct blob_record *r, uint8_t ret[RECORD_BYTES_MAX])
@@ -262,6 +277,26 @@ int extent_record_decode(struct slice value, struct extent_record *ret)
     ret->last_seq = cursor_be64(&c);
     if (!cursor_done(&c) || ret->indexed_end % FRAME_ALIGN != 0 ||
         ret->indexed_end < EXTENT_HEADER_BYTES || ret->indexed_end > EXTENT_BYTES_MAX)
+        return ERR_CORRUPT;
+    return version == RECORD_VERSION ? OK : ERR_VERSION;
+}
+
+void scrub_record_encode(const struct scrub_record *r, uint8_t ret[SCRUB_RECORD_BYTES])
+{
+    struct writer w = {ret};
+    w_uint(&w, RECORD_VERSION, 1);
+    w_uint(&w, r->generation, 8);
+    w_uint(&w, r->unverified_ms, 8);
+    CHECK(w.at == ret + SCRUB_RECORD_BYTES);
+}
+
+int scrub_record_decode(struct slice value, struct scrub_record *ret)
+{
+    struct cursor c = cursor_of(value);
+    uint8_t version = cursor_u8(&c);
+    ret->generation = cursor_be64(&c);
+    ret->unverified_ms = cursor_be64(&c);
+    if (!cursor_done(&c))
         return ERR_CORRUPT;
     return version == RECORD_VERSION ? OK : ERR_VERSION;
 }

@@ -5,6 +5,7 @@
  *   'x' extent, offset              -> blob id, shard index: what is alive in an extent, in order
  *   't' time of deletion, blob id   -> (empty): tombstones in the order of their expiry
  *   'e' extent                      -> extent record
+ *   's' extent                      -> scrub record; extent 0: of the last opening
  *   'd'                             -> disk record */
 #include "storagenode/extent/format.h"
 
@@ -27,12 +28,14 @@ struct record_key record_key_blob(struct id128 blob_id);
 struct record_key record_key_live(uint32_t extent_id, uint64_t offset);
 struct record_key record_key_tombstone(uint64_t time_ms, struct id128 blob_id);
 struct record_key record_key_extent(uint32_t extent_id);
+struct record_key record_key_scrub(uint32_t extent_id);
 struct record_key record_key_disk(void);
 /* false: not a key of that kind. */
 bool record_key_blob_parse(struct slice key, struct id128 *ret);
 bool record_key_live_parse(struct slice key, uint32_t *ret_extent, uint64_t *ret_offset);
 bool record_key_tombstone_parse(struct slice key, uint64_t *ret_time_ms, struct id128 *ret_blob);
 bool record_key_extent_parse(struct slice key, uint32_t *ret_extent);
+bool record_key_scrub_parse(struct slice key, uint32_t *ret_extent);
 
 struct shard_record {
     uint16_t shard_index;
@@ -85,6 +88,14 @@ struct extent_record {
 #define EXTENT_RECORD_BYTES 34
 void extent_record_encode(const struct extent_record *r, uint8_t ret[EXTENT_RECORD_BYTES]);
 int extent_record_decode(struct slice value, struct extent_record *ret); /* OK; ERR_CORRUPT; ERR_VERSION */
+
+/* Since when, at the latest, bytes of this life of an extent have not been verified. */
+struct scrub_record {
+    uint64_t generation, unverified_ms;
+};
+#define SCRUB_RECORD_BYTES 17
+void scrub_record_encode(const struct scrub_record *r, uint8_t ret[SCRUB_RECORD_BYTES]);
+int scrub_record_decode(struct slice value, struct scrub_record *ret); /* OK; ERR_CORRUPT; ERR_VERSION */
 
 struct disk_record {
     struct id128 disk_id;

@@ -231,6 +231,9 @@ static void batch_send(struct store *s)
     struct frame_head h = {0};
     unsigned index = 0, operations = 0;
     c->extent = s->alloc.active;
+    c->first = c->extent->end == EXTENT_HEADER_BYTES;
+    if (c->first)
+        scrub_written(s, c->extent);
     c->bytes = 0;
     c->slice_count = 0;
     list_for_each(it, &c->items) {
@@ -311,6 +314,8 @@ static int batch_index(struct store *s)
         index_mark(s, kv, blob_id, c->mark_seq, c->mark_time_ms, true);
     }
     index_extent(s, kv, c->extent);
+    if (c->first)
+        scrub_record_put(kv, c->extent);
     s->reclaim.look |= c->batch.marks > 0;
     return index_write(s, &kv);
 }

@@ -132,19 +132,20 @@ int index_write(struct store *s, struct kv_batch **kv)
     return OK;
 }
 
-void index_damaged(struct store *s, struct id128 blob_id, uint16_t shard_index, uint32_t extent_id,
+bool index_damaged(struct store *s, struct id128 blob_id, uint16_t shard_index, uint32_t extent_id,
                    uint64_t offset, bool lost)
 {
     struct blob_record r;
     if (!store_writes(s) || index_load(s, blob_id, &r) != OK)
-        return;
+        return false;
     struct shard_record *shard = blob_record_find(&r, shard_index);
     if (!shard || shard->extent_id != extent_id || shard->offset != offset)
-        return; /* moved or deleted meanwhile: what was read is nobody's any more */
-    s->stats.corruptions += !shard->damaged;
+        return false; /* moved or deleted meanwhile: what was read is nobody's any more */
+    bool fresh = !shard->damaged;
+    s->stats.corruptions += fresh;
     struct kv_batch *kv = kv_batch_new();
     if (!kv)
-        return;
+        return fresh;
     shard->damaged = true;
     if (lost) {
         place_free(s, kv, shard, true);
@@ -152,6 +153,7 @@ void index_damaged(struct store *s, struct id128 blob_id, uint16_t shard_index, 
     }
     blob_put(kv, blob_id, &r);
     (void)index_write(s, &kv);
+    return fresh;
 }
 
 int index_next_live(struct store *s, uint32_t extent_id, uint64_t offset, struct live_record *ret,

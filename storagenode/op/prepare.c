@@ -137,9 +137,11 @@ static enum op_next ready(struct store *s)
             return give_up(s, err);
         p->extent->file = p->file;
     }
+    p->extent->unverified_ms = env_wall_ms(s->env);
     struct kv_batch *kv = kv_batch_new();
     if (kv) { /* without it recovery believes the header */
         index_extent(s, kv, p->extent);
+        scrub_record_put(kv, p->extent);
         (void)index_write(s, &kv);
     }
     p->file = NULL;

@@ -514,6 +514,11 @@ static int all_judge(struct recover *r)
         if (s->alloc.extents[i])
             index_extent(s, kv, s->alloc.extents[i]);
     store_capacity_set(s, r->fs_bytes_free);
+    err = scrub_load(s, kv);
+    if (err) {
+        kv_batch_free(kv);
+        return err;
+    }
     return index_write(s, &kv);
 }
 

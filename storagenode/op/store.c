@@ -25,6 +25,8 @@ static void config_default(struct store_config *c)
     DEFAULT(flush_bytes, 256 * MIB);
     DEFAULT(flush_interval_ms, 30000);
     DEFAULT(reclaim_bytes_per_sec, 64 * MIB);
+    DEFAULT(scrub_period_ms, 14ull * 24 * 3600 * 1000);
+    DEFAULT(scrub_bytes_per_sec_max, 64 * MIB);
     DEFAULT(put_age_ms_max, 10 * 60 * 1000);
     DEFAULT(clock_skew_ms_max, 60 * 1000);
     DEFAULT(tombstone_retention_ms, 30 * 60 * 1000);
@@ -64,6 +66,7 @@ int store_new(struct env *env, struct disk *disk, struct kv *kv, const struct st
     alloc_init(&s->alloc, c.extent_bytes, 0, 0);
     prepare_init(s);
     reclaim_init(s);
+    scrub_init(s);
     int err = group_commit_init(s);
     if (err) {
         store_free(s);
@@ -82,6 +85,7 @@ void store_free(struct store *s)
     reads_abandon(s);
     recover_free(s);
     reclaim_fini(s);
+    scrub_fini(s);
     group_commit_fini(s);
     alloc_fini(&s->alloc);
     free(s);
@@ -111,7 +115,7 @@ static void close_step(struct store *s)
 {
     if (!s->close_cb || s->recover || !list_empty(&s->queue) || s->commit.op.state != 0 ||
         s->reads_under_way > 0 || s->space_pending || s->prepare.pending ||
-        !prepare_idle(s) || !reclaim_idle(s) || s->flush.running)
+        !prepare_idle(s) || !reclaim_idle(s) || !scrub_idle(s) || s->flush.running)
         return;
     if (s->state == STORE_CLOSING && s->flush.changes > s->flush.durable_mark) {
         s->flush.wanted = true;
@@ -141,6 +145,7 @@ static void on_kick(struct env_timer *t)
         op_wake(&s->commit.op);
         op_wake(&s->reclaim.op);
         op_wake(&s->prepare.op);
+        op_wake(&s->scrub.op);
         index_flush_step(s);
     }
     close_step(s); /* the last: its callback may free the store */
@@ -217,6 +222,7 @@ void store_opened(struct store *s, int err)
     if (!err && s->state == STORE_OPENING) {
         s->state = s->close_cb ? STORE_CLOSING : STORE_UP;
         s->flush.last_ns = env_now_ns(s->env);
+        scrub_look(s);
         env_timer_start(&s->tick, TICK_NS);
     } else if (err) {
         store_fail(s, err);
@@ -329,6 +335,9 @@ void store_stats_get(const struct store *s, struct store_stats *ret)
     ret->queued_count = s->queued_count;
     ret->reads_under_way = s->reads_under_way;
     ret->read_bytes = s->read_bytes;
+    uint64_t now_ms = env_wall_ms(s->env);
+    ret->scrub_oldest_ms = MIN(now_ms, s->scrub.oldest_ms);
+    ret->scrub_oldest_age_s = (now_ms - ret->scrub_oldest_ms) / 1000;
 }
 
 void store_flush_now(struct store *s)

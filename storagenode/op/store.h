@@ -25,6 +25,15 @@
 
 struct store;
 
+/* A shard whose frame does not hold what was put: another replica has it, repair is to rebuild it. */
+struct store_damage {
+    struct id128 blob_id;
+    uint16_t shard_index;
+    uint32_t extent_id;
+    uint64_t offset;
+    int err;                        /* ERR_CHECKSUM; ERR_CORRUPT (its head); ERR_IO */
+};
+
 struct store_config {
     uint64_t extent_bytes;          /* 0: 256 MiB; multiple of FRAME_ALIGN */
     uint64_t capacity_bytes;        /* 0: what the file system has, less space_reserve_bytes */
@@ -42,6 +51,10 @@ struct store_config {
     uint64_t put_age_ms_max;        /* 0: 10 min */
     uint64_t clock_skew_ms_max;     /* 0: 1 min */
     uint64_t tombstone_retention_ms; /* 0: 30 min */
+    uint64_t scrub_period_ms;       /* 0: 14 days; in which every byte is read and verified once */
+    uint64_t scrub_bytes_per_sec_max; /* 0: 64 MiB; however late the scrub is */
+    /* For each shard that the scrub finds damaged, once; starts nothing of the store.  May be NULL. */
+    void (*on_damage)(void *arg, const struct store_damage *damage);
     /* Once, when the disk or the index goes out of service; starts nothing of the store.  May be NULL. */
     void (*on_failed)(void *arg, int err);
     void *arg;
@@ -65,7 +78,13 @@ struct store_stats {
     uint64_t corruptions;       /* damaged frames, shards and extents found, by recovery or reads */
     uint64_t torn_frames;       /* unacknowledged frames dropped by recovery */
     uint64_t recovered_frames;  /* found behind the durable index and indexed again */
+    uint64_t scrub_bytes;       /* read by the scrub */
+    uint64_t scrub_found;       /* shards that it found damaged, and nobody before */
+    uint64_t scrub_passes;      /* ended: everything there was at their begin has been read */
     uint64_t batch_sizes[STORE_BATCH_BUCKETS];
+    /* Each byte has been verified, or was written, at this wall time or later: never younger than
+     * true.  0: nobody knows of some; now, if there is nothing to verify. */
+    uint64_t scrub_oldest_ms, scrub_oldest_age_s;
 };
 
 /* An operation on its way to a group commit. */
@@ -147,6 +166,10 @@ int store_get_start(struct store *s, struct store_get *get);
 int store_delete_start(struct store *s, struct store_delete *del);
 
 void store_stats_get(const struct store *s, struct store_stats *ret);
+
+/* A whole pass of the scrub begins now and reads as fast as scrub_bytes_per_sec_max and those who come
+ * first allow.  It has ended when stats.scrub_passes grows.  One that is under way begins anew. */
+void store_scrub_start_now(struct store *s);
 
 /* Takes nothing new, finishes what is under way, flushes the index, closes the files; then cb.  The
  * disk and the kv stay the caller's. */

@@ -6,11 +6,13 @@
  *   index.c    records in the kv: lookup, changes, flush
  *   prepare.c  new extents, and the next life of emptied ones
  *   reclaim.c  copies what lives out of extents that are mostly dead
+ *   scrub.c    reads everything again, in a bounded period
  *   recover.c  opening: rescans tails, judges damage, counts
  *   store.c    lifecycle; wakes the others */
 #include "common/op/op.h"
 #include "storagenode/extent/alloc.h"
 #include "storagenode/extent/batch.h"
+#include "storagenode/extent/due.h"
 #include "storagenode/extent/record.h"
 #include "storagenode/extent/scan.h"
 #include "storagenode/op/store.h"
@@ -26,6 +28,7 @@ struct commit {
     struct batch batch;
     struct list items;     /* puts and deletes of the batch */
     struct extent *extent;
+    bool first;            /* of this life of the extent */
     uint64_t bytes;        /* of all frames */
     uint64_t last_seq;
     uint64_t mark_seq, mark_time_ms;
@@ -79,6 +82,29 @@ struct reclaim {
     uint64_t round_bytes;
 };
 
+struct scrub {
+    struct op op;
+    struct disk_req req;
+    struct env_timer pause;
+    bool pending, paused;
+    bool forced;              /* this pass was asked for: as fast as allowed */
+    bool pass_read;           /* this pass has read an extent */
+    uint32_t pass;            /* its number, from 1 */
+    uint64_t oldest_ms;       /* at the last look; UINT64_MAX: nothing to verify */
+    uint64_t bytes_per_sec, rate_ns; /* and when it was computed */
+    struct extent *extent;    /* being read, */
+    uint64_t generation;      /* this life of it, */
+    uint64_t began_ms;        /* since then, */
+    uint32_t extent_pass;     /* for this pass, */
+    uint64_t next_offset;     /* the next frame from here on */
+    bool in_frame;
+    struct id128 blob_id;
+    struct shard_record shard;
+    uint64_t verified;        /* of its bytes */
+    struct frame_head head;
+    uint8_t *buffer;
+};
+
 struct recover;
 
 struct store {
@@ -101,6 +127,7 @@ struct store {
     struct flush flush;
     struct prepare prepare;
     struct reclaim reclaim;
+    struct scrub scrub;
     struct recover *recover;
     struct env_timer kick, tick;
     int start_err; /* of an opening that did not begin; until its callback */
@@ -145,8 +172,9 @@ void index_mark(struct store *s, struct kv_batch *kv, struct id128 blob_id, uint
 void index_extent(struct store *s, struct kv_batch *kv, const struct extent *x);
 /* Applies and frees the batch.  OK; else the store has failed. */
 int index_write(struct store *s, struct kv_batch **kv);
-/* The shard at this very place is damaged.  `lost`: its place is given up too. */
-void index_damaged(struct store *s, struct id128 blob_id, uint16_t shard_index, uint32_t extent_id,
+/* The shard at this very place is damaged.  `lost`: its place is given up too.  true: nobody had
+ * found it before. */
+bool index_damaged(struct store *s, struct id128 blob_id, uint16_t shard_index, uint32_t extent_id,
                    uint64_t offset, bool lost);
 /* The first shard alive in extent x at or behind `offset`.  OK; ERR_NOT_FOUND; ERR_NOMEM, ERR_IO. */
 int index_next_live(struct store *s, uint32_t extent_id, uint64_t offset, struct live_record *ret,
@@ -154,6 +182,17 @@ int index_next_live(struct store *s, uint32_t extent_id, uint64_t offset, struct
 void index_flush_want(struct store *s);
 void index_flush_step(struct store *s);
 void index_expire_tombstones(struct store *s);
+
+/* ---- scrub.c ---- */
+void scrub_init(struct store *s);
+void scrub_fini(struct store *s);
+bool scrub_idle(const struct store *s); /* reads nothing */
+/* Now, or not long after, the extent begins to hold bytes that nobody has verified on the disk. */
+void scrub_written(struct store *s, struct extent *x);
+void scrub_record_put(struct kv_batch *kv, const struct extent *x);
+void scrub_look(struct store *s); /* anew at what is unverified for longest */
+/* Recovery, once all extents are known.  OK; ERR_NOMEM, ERR_IO, ERR_CORRUPT, ERR_VERSION. */
+int scrub_load(struct store *s, struct kv_batch *kv);
 
 /* ---- prepare.c, reclaim.c ---- */
 void prepare_init(struct store *s);

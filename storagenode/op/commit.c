@@ -233,7 +233,8 @@ static void batch_send(struct store *s)
     c->extent = s->alloc.active;
     c->first = c->extent->end == EXTENT_HEADER_BYTES;
     if (c->first)
-        scrub_written(s, c->extent);
+        scrub_first_frames(s, c->extent);
+    c->began_ms = env_wall_ms(s->env);
     c->bytes = 0;
     c->slice_count = 0;
     list_for_each(it, &c->items) {
@@ -314,8 +315,7 @@ static int batch_index(struct store *s)
         index_mark(s, kv, blob_id, c->mark_seq, c->mark_time_ms, true);
     }
     index_extent(s, kv, c->extent);
-    if (c->first)
-        scrub_record_put(kv, c->extent);
+    scrub_written(s, kv);
     s->reclaim.look |= c->batch.marks > 0;
     return index_write(s, &kv);
 }

@@ -74,10 +74,17 @@ void scrub_record_put(struct kv_batch *kv, const struct extent *x)
     record_put(kv, x->header.id, x->header.generation, x->unverified_ms);
 }
 
-void scrub_written(struct store *s, struct extent *x)
+void scrub_first_frames(struct store *s, struct extent *x)
 {
     x->unverified_ms = env_wall_ms(s->env);
     x->scrub_pass = s->scrub.pass; /* all of it is younger than the pass */
+}
+
+void scrub_written(struct store *s, struct kv_batch *kv)
+{
+    const struct extent *x = s->commit.extent;
+    if (s->commit.first)
+        scrub_record_put(kv, x);
     s->scrub.oldest_ms = MIN(s->scrub.oldest_ms, x->unverified_ms);
 }
 
@@ -317,7 +324,8 @@ static enum op_next extent_begin(struct store *s, struct extent *x)
     r->extent = x;
     r->generation = x->header.generation;
     r->extent_pass = r->pass;
-    r->began_ms = env_wall_ms(s->env);
+    /* What is being written now may be indexed, and not be met, before the reading ends. */
+    r->began_ms = s->commit.writing && s->commit.extent == x ? s->commit.began_ms : env_wall_ms(s->env);
     r->next_offset = 0;
     r->in_frame = false;
     return op_move(&r->op, READING);

@@ -31,6 +31,7 @@ struct commit {
     bool first;            /* of this life of the extent */
     uint64_t bytes;        /* of all frames */
     uint64_t last_seq;
+    uint64_t began_ms;     /* when the write was started */
     uint64_t mark_seq, mark_time_ms;
     uint8_t *heads;        /* frames_max + 1 blocks */
     uint8_t *marks;        /* blob ids */
@@ -187,8 +188,10 @@ void index_expire_tombstones(struct store *s);
 void scrub_init(struct store *s);
 void scrub_fini(struct store *s);
 bool scrub_idle(const struct store *s); /* reads nothing */
-/* Now, or not long after, the extent begins to hold bytes that nobody has verified on the disk. */
-void scrub_written(struct store *s, struct extent *x);
+/* The first frames of this life of the extent are about to be written. */
+void scrub_first_frames(struct store *s, struct extent *x);
+/* The batch that has been written: its frames are unverified from now on. */
+void scrub_written(struct store *s, struct kv_batch *kv);
 void scrub_record_put(struct kv_batch *kv, const struct extent *x);
 void scrub_look(struct store *s); /* anew at what is unverified for longest */
 /* Recovery, once all extents are known.  OK; ERR_NOMEM, ERR_IO, ERR_CORRUPT, ERR_VERSION. */

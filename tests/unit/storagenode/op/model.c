@@ -3,7 +3,8 @@
  * The reference knows of each blob whether it must be there (an acknowledged put), must not be
  * (an acknowledged delete, or never put), or may be either (under way when the world ended; settled
  * by the first look after the next recovery).  A flipped bit turns "must be there" into "its bytes or
- * an error".  At the end all is deleted, and the space must come back. */
+ * an error"; a pass of the scrub leaves no frame that is bad on the disk and not marked.  At the end
+ * all is deleted, and the space must come back. */
 #include "tests/unit/storagenode/op/model.h"
 
 #include "common/base/hash.h"
@@ -32,6 +33,8 @@ struct blob {
     uint64_t changes;       /* starts of puts and deletes so far */
     uint64_t time_ms;
     bool marked;            /* a delete was started: a put may be refused */
+    uint64_t stored_ms;     /* when it was put; 0: that was not heard */
+    uint64_t reread_at;     /* what had been read again or copied until then */
 };
 
 struct model {
@@ -45,6 +48,7 @@ struct model {
     struct id128 retired[RETIRED]; /* deleted for ever */
     uint64_t retired_ms[RETIRED];
     unsigned retired_count;
+    uint64_t reread;         /* bytes scrubbed or copied in earlier lives */
     struct list calls;
     unsigned under_way;
     bool opened, closed, faults, flips, small, read_faults;
@@ -135,6 +139,13 @@ static bool bytes_right(const struct blob *b, uint64_t first, struct slice s)
     return right;
 }
 
+static uint64_t reread(const struct model *m)
+{
+    struct store_stats st;
+    store_stats_get(m->store, &st);
+    return m->reread + st.scrub_bytes + st.reclaimed_bytes_copied;
+}
+
 /* ---- calls ---- */
 
 static struct call *call_new(struct model *m, enum call_kind kind, struct blob *b)
@@ -184,6 +195,10 @@ static void put_settle(struct call *c, int err)
     else if (err == ERR_EXISTS && !b->tainted)
         FAIL(m, "blob %s: the same bytes were refused as others", name);
     m->totals->nospace += err == ERR_NOSPACE;
+    if (err == OK) {
+        b->stored_ms = env_wall_ms(&m->fake.env);
+        b->reread_at = reread(m);
+    }
 }
 
 static void on_put(struct store_put *put)
@@ -353,10 +368,28 @@ static void run_idle(struct model *m)
     }
 }
 
+/* What nobody has read or copied since it was put is not unverified for less than that. */
+static void oldest_check(struct model *m, uint64_t oldest_ms)
+{
+    if (m->flips || m->read_faults)
+        return;
+    for (unsigned i = 0; i < BLOBS; i++) {
+        struct blob *b = &m->blobs[i];
+        if (b->is == PRESENT && !b->puts && !b->deletes && b->stored_ms > 0 &&
+            b->reread_at == reread(m) && oldest_ms > b->stored_ms)
+            FAIL(m, "unverified since %llu, it is said, and put at %llu",
+                 (unsigned long long)oldest_ms, (unsigned long long)b->stored_ms);
+    }
+}
+
 static void stats_check(struct model *m)
 {
     struct store_stats st;
     store_stats_get(m->store, &st);
+    if (st.state == STORE_UP)
+        oldest_check(m, st.scrub_oldest_ms);
+    if (st.scrub_found > 0 && !m->flips && !m->read_faults)
+        FAIL(m, "the scrub found damage, and no bit was flipped");
     if (st.corruptions > 0 && !m->flips && !m->read_faults)
         FAIL(m, "%llu corruptions reported, and no bit was flipped",
              (unsigned long long)st.corruptions);
@@ -373,6 +406,9 @@ static void stats_take(struct model *m)
     m->totals->recovered += st.recovered_frames;
     m->totals->torn += st.torn_frames;
     m->totals->corruptions += st.corruptions;
+    m->totals->scrub_passes += st.scrub_passes;
+    m->totals->scrub_found += st.scrub_found;
+    m->reread = reread(m);
 }
 
 static void on_open(void *arg, int err)
@@ -569,6 +605,60 @@ static void flip(struct model *m)
     m->totals->flips++;
 }
 
+/* What the disk holds of a blob, as far as the index names a place. */
+static bool whole_on_disk(struct model *m, const struct blob *b)
+{
+    uint32_t extent;
+    uint64_t offset, bytes;
+    char name[EXTENT_NAME_BYTES + 1];
+    struct frame_head head;
+    if (store_locate(m->store, b->id, b->id.bytes[0] % 3, &extent, &offset, &bytes) != OK)
+        return true;
+    uint8_t *frame = malloc(bytes), *want = malloc(b->bytes);
+    extent_name(extent, name);
+    CHECK(disk_mem_peek(m->disk, name, offset, frame, bytes));
+    bool whole = frame_head_decode(SLICE(frame, FRAME_HEAD_BYTES), &head) == OK, same = false;
+    for (int other = 0; other < 2; other++) {
+        blob_fill(b, want, other);
+        same |= memcmp(frame + FRAME_HEAD_BYTES, want, b->bytes) == 0;
+    }
+    free(frame);
+    free(want);
+    return whole && same;
+}
+
+/* A whole pass, undisturbed, leaves nothing that is bad on the disk and good in the index. */
+static void scrub_all(struct model *m)
+{
+    struct store_stats st;
+    char name[ID_HEX_CHARS + 1];
+    run_idle(m);
+    if (m->failed)
+        return;
+    store_stats_get(m->store, &st);
+    uint64_t before = st.scrub_passes;
+    store_scrub_start_now(m->store);
+    for (unsigned n = 0; st.scrub_passes == before && st.state == STORE_UP && !m->failed; n++) {
+        if (n > STEPS_MAX)
+            FAIL(m, "the scrub does not end");
+        fake_env_step(&m->fake);
+        store_stats_get(m->store, &st);
+    }
+    run_idle(m);
+    if (m->failed || st.state != STORE_UP || m->read_faults)
+        return;
+    for (unsigned i = 0; i < BLOBS && !m->failed; i++) {
+        struct blob *b = &m->blobs[i];
+        if (whole_on_disk(m, b))
+            continue;
+        hex(b->id, name);
+        m->totals->bad_seen++;
+        if (look(m, b) != ERR_CORRUPT)
+            FAIL(m, "blob %s: bad on the disk, and the scrub passed over it", name);
+    }
+    stats_check(m);
+}
+
 static void fault(struct model *m)
 {
     static const enum disk_kind kinds[] = {DISK_WRITE, DISK_WRITE, DISK_OPEN, DISK_ALLOCATE,
@@ -608,17 +698,25 @@ static void operate(struct model *m)
         store_flush_now(m->store);
     } else if (what < 79) {
         store_reclaim_now(m->store);
-    } else if (what < 90) {
+    } else if (what < 88) {
         steps(m, below(m, 30));
+    } else if (what < 89) {
+        store_scrub_start_now(m->store); /* beside all that follows */
+    } else if (what < 90) {
+        scrub_all(m);
     } else if (what < 94) {
         run_idle(m);
         if (!m->failed)
             store_check(m->store);
         retired_check(m);
+        stats_check(m);
     } else if (what < 95) {
         m->fake.now_ns += below(m, 400) * NS_PER_SEC;
     } else if (what < 97 && m->flips) {
-        flip(m);
+        for (uint64_t n = 1 + below(m, 4); n > 0; n--)
+            flip(m);
+        if (below(m, 2))
+            scrub_all(m);
     } else if (what < 97 && m->faults) {
         fault(m);
     } else if (what == 98 && below(m, 2)) {

@@ -6,7 +6,7 @@
 
 struct model_totals {
     uint64_t puts, gets, deletes, crashes, closes, reclaimed, recovered, torn, corruptions, nospace,
-        failures, flips;
+        failures, flips, scrub_passes, scrub_found, bad_seen;
 };
 
 /* Runs one seed.  false: an invariant was violated; `ret_why` says which. */

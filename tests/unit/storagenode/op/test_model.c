@@ -59,21 +59,26 @@ static void agrees_with_the_reference(void **state)
     }
     printf("seeds %llu: puts %llu, gets %llu, deletes %llu, crashes %llu, closes %llu, extents "
            "reclaimed %llu, frames recovered %llu, torn %llu, corruptions %llu, full %llu, faults "
-           "%llu, flips %llu\n",
+           "%llu, flips %llu, scrubs %llu, found %llu, bad frames after one %llu\n",
            (unsigned long long)count, (unsigned long long)t.puts, (unsigned long long)t.gets,
            (unsigned long long)t.deletes, (unsigned long long)t.crashes,
            (unsigned long long)t.closes, (unsigned long long)t.reclaimed,
            (unsigned long long)t.recovered, (unsigned long long)t.torn,
            (unsigned long long)t.corruptions, (unsigned long long)t.nospace,
-           (unsigned long long)t.failures, (unsigned long long)t.flips);
+           (unsigned long long)t.failures, (unsigned long long)t.flips,
+           (unsigned long long)t.scrub_passes, (unsigned long long)t.scrub_found,
+           (unsigned long long)t.bad_seen);
     if (count >= 100) { /* every path has been walked */
         assert_true(t.crashes && t.closes && t.reclaimed && t.recovered && t.torn);
         assert_true(t.corruptions && t.nospace && t.failures && t.flips);
+        assert_true(t.scrub_passes && t.scrub_found && t.bad_seen);
     }
 }
 
 #ifdef CAIRN_MUTANTS
-static void finds(enum mutant mutant)
+/* In worlds without damage and failures, where nothing excuses what is seen; or in those with flipped
+ * bits. */
+static void finds_in(enum mutant mutant, bool flips)
 {
     struct model_totals t = {0};
     uint64_t seed = 0;
@@ -82,13 +87,15 @@ static void finds(enum mutant mutant)
     mutant_active = mutant;
     while (!found && seed < MUTANT_SEEDS_MAX) {
         current_seed = ++seed;
-        if (seed % 8 != 4 && seed % 8 != 5) /* worlds without damage and failures: no excuse */
+        if (flips ? seed % 8 == 5 : seed % 8 != 4 && seed % 8 != 5)
             found = !model_run(seed, OPERATIONS, why, sizeof(why), &t);
     }
     mutant_active = MUTANT_NONE;
     printf("%s: found by seed %llu: %s\n", mutant_name(mutant), (unsigned long long)seed, why);
     assert_true(found);
 }
+
+static void finds(enum mutant mutant) { finds_in(mutant, false); }
 
 static void finds_skipped_fsync(void **state)
 {
@@ -107,6 +114,12 @@ static void finds_unsynced_mark(void **state)
     (void)state;
     finds(MUTANT_STORE_MARK_UNSYNCED);
 }
+
+static void finds_a_skipped_extent(void **state)
+{
+    (void)state;
+    finds_in(MUTANT_SCRUB_SKIPS_EXTENT, true);
+}
 #endif
 
 int main(int argc, char **argv)
@@ -119,6 +132,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(finds_skipped_fsync),
         cmocka_unit_test(finds_early_reclamation),
         cmocka_unit_test(finds_unsynced_mark),
+        cmocka_unit_test(finds_a_skipped_extent),
 #endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

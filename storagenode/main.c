@@ -41,6 +41,10 @@ static const struct config_param params[] = {
     {"index_cache_bytes", CONFIG_BYTES, "16MiB", 1 << 20, TIB, NULL, "block cache of the index", 0},
     {"reclaim_bytes_per_sec", CONFIG_BYTES, "64MiB", 1 << 10, TIB, NULL,
      "copied out of mostly dead extents; not bounded when space is short", 0},
+    {"scrub_period", CONFIG_DURATION, "336h", 60000, 31536000000, NULL,
+     "in which every stored byte is read again and verified", 0},
+    {"scrub_bytes_per_sec_max", CONFIG_BYTES, "64MiB", 1 << 16, TIB, NULL,
+     "read by the scrub, however late it is", 0},
     {"put_age_max", CONFIG_DURATION, "10m", 1000, 86400000, NULL,
      "a put whose blob was named longer ago is refused", 0},
     {"clock_skew_max", CONFIG_DURATION, "1m", 1, 3600000, NULL,
@@ -126,6 +130,17 @@ static void on_store_failed(void *arg, int err)
               L_STR("what", "nothing is written any more; its shards must be rebuilt elsewhere"));
 }
 
+/* At most LOG_BURST lines a second, and how many more there were. */
+static void on_damage(void *arg, const struct store_damage *d)
+{
+    char blob_id[ID_HEX_CHARS + 1];
+    (void)arg;
+    id128_hex(d->blob_id, blob_id);
+    log_error("store.scrub_damaged", 0, L_ERR(d->err), L_STR("blob_id", blob_id),
+              L_UINT("shard", d->shard_index), L_UINT("extent", d->extent_id),
+              L_UINT("offset", d->offset));
+}
+
 static void on_open(void *arg, int err)
 {
     struct node *n = arg;
@@ -198,6 +213,8 @@ static struct store_config store_config_read(const struct config *c)
         .flush_bytes = config_bytes(c, "index_flush_bytes"),
         .flush_interval_ms = config_duration_ms(c, "index_flush_interval"),
         .reclaim_bytes_per_sec = config_bytes(c, "reclaim_bytes_per_sec"),
+        .scrub_period_ms = config_duration_ms(c, "scrub_period"),
+        .scrub_bytes_per_sec_max = config_bytes(c, "scrub_bytes_per_sec_max"),
         .put_age_ms_max = config_duration_ms(c, "put_age_max"),
         .clock_skew_ms_max = config_duration_ms(c, "clock_skew_max"),
         .tombstone_retention_ms = config_duration_ms(c, "tombstone_retention"),
@@ -213,6 +230,7 @@ static int start(struct node *n)
     }
     struct store_config config = store_config_read(p->config);
     config.on_failed = on_store_failed;
+    config.on_damage = on_damage;
     int err = proc_rpc_open(p, NET_ROLE_STORAGENODE, &n->rpc);
     if (!err)
         err = open_index(n);

@@ -5,9 +5,9 @@
  *   READING   its live frames one after the other, a piece of a frame at a time; between the pieces
  *             it waits: for its rate, and for reads and writes that queue
  *
- * What it finds damaged is marked in the index, as reads do, counted, told once, and left for repair.
- * A frame that was deleted or moved meanwhile is nobody's; a life of the extent that is over ends its
- * reading.  Frames that are known to be damaged are not read again.
+ * What it finds damaged is marked in the index, as reads do, counted, told once, and left for
+ * repair. A frame that was deleted or moved meanwhile is nobody's; a life of the extent that is
+ * over ends its reading.  Frames that are known to be damaged are not read again.
  *
  * How long an extent is unverified is kept in the index, one record an extent ('s').  After a crash
  * it may be older than true, never younger:
@@ -31,12 +31,12 @@ static const uint32_t transitions[] = {
     [READING] = 1u << RESTING,
 };
 
-#define PIECE_BYTES (16u * SHARD_BLOCK_BYTES)   /* read at once, and the head with the first */
-#define LOOK_NS (10 * NS_PER_SEC)               /* how often what is due is looked for */
-#define RATE_NS (60 * NS_PER_SEC)               /* how often the rate is computed anew */
-#define YIELD_NS (20 * NS_PER_MS)               /* then it looks whether others still queue */
-#define READS_BESIDE 2u                         /* gets under way that do not count as a queue */
-#define SKIPS_PER_TURN 256u                     /* index records passed over in one turn */
+#define PIECE_BYTES (16u * SHARD_BLOCK_BYTES) /* read at once, and the head with the first */
+#define LOOK_NS (10 * NS_PER_SEC)             /* how often what is due is looked for */
+#define RATE_NS (60 * NS_PER_SEC)             /* how often the rate is computed anew */
+#define YIELD_NS (20 * NS_PER_MS)             /* then it looks whether others still queue */
+#define READS_BESIDE 2u                       /* gets under way that do not count as a queue */
+#define SKIPS_PER_TURN 256u                   /* index records passed over in one turn */
 
 static struct due due_of(const struct store *s)
 {
@@ -123,7 +123,8 @@ int scrub_load(struct store *s, struct kv_batch *kv)
     it->ops->free(it);
     if (err)
         return err;
-    record_put(kv, EXTENT_NONE, 0, now_ms); /* so that an empty disk, too, has a time to begin from */
+    record_put(kv, EXTENT_NONE, 0,
+               now_ms); /* so that an empty disk, too, has a time to begin from */
     for (uint32_t i = 0; i < s->alloc.slots; i++) {
         struct extent *x = s->alloc.extents[i];
         if (!x || x->scrub_known)
@@ -232,7 +233,8 @@ static void found(struct store *s, int err)
                                   .extent_id = r->extent->header.id,
                                   .offset = r->shard.offset,
                                   .err = err};
-    if (!index_damaged(s, damage.blob_id, damage.shard_index, damage.extent_id, damage.offset, false))
+    if (!index_damaged(s, damage.blob_id, damage.shard_index, damage.extent_id, damage.offset,
+                       false))
         return; /* deleted or moved meanwhile, or a read came first */
     s->stats.scrub_found++;
     if (s->config.on_damage)
@@ -263,6 +265,15 @@ static void piece_finish(struct store *s)
 }
 
 /* ---- one extent ---- */
+
+/* Before the first look into the extent.  What is being written meanwhile may be indexed, and not
+ * have been met, when the reading ends. */
+static void began(struct store *s)
+{
+    const struct commit *c = &s->commit;
+    bool written = c->writing && c->extent == s->scrub.extent;
+    s->scrub.began_ms = written ? c->began_ms : env_wall_ms(s->env);
+}
 
 /* Reads or writes wait for the disk: they go first, as long as the period allows. */
 static bool others_first(const struct store *s)
@@ -324,8 +335,6 @@ static enum op_next extent_begin(struct store *s, struct extent *x)
     r->extent = x;
     r->generation = x->header.generation;
     r->extent_pass = r->pass;
-    /* What is being written now may be indexed, and not be met, before the reading ends. */
-    r->began_ms = s->commit.writing && s->commit.extent == x ? s->commit.began_ms : env_wall_ms(s->env);
     r->next_offset = 0;
     r->in_frame = false;
     return op_move(&r->op, READING);
@@ -374,6 +383,8 @@ static enum op_next read_step(struct store *s)
     }
     if (env_now_ns(s->env) - r->rate_ns >= RATE_NS)
         (void)rate_update(s);
+    if (r->next_offset == 0)
+        began(s);
     int err = r->in_frame ? OK : frame_next(s);
     if (MUTANT(SCRUB_SKIPS_EXTENT) && r->extent->header.id % 3 == 0)
         err = ERR_NOT_FOUND;
@@ -405,8 +416,8 @@ static void never_done(struct op *op)
     CHECK(0);
 }
 
-static const struct op_type scrub_type = {"scrub", state_names, transitions, SCRUB_STATES,
-                                          scrub_step, NULL, never_done};
+static const struct op_type scrub_type = {"scrub",    state_names, transitions, SCRUB_STATES,
+                                          scrub_step, NULL,        never_done};
 
 void store_scrub_start_now(struct store *s)
 {
@@ -432,4 +443,7 @@ void scrub_fini(struct store *s)
     free(s->scrub.buffer);
 }
 
-bool scrub_idle(const struct store *s) { return !s->scrub.pending && s->scrub.op.state == RESTING; }
+bool scrub_idle(const struct store *s)
+{
+    return !s->scrub.pending && s->scrub.op.state == RESTING;
+}

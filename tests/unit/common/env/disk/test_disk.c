@@ -200,6 +200,20 @@ static void order(struct world *w)
 }
 
 /* Large writes, from memory that lies anyhow, over what a read has brought into a cache. */
+/* Past the page cache or not, aligned or not: what was written, synced or not; and the file's end. */
+static void uncached(struct world *w, struct disk_file *f, const uint8_t *from, uint64_t offset,
+                     size_t area)
+{
+    uint8_t *back = aligned_alloc(4096, area + 8192);
+    for (unsigned shift = 0; shift < 2; shift++) {
+        struct disk_req r = {.kind = DISK_READ, .flags = DISK_UNCACHED, .file = f,
+                             .offset = 4096, .buffer = back + shift, .bytes = area};
+        assert_int_equal(run(w, &r), OK);
+        assert_memory_equal(back + shift + (offset - 4096), from, area - (offset - 4096));
+    }
+    free(back);
+}
+
 static void large(struct world *w)
 {
     enum { AREA = 3 << 20, SLICES = 600 };
@@ -228,6 +242,7 @@ static void large(struct world *w)
         assert_int_equal(run(w, &r), OK);
         assert_int_equal(read_at(w, f, r.offset, (char *)back, AREA, &len), OK);
         assert_memory_equal(back, from, AREA);
+        uncached(w, f, from, r.offset, AREA);
     }
     disk_file_close(w->disk, f);
     free(from);

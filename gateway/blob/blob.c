@@ -31,6 +31,7 @@ int blob_client_new(struct env *env, struct rpc *rpc, struct meta_client *mc,
     bc->hedge_ns = 50 * NS_PER_MS;
     list_init(&bc->puts);
     list_init(&bc->gets);
+    list_init(&bc->asks);
     *ret = bc;
     return OK;
 }
@@ -42,6 +43,7 @@ void blob_client_stop(struct blob_client *bc)
     bc->stopped = true;
     puts_stop(bc);
     gets_stop(bc);
+    asks_stop(bc);
 }
 
 bool blob_client_idle(const struct blob_client *bc)
@@ -53,7 +55,8 @@ void blob_client_free(struct blob_client *bc)
 {
     if (!bc)
         return;
-    CHECK(bc->outstanding == 0 && list_empty(&bc->puts) && list_empty(&bc->gets));
+    CHECK(bc->outstanding == 0 && list_empty(&bc->puts) && list_empty(&bc->gets) &&
+          list_empty(&bc->asks));
     for (size_t i = 0; i < bc->node_count; i++)
         free(bc->nodes[i]);
     free(bc->nodes);

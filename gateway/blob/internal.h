@@ -39,7 +39,7 @@ struct blob_client {
     struct blob_pg *pgs; /* sorted by id */
     size_t pg_count;
 
-    struct list puts, gets;
+    struct list puts, gets, asks;
 };
 
 /* Takes over a newer map, if there is one. */
@@ -60,3 +60,4 @@ static inline void node_suspect(struct blob_client *bc, struct blob_node *n)
 
 void puts_stop(struct blob_client *bc);
 void gets_stop(struct blob_client *bc);
+void asks_stop(struct blob_client *bc);

@@ -1,0 +1,237 @@
+/* A round of questions about segments: see verify_ask.h.
+ *
+ * While a group changes, shard i counts if its old or its new holder has it. */
+#include "gateway/op/verify_ask.h"
+
+#include "common/base/arena.h"
+#include "common/base/check.h"
+#include "proto/methods.h"
+
+#include <stdlib.h>
+
+/* What one node is asked in one call: at most a shard as a member and one as a next member. */
+#define REFS_MAX (2 * VERIFY_ITEMS_MAX)
+
+struct verify_batch {
+    const Cairn__NodeRecord *node;
+    size_t count;
+    struct {
+        uint16_t item, shard;
+    } refs[REFS_MAX];
+    ProtobufCBinaryData ids[REFS_MAX];
+    uint32_t indexes[REFS_MAX];
+    Cairn__CheckShardsRequest check;
+    Cairn__GetShardRequest get;
+};
+
+size_t verify_ask_max(const struct verify_ask *v)
+{
+    /* Reading is slow, and answers with data take memory. */
+    return v->by_get ? (v->deep ? 2 : 16) : v->deep ? 16 : VERIFY_ITEMS_MAX;
+}
+
+static void batches_free(struct verify_ask *v)
+{
+    for (size_t i = 0; i < v->batch_count; i++)
+        free(v->batches[i]);
+    free(v->batches);
+    free(v->questions);
+    v->batches = NULL;
+    v->questions = NULL;
+    v->batch_count = v->batch_cap = 0;
+}
+
+/* ---- building ---- */
+
+static const Cairn__NodeRecord *map_node(const Cairn__ClusterMap *map, const char *node_id)
+{
+    for (size_t i = 0; i < map->n_nodes; i++)
+        if (strcmp(map->nodes[i]->node_id, node_id) == 0)
+            return map->nodes[i];
+    return NULL;
+}
+
+static const Cairn__PlacementGroup *map_pg(const Cairn__ClusterMap *map, uint32_t id)
+{
+    for (size_t i = 0; map && i < map->n_pgs; i++)
+        if (map->pgs[i]->id == id)
+            return map->pgs[i];
+    return NULL;
+}
+
+static struct verify_batch *batch_for(struct verify_ask *v, const Cairn__NodeRecord *node)
+{
+    for (size_t i = 0; i < v->batch_count && !v->by_get; i++)
+        if (v->batches[i]->node == node)
+            return v->batches[i];
+    if (v->batch_count == v->batch_cap) {
+        size_t cap = v->batch_cap ? 2 * v->batch_cap : 16;
+        struct verify_batch **p = realloc(v->batches, cap * sizeof(struct verify_batch *));
+        if (!p)
+            return NULL;
+        v->batches = p;
+        v->batch_cap = cap;
+    }
+    struct verify_batch *b = calloc(1, sizeof(*b));
+    if (!b)
+        return NULL;
+    b->node = node;
+    v->batches[v->batch_count++] = b;
+    return b;
+}
+
+static int ask_member(struct verify_ask *v, const Cairn__ClusterMap *map, size_t item, size_t shard,
+                      const char *node_id)
+{
+    const Cairn__NodeRecord *node = map_node(map, node_id);
+    if (!node)
+        return OK; /* it left the cluster, and its shard with it */
+    struct verify_batch *b = batch_for(v, node);
+    if (!b)
+        return ERR_NOMEM;
+    CHECK(b->count < REFS_MAX);
+    b->refs[b->count].item = (uint16_t)item;
+    b->refs[b->count].shard = (uint16_t)shard;
+    b->ids[b->count] = v->items[item].segment->blob_id;
+    b->indexes[b->count] = (uint32_t)shard;
+    b->count++;
+    return OK;
+}
+
+static int ask_item(struct verify_ask *v, const Cairn__ClusterMap *map, size_t i)
+{
+    struct verify_item *item = &v->items[i];
+    const Cairn__PlacementGroup *pg = map_pg(map, item->segment->pg);
+    item->shards = 0;
+    if (!pg || pg->n_members > REDUNDANCY_SHARDS_MAX || pg->n_next_members > pg->n_members)
+        return OK;
+    item->shards = (unsigned)pg->n_members;
+    item->data = pg->scheme == CAIRN__SCHEME__SCHEME_REP3 ? 1 : pg->data_shards;
+    item->parity = item->shards - MIN(item->shards, item->data);
+    for (unsigned s = 0; s < item->shards; s++) {
+        struct slice id = arena_copy(v->arena, slice_cstr(pg->members[s]));
+        item->node[s] = id.ptr ? (const char *)id.ptr : "";
+        item->found[s] = SHARD_NOT_FOUND;
+        int err = ask_member(v, map, i, s, pg->members[s]);
+        bool moves = s < pg->n_next_members && strcmp(pg->members[s], pg->next_members[s]) != 0;
+        if (!err && moves)
+            err = ask_member(v, map, i, s, pg->next_members[s]);
+        if (err)
+            return err;
+    }
+    return OK;
+}
+
+static void question_of(struct verify_ask *v, struct verify_batch *b, struct blob_question *q)
+{
+    q->peer = rpc_peer_get(meta_client_rpc(v->mc), b->node->addr, b->node->node_id);
+    if (v->by_get) {
+        cairn__get_shard_request__init(&b->get);
+        b->get.blob_id = b->ids[0];
+        b->get.shard_index = b->indexes[0];
+        b->get.bytes = v->deep ? v->items[b->refs[0].item].segment->bytes : 1;
+        q->method = &method_store_get;
+        q->request = &b->get.base;
+        return;
+    }
+    cairn__check_shards_request__init(&b->check);
+    b->check.blob_ids = b->ids;
+    b->check.n_blob_ids = b->count;
+    b->check.shard_indexes = b->indexes;
+    b->check.n_shard_indexes = b->count;
+    b->check.deep = v->deep;
+    q->method = &method_store_check;
+    q->request = &b->check.base;
+}
+
+/* ---- answers ---- */
+
+static enum shard_found found_by_check(Cairn__ShardState state)
+{
+    switch (state) {
+    case CAIRN__SHARD_STATE__SHARD_PRESENT: return SHARD_FOUND;
+    case CAIRN__SHARD_STATE__SHARD_DAMAGED: return SHARD_FOUND_DAMAGED;
+    case CAIRN__SHARD_STATE__SHARD_UNREADABLE: return SHARD_NOT_ANSWERED;
+    default: return SHARD_NOT_FOUND;
+    }
+}
+
+static enum shard_found found_of(const struct verify_ask *v, const struct blob_question *q,
+                                 const struct verify_batch *b, size_t i)
+{
+    if (v->by_get)
+        return q->err == OK                                      ? SHARD_FOUND
+               : q->err == ERR_NOT_FOUND                         ? SHARD_NOT_FOUND
+               : q->err == ERR_CHECKSUM || q->err == ERR_CORRUPT ? SHARD_FOUND_DAMAGED
+                                                                 : SHARD_NOT_ANSWERED;
+    if (q->err != OK)
+        return SHARD_NOT_ANSWERED;
+    const Cairn__CheckShardsResponse *m =
+        (const Cairn__CheckShardsResponse *)(const void *)q->response;
+    return m->n_states == b->count ? found_by_check(m->states[i]) : SHARD_NOT_ANSWERED;
+}
+
+/* Of two holders the better one counts. */
+static enum shard_found better(enum shard_found a, enum shard_found b)
+{
+    static const int rank[] = {[SHARD_NOT_FOUND] = 0,
+                               [SHARD_FOUND_DAMAGED] = 1,
+                               [SHARD_NOT_ANSWERED] = 2,
+                               [SHARD_FOUND] = 3};
+    return rank[a] >= rank[b] ? a : b;
+}
+
+static void asked_cb(struct blob_ask *ask)
+{
+    struct verify_ask *v = container_of(ask, struct verify_ask, ask);
+    bool unknown = false;
+    for (size_t k = 0; k < ask->count; k++) {
+        struct blob_question *q = &ask->questions[k];
+        struct verify_batch *b = v->batches[k];
+        unknown |= q->err == ERR_UNIMPLEMENTED && !v->by_get;
+        for (size_t i = 0; i < b->count; i++) {
+            enum shard_found *f = &v->items[b->refs[i].item].found[b->refs[i].shard];
+            *f = better(*f, found_of(v, q, b, i));
+        }
+    }
+    blob_ask_fini(ask);
+    batches_free(v);
+    for (size_t i = 0; i < v->count; i++)
+        v->items[i].is = redundancy_of(v->items[i].found, v->items[i].shards, v->items[i].data);
+    v->by_get |= unknown;
+    v->err = unknown ? ERR_UNIMPLEMENTED : OK;
+    v->cb(v);
+}
+
+static void nomem_cb(struct env_timer *timer)
+{
+    struct verify_ask *v = container_of(timer, struct verify_ask, timer);
+    v->err = ERR_NOMEM;
+    v->cb(v);
+}
+
+void verify_ask_start(struct blob_client *bc, struct meta_client *mc, struct verify_ask *v)
+{
+    const Cairn__ClusterMap *map = meta_client_map(mc);
+    int err = OK;
+    CHECK(v->count <= verify_ask_max(v));
+    v->bc = bc;
+    v->mc = mc;
+    for (size_t i = 0; !err && i < v->count; i++)
+        err = ask_item(v, map, i);
+    if (!err && !(v->questions = calloc(v->batch_count + 1, sizeof(*v->questions))))
+        err = ERR_NOMEM;
+    if (err) {
+        batches_free(v);
+        env_timer_init(meta_client_env(mc), &v->timer, nomem_cb);
+        env_timer_start(&v->timer, 0);
+        return;
+    }
+    for (size_t k = 0; k < v->batch_count; k++)
+        question_of(v, v->batches[k], &v->questions[k]);
+    v->ask = (struct blob_ask){.questions = v->questions,
+                               .count = v->batch_count,
+                               .timeout_ns = v->timeout_ns,
+                               .cb = asked_cb};
+    blob_ask_start(bc, &v->ask);
+}

@@ -254,12 +254,6 @@ static void round_cb(struct verify_ask *ask)
 {
     struct verify_op *v = container_of(ask, struct verify_op, ask);
     int err = ask->err;
-    if (err == ERR_UNIMPLEMENTED) { /* the same anew, in another way */
-        v->entry = v->of[0].entry;
-        v->segment = v->of[0].segment;
-        round_start(v);
-        return;
-    }
     for (size_t i = 0; !err && i < ask->count; i++) {
         count_item(v, &ask->items[i], 1);
         if (ask->items[i].is != REDUNDANCY_FULL)

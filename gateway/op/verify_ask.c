@@ -21,13 +21,11 @@ struct verify_batch {
     ProtobufCBinaryData ids[REFS_MAX];
     uint32_t indexes[REFS_MAX];
     Cairn__CheckShardsRequest check;
-    Cairn__GetShardRequest get;
 };
 
 size_t verify_ask_max(const struct verify_ask *v)
 {
-    /* Reading is slow, and answers with data take memory. */
-    return v->by_get ? (v->deep ? 2 : 16) : v->deep ? 16 : VERIFY_ITEMS_MAX;
+    return v->deep ? 16 : VERIFY_ITEMS_MAX; /* reading takes its time */
 }
 
 static void batches_free(struct verify_ask *v)
@@ -61,7 +59,7 @@ static const Cairn__PlacementGroup *map_pg(const Cairn__ClusterMap *map, uint32_
 
 static struct verify_batch *batch_for(struct verify_ask *v, const Cairn__NodeRecord *node)
 {
-    for (size_t i = 0; i < v->batch_count && !v->by_get; i++)
+    for (size_t i = 0; i < v->batch_count; i++)
         if (v->batches[i]->node == node)
             return v->batches[i];
     if (v->batch_count == v->batch_cap) {
@@ -125,15 +123,6 @@ static int ask_item(struct verify_ask *v, const Cairn__ClusterMap *map, size_t i
 static void question_of(struct verify_ask *v, struct verify_batch *b, struct blob_question *q)
 {
     q->peer = rpc_peer_get(meta_client_rpc(v->mc), b->node->addr, b->node->node_id);
-    if (v->by_get) {
-        cairn__get_shard_request__init(&b->get);
-        b->get.blob_id = b->ids[0];
-        b->get.shard_index = b->indexes[0];
-        b->get.bytes = v->deep ? v->items[b->refs[0].item].segment->bytes : 1;
-        q->method = &method_store_get;
-        q->request = &b->get.base;
-        return;
-    }
     cairn__check_shards_request__init(&b->check);
     b->check.blob_ids = b->ids;
     b->check.n_blob_ids = b->count;
@@ -156,14 +145,9 @@ static enum shard_found found_by_check(Cairn__ShardState state)
     }
 }
 
-static enum shard_found found_of(const struct verify_ask *v, const struct blob_question *q,
-                                 const struct verify_batch *b, size_t i)
+static enum shard_found found_of(const struct blob_question *q, const struct verify_batch *b,
+                                 size_t i)
 {
-    if (v->by_get)
-        return q->err == OK                                      ? SHARD_FOUND
-               : q->err == ERR_NOT_FOUND                         ? SHARD_NOT_FOUND
-               : q->err == ERR_CHECKSUM || q->err == ERR_CORRUPT ? SHARD_FOUND_DAMAGED
-                                                                 : SHARD_NOT_ANSWERED;
     if (q->err != OK)
         return SHARD_NOT_ANSWERED;
     const Cairn__CheckShardsResponse *m =
@@ -184,22 +168,19 @@ static enum shard_found better(enum shard_found a, enum shard_found b)
 static void asked_cb(struct blob_ask *ask)
 {
     struct verify_ask *v = container_of(ask, struct verify_ask, ask);
-    bool unknown = false;
     for (size_t k = 0; k < ask->count; k++) {
         struct blob_question *q = &ask->questions[k];
         struct verify_batch *b = v->batches[k];
-        unknown |= q->err == ERR_UNIMPLEMENTED && !v->by_get;
         for (size_t i = 0; i < b->count; i++) {
             enum shard_found *f = &v->items[b->refs[i].item].found[b->refs[i].shard];
-            *f = better(*f, found_of(v, q, b, i));
+            *f = better(*f, found_of(q, b, i));
         }
     }
     blob_ask_fini(ask);
     batches_free(v);
     for (size_t i = 0; i < v->count; i++)
         v->items[i].is = redundancy_of(v->items[i].found, v->items[i].shards, v->items[i].data);
-    v->by_get |= unknown;
-    v->err = unknown ? ERR_UNIMPLEMENTED : OK;
+    v->err = OK;
     v->cb(v);
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-/* Are the shards of these segments where they should be?  One round of questions to the members of
- * their groups, by store.check; nodes that do not know that are asked for the data instead. */
+/* Are the shards of these segments where they should be?  One round of questions (store.check) to
+ * the members of their groups. */
 #include "gateway/admin/redundancy.h"
 #include "gateway/blob/ask.h"
 #include "gateway/meta/meta_client.h"
@@ -20,8 +20,7 @@ struct verify_batch;
 struct verify_ask {
     struct verify_item items[VERIFY_ITEMS_MAX];
     size_t count;
-    bool deep;   /* every byte is read */
-    bool by_get; /* some node has no store.check */
+    bool deep; /* every byte is read */
     uint64_t timeout_ns;
     struct arena *arena;
     void (*cb)(struct verify_ask *v);

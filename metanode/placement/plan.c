@@ -204,37 +204,23 @@ static bool can_rebuild(const struct planner *p, const struct place_group *g)
     return left >= g->scheme.data;
 }
 
-/* Once over the group.  Returns the members that must go and stay; *ret_moved: some went. */
-static unsigned replace_some(struct planner *p, size_t group, bool *ret_moved)
-{
-    unsigned left = 0;
-    for (unsigned i = 0; i < p->v->groups[group].count; i++) {
-        uint16_t now = members_of(p, group)[i];
-        if (!is_bad(p, now))
-            continue;
-        uint16_t to = taker(p, group, i, PLACE_NONE);
-        const struct place_node *node = node_of(p, now);
-        left += to == PLACE_NONE;
-        if (to == PLACE_NONE)
-            continue;
-        move(p, group, i, to, node && node->state != PLACE_LOST ? PLACE_DRAIN : PLACE_LOSS);
-        *ret_moved = true;
-    }
-    return left;
-}
-
+/* Once over the group is enough: a place that one bad member makes in a zone by going elsewhere is
+ * none that another lacked, for it could have gone there, too. */
 static void replace_bad(struct planner *p, size_t group)
 {
     const struct place_group *g = &p->v->groups[group];
-    unsigned left = 0;
-    for (unsigned i = 0; i < g->count; i++)
-        left += is_bad(p, members_of(p, group)[i]);
-    /* Whoever goes may make room in a zone for another. */
-    for (bool moved = left > 0 && can_rebuild(p, g); moved && left > 0;) {
-        moved = false;
-        left = replace_some(p, group, &moved);
+    bool stuck = false, hopeless = !can_rebuild(p, g);
+    for (unsigned i = 0; i < g->count; i++) {
+        uint16_t now = members_of(p, group)[i];
+        if (!is_bad(p, now))
+            continue;
+        uint16_t to = hopeless ? PLACE_NONE : taker(p, group, i, PLACE_NONE);
+        const struct place_node *node = node_of(p, now);
+        stuck |= to == PLACE_NONE;
+        if (to != PLACE_NONE)
+            move(p, group, i, to, node && node->state != PLACE_LOST ? PLACE_DRAIN : PLACE_LOSS);
     }
-    p->stuck += left > 0;
+    p->stuck += stuck;
 }
 
 /* ---- 2. crowded zones ---- */

@@ -12,10 +12,10 @@
 
 #include <stdlib.h>
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 #define ADDR "store:1"
 #define BYTES (SHARD_BLOCK_BYTES + 1234)
@@ -26,7 +26,7 @@ static struct rpc *gateway, *peer_rpc, *server;
 static struct rpc_peer *from_gateway, *from_peer;
 static struct disk *disk;
 static struct kv *kv;
-static struct store *store;
+static struct disks *disks;
 static struct service *service;
 static bool flag;
 static uint8_t data[BYTES], blob[ID_BYTES] = {7, 7};
@@ -52,7 +52,10 @@ static void on_rpc_closed(void *arg)
     flag = true;
 }
 
-static void wait(void) { fake_run_until(&world, &flag); }
+static void wait(void)
+{
+    fake_run_until(&world, &flag);
+}
 
 static int setup(void **state)
 {
@@ -74,11 +77,13 @@ static int setup(void **state)
     assert_int_equal(rpc_new(&store_node.env, &store_node.net, &names[2], &server), OK);
     disk = disk_mem_new(&store_node.env, &(struct disk_mem_config){.bytes_total = 32 << 20});
     kv = kv_mem_new(&store_node.env, &(struct kv_mem_config){.mode = KV_STATE});
-    assert_int_equal(store_new(&store_node.env, disk, kv, &config, &store), OK);
+    struct disks_member member = {.disk = disk, .kv = kv, .path = ""};
+    struct disks_config all_disks = {.store = config, .members = &member, .count = 1};
+    assert_int_equal(disks_new(&store_node.env, &all_disks, &disks), OK);
     flag = false;
-    store_open_start(store, on_open, NULL);
+    disks_open_start(disks, on_open, NULL);
     wait();
-    assert_int_equal(service_new(server, store, &service), OK);
+    assert_int_equal(service_new(server, disks, &service), OK);
     assert_int_equal(rpc_listen(server, ADDR), OK);
     from_gateway = rpc_peer_get(gateway, ADDR, "store");
     from_peer = rpc_peer_get(peer_rpc, ADDR, "store");
@@ -94,7 +99,7 @@ static int teardown(void **state)
     (void)state;
     assert_int_equal(service_calls_under_way(service), 0);
     flag = false;
-    store_close_start(store, on_close, NULL);
+    disks_close_start(disks, on_close, NULL);
     wait();
     struct rpc *all[] = {gateway, peer_rpc, server};
     for (unsigned i = 0; i < 3; i++) {
@@ -103,7 +108,7 @@ static int teardown(void **state)
         wait();
     }
     service_free(service);
-    store_free(store);
+    disks_free(disks);
     disk_mem_free(disk);
     kv_mem_free(kv);
     metrics_reset();
@@ -135,7 +140,7 @@ static Cairn__PutShardRequest put_message(Cairn__ShardOwner *owner)
     Cairn__PutShardRequest m = CAIRN__PUT_SHARD_REQUEST__INIT;
     cairn__shard_owner__init(owner);
     owner->bucket_id = 5;
-    owner->key = (ProtobufCBinaryData){5, (uint8_t *)(uintptr_t)"k/e/y"};
+    owner->key = (ProtobufCBinaryData){5, (uint8_t *)(uintptr_t) "k/e/y"};
     owner->write_id = (ProtobufCBinaryData){ID_BYTES, blob};
     m.pg = 3;
     m.pg_epoch = 1;
@@ -151,8 +156,10 @@ static Cairn__PutShardRequest put_message(Cairn__ShardOwner *owner)
 static int put_send(struct rpc_peer *peer, const Cairn__PutShardRequest *m, size_t bytes)
 {
     struct rcbuf *buffer = rcbuf_copy(SLICE(data, bytes));
-    struct rpc_call call = {.method = &method_store_put, .request = &m->base,
-                            .payload = {{buffer, SLICE(buffer->data, bytes)}}, .payload_count = 1};
+    struct rpc_call call = {.method = &method_store_put,
+                            .request = &m->base,
+                            .payload = {{buffer, SLICE(buffer->data, bytes)}},
+                            .payload_count = 1};
     int err = call_run(peer, &call);
     rpc_call_fini(&call);
     rcbuf_unref(buffer);
@@ -270,7 +277,8 @@ static void metrics_tell(void **state)
     metrics_text(&text);
     buf_u8(&text, 0);
     assert_non_null(strstr((char *)text.ptr, "\ncairn_store_puts_total 1\n"));
-    assert_non_null(strstr((char *)text.ptr, "cairn_store_batch_size_total{operations=\"1-1\"} 1\n"));
+    assert_non_null(
+        strstr((char *)text.ptr, "cairn_store_batch_size_total{operations=\"1-1\"} 1\n"));
     assert_non_null(strstr((char *)text.ptr, "\ncairn_store_writable 1\n"));
     buf_fini(&text);
 }

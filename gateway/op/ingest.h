@@ -31,6 +31,7 @@ struct ingest {
     size_t segment_started;    /* their number, once complete */
     /* private */
     uint64_t received, segment_bytes;
+    size_t parity_bytes_max; /* of each segment, beside its bytes */
     struct budget *budget;
     struct budget_waiter waiter;
     struct blob_segment current;

@@ -1,6 +1,7 @@
 /* A round of questions about segments: see verify_ask.h.
  *
- * While a group changes, shard i counts if its old or its new holder has it. */
+ * While a group changes, shard i counts if its old or its new holder has it.  A node that reads may
+ * answer with less than it was asked; it is asked for the rest. */
 #include "gateway/op/verify_ask.h"
 
 #include "common/base/arena.h"
@@ -14,7 +15,8 @@
 
 struct verify_batch {
     const Cairn__NodeRecord *node;
-    size_t count;
+    struct rpc_peer *peer;
+    size_t count, done; /* done: answered, or given up */
     struct {
         uint16_t item, shard;
     } refs[REFS_MAX];
@@ -22,6 +24,8 @@ struct verify_batch {
     uint32_t indexes[REFS_MAX];
     Cairn__CheckShardsRequest check;
 };
+
+static void ask_batches(struct verify_ask *v);
 
 size_t verify_ask_max(const struct verify_ask *v)
 {
@@ -74,6 +78,7 @@ static struct verify_batch *batch_for(struct verify_ask *v, const Cairn__NodeRec
     if (!b)
         return NULL;
     b->node = node;
+    b->peer = rpc_peer_get(meta_client_rpc(v->mc), node->addr, node->node_id);
     v->batches[v->batch_count++] = b;
     return b;
 }
@@ -120,17 +125,16 @@ static int ask_item(struct verify_ask *v, const Cairn__ClusterMap *map, size_t i
     return OK;
 }
 
-static void question_of(struct verify_ask *v, struct verify_batch *b, struct blob_question *q)
+static void question_of(const struct verify_ask *v, struct verify_batch *b, struct blob_question *q)
 {
-    q->peer = rpc_peer_get(meta_client_rpc(v->mc), b->node->addr, b->node->node_id);
     cairn__check_shards_request__init(&b->check);
-    b->check.blob_ids = b->ids;
-    b->check.n_blob_ids = b->count;
-    b->check.shard_indexes = b->indexes;
-    b->check.n_shard_indexes = b->count;
+    b->check.blob_ids = b->ids + b->done;
+    b->check.n_blob_ids = b->count - b->done;
+    b->check.shard_indexes = b->indexes + b->done;
+    b->check.n_shard_indexes = b->count - b->done;
     b->check.deep = v->deep;
-    q->method = &method_store_check;
-    q->request = &b->check.base;
+    *q = (struct blob_question){
+        .peer = b->peer, .method = &method_store_check, .request = &b->check.base};
 }
 
 /* ---- answers ---- */
@@ -145,16 +149,6 @@ static enum shard_found found_by_check(Cairn__ShardState state)
     }
 }
 
-static enum shard_found found_of(const struct blob_question *q, const struct verify_batch *b,
-                                 size_t i)
-{
-    if (q->err != OK)
-        return SHARD_NOT_ANSWERED;
-    const Cairn__CheckShardsResponse *m =
-        (const Cairn__CheckShardsResponse *)(const void *)q->response;
-    return m->n_states == b->count ? found_by_check(m->states[i]) : SHARD_NOT_ANSWERED;
-}
-
 /* Of two holders the better one counts. */
 static enum shard_found better(enum shard_found a, enum shard_found b)
 {
@@ -165,23 +159,53 @@ static enum shard_found better(enum shard_found a, enum shard_found b)
     return rank[a] >= rank[b] ? a : b;
 }
 
+static void take_answer(struct verify_ask *v, const struct blob_question *q, struct verify_batch *b)
+{
+    const Cairn__CheckShardsResponse *m =
+        (const Cairn__CheckShardsResponse *)(const void *)q->response;
+    size_t left = b->count - b->done, states = q->err == OK ? m->n_states : 0;
+    bool told = states > 0 && states <= left;
+    for (size_t i = 0; i < (told ? states : left); i++) {
+        size_t k = b->done + i;
+        enum shard_found *f = &v->items[b->refs[k].item].found[b->refs[k].shard];
+        *f = better(*f, told ? found_by_check(m->states[i]) : SHARD_NOT_ANSWERED);
+    }
+    b->done += told ? states : left;
+}
+
 static void asked_cb(struct blob_ask *ask)
 {
     struct verify_ask *v = container_of(ask, struct verify_ask, ask);
-    for (size_t k = 0; k < ask->count; k++) {
-        struct blob_question *q = &ask->questions[k];
+    size_t question = 0;
+    bool more = false;
+    for (size_t k = 0; k < v->batch_count; k++) {
         struct verify_batch *b = v->batches[k];
-        for (size_t i = 0; i < b->count; i++) {
-            enum shard_found *f = &v->items[b->refs[i].item].found[b->refs[i].shard];
-            *f = better(*f, found_of(q, b, i));
-        }
+        if (b->done < b->count) /* as in ask_batches() */
+            take_answer(v, &ask->questions[question++], b);
+        more |= b->done < b->count;
     }
     blob_ask_fini(ask);
+    if (more) {
+        ask_batches(v);
+        return;
+    }
     batches_free(v);
     for (size_t i = 0; i < v->count; i++)
         v->items[i].is = redundancy_of(v->items[i].found, v->items[i].shards, v->items[i].data);
     v->err = OK;
     v->cb(v);
+}
+
+/* All that are not done. */
+static void ask_batches(struct verify_ask *v)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < v->batch_count; k++)
+        if (v->batches[k]->done < v->batches[k]->count)
+            question_of(v, v->batches[k], &v->questions[count++]);
+    v->ask = (struct blob_ask){
+        .questions = v->questions, .count = count, .timeout_ns = v->timeout_ns, .cb = asked_cb};
+    blob_ask_start(v->bc, &v->ask);
 }
 
 static void nomem_cb(struct env_timer *timer)
@@ -208,11 +232,5 @@ void verify_ask_start(struct blob_client *bc, struct meta_client *mc, struct ver
         env_timer_start(&v->timer, 0);
         return;
     }
-    for (size_t k = 0; k < v->batch_count; k++)
-        question_of(v, v->batches[k], &v->questions[k]);
-    v->ask = (struct blob_ask){.questions = v->questions,
-                               .count = v->batch_count,
-                               .timeout_ns = v->timeout_ns,
-                               .cb = asked_cb};
-    blob_ask_start(bc, &v->ask);
+    ask_batches(v);
 }

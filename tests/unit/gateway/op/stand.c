@@ -183,7 +183,7 @@ static void store_check(struct stand_node *n, struct fake_call *call)
         states[i] = blob_find(n, q->blob_ids[i]) ? CAIRN__SHARD_STATE__SHARD_PRESENT
                                                  : CAIRN__SHARD_STATE__SHARD_MISSING;
     r.states = states;
-    r.n_states = q->n_blob_ids;
+    r.n_states = n->check_max ? MIN(q->n_blob_ids, n->check_max) : q->n_blob_ids;
     fake_reply(call, n->check_err, n->check_err ? NULL : &r.base, (struct payload){0});
 }
 

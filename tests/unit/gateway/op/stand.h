@@ -34,7 +34,7 @@ struct stand_node {
     char id[8];
     int put_err;
     int check_err;
-    unsigned checks;
+    unsigned checks, check_max; /* answers at most; 0: all */
     bool put_hangs;
     struct stand_blob blobs[STAND_BLOBS_MAX];
     unsigned blob_count;

@@ -214,6 +214,13 @@ static void pages_cover_everything_once(void **state)
     s.node[0].blobs[0].deleted = true; /* one copy of one segment */
     sum = walk(&s);
     assert_true(sum.degraded == 1 && sum.full == segments - 1 && sum.lost == 0 && sum.bad == 1);
+    s.node[0].check_max = 1; /* answers with less than it was asked */
+    s.node[0].checks = 0;
+    json_t *o = ask_json(&s, "GET", ADMIN "verify?bucket=bucket");
+    assert_true(number(o, "segments") == s.node[0].checks && s.node[0].checks > 1);
+    assert_int_equal(json_array_size(json_object_get(o, "bad")), 1);
+    json_decref(o);
+    s.node[0].check_max = 0;
     for (int i = 0; i < STAND_NODES; i++) {
         for (unsigned k = 0; k < s.node[i].blob_count; k++)
             s.node[i].blobs[k].deleted = true;

@@ -12,7 +12,7 @@
 #define ANSWER_BYTES_MAX (256u << 20)
 #define PREFIX "/_cairn/admin/v1/"
 #define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-#define DEFAULT_CREDENTIALS "var/root-credentials"
+#define KEYS_FILE "var/root-credentials"
 
 struct admin_client {
     const char *command, *endpoint, *region;
@@ -66,7 +66,7 @@ static bool keys_find(struct admin_client *c, const char *path)
 {
     if (!path && keys_from_environment(c))
         return true;
-    FILE *f = fopen(path ? path : DEFAULT_CREDENTIALS, "re");
+    FILE *f = fopen(path ? path : KEYS_FILE, "re");
     if (!f && path)
         fprintf(stderr, "cairnctl %s: --credentials=%s: %s\n", c->command, path, strerror(errno));
     else if (!f)
@@ -82,7 +82,7 @@ static bool keys_find(struct admin_client *c, const char *path)
     if (!found)
         fprintf(stderr,
                 "cairnctl %s: %s: has no lines access_key_id=... and secret_access_key=...\n",
-                c->command, path ? path : DEFAULT_CREDENTIALS);
+                c->command, path ? path : KEYS_FILE);
     return found;
 }
 

@@ -100,7 +100,14 @@ def test_healthy(cluster):
     assert len(ask_json(cluster, "nodes")["nodes"]) == 3
     groups = ask_json(cluster, "pgs")["pgs"]
     assert len(groups) == status["pgs"]["count"] and all(len(g["members"]) == 3 for g in groups)
-    assert "disks" in ask_json(cluster, "disks") and "NODE" in ask(cluster, "disks").stdout
+    deadline = time.monotonic() + 15
+    while len(disks := ask_json(cluster, "disks")["disks"]) < 3:  # nodes report them now and then
+        assert time.monotonic() < deadline, disks
+        time.sleep(0.2)
+    assert all(d["state"] == "up" and d["writable"] and 0 < d["bytes_free"] < d["bytes_total"] for d in disks)
+    assert len(ask(cluster, "disks").stdout.splitlines()) == 4
+    capacity = ask_json(cluster, "status")["capacity"]
+    assert capacity["bytes_total"] == sum(d["bytes_total"] for d in ask_json(cluster, "disks")["disks"])
 
 
 def test_keys(cluster, tmp_path):

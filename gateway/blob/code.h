@@ -32,3 +32,8 @@ void code_shard(const struct ec *ec, const struct blob_segment *segment, unsigne
 
 /* The shards that the proof drops: parity ones and others, as many as the code can lose. */
 uint32_t code_dropped(const struct ec *ec, struct id128 blob_id);
+
+/* Rebuilds a range of shard `index` from the same range of others.  range[i]: of shard i, `len`
+ * bytes, or NULL.  Returns: OK; ERR_NO_QUORUM (too few are there). */
+int code_rebuild(const struct ec *ec, unsigned index, const uint8_t *const *range, size_t len,
+                 uint8_t *ret);

@@ -22,7 +22,7 @@ struct code_shard {
 /* Of the second buffer, for a segment of that size. */
 size_t code_buffer_bytes(const struct ec *ec, size_t segment_bytes);
 
-/* Fills segment->parity, whose capacity is at least code_buffer_bytes().
+/* Fills segment->parity, which is there and whose capacity is at least code_buffer_bytes().
  * Returns: OK; ERR_CORRUPT (the shards do not decode to what came in: nothing may be written). */
 int code_make(const struct ec *ec, struct blob_segment *segment, struct id128 blob_id);
 

@@ -5,14 +5,15 @@
 
 int blob_segment_init(struct blob_segment *s, struct budget *budget, size_t cap, size_t parity)
 {
-    const size_t caps[2] = {cap, parity};
-    struct rcbuf *buffers[2] = {NULL, NULL};
     CHECK(cap > 0 && cap <= BLOB_BYTES_MAX && !s->buf);
-    int err = budget_take_buffers(budget, parity ? 2 : 1, caps, buffers);
-    if (err != OK)
-        return err;
-    s->buf = buffers[0];
-    s->parity = buffers[1];
+    if (!budget_take(budget, cap + parity))
+        return ERR_LIMIT;
+    s->buf = budget_buffer(budget, cap);
+    if (!s->buf) {
+        budget_give(budget, cap + parity);
+        return ERR_NOMEM;
+    }
+    s->parity_bytes = parity;
     s->budget = budget_ref(budget);
     return OK;
 }
@@ -52,10 +53,14 @@ void blob_segment_fini(struct blob_segment *s)
         return;
     struct budget *budget = s->budget;
     struct rcbuf *buf = s->buf, *parity = s->parity;
+    size_t unused = s->parity_bytes - (parity ? parity->cap : 0);
     s->buf = s->parity = NULL;
+    s->parity_bytes = 0;
     s->budget = NULL;
     budget_give_buffer(budget, &buf);
     if (parity)
         budget_give_buffer(budget, &parity);
+    if (unused)
+        budget_give(budget, unused);
     budget_unref(budget);
 }

@@ -43,6 +43,8 @@ static void run_init(struct run *r, struct budget *budget, unsigned data, unsign
     for (unsigned k = 0; k < SEGMENTS; k++) {
         CHECK(blob_segment_init(&r->segment[k], budget, SEGMENT_BYTES,
                                 code_buffer_bytes(&r->ec, SEGMENT_BYTES)) == OK);
+        r->segment[k].parity = budget_buffer(budget, r->segment[k].parity_bytes);
+        CHECK(r->segment[k].parity);
         uint32_t word = 2654435761u * (k + 1);
         for (size_t i = 0; i < SEGMENT_BYTES; i += sizeof(word)) {
             word = word * 1664525u + 1013904223u;

@@ -81,6 +81,7 @@ struct disks_delete {
     int err; /* ERR_NOT_READY: some disk could not take part */
     /* private */
     struct disks *disks;
+    struct list node;
     struct disks_part *parts;
     unsigned left;
 };
@@ -112,6 +113,7 @@ struct disks_check {
     enum disks_shard *states; /* the caller's memory, count of them */
     /* private */
     struct disks *disks;
+    struct list node;
     struct env_timer timer;
     struct store_get get;
     uint64_t bytes;
@@ -137,6 +139,7 @@ struct disks_inventory {
     uint64_t hashes[DISKS_DIGESTS];
     /* private */
     struct disks *disks;
+    struct list node;
     struct env_timer timer;
     struct inventory_stream *streams;
     size_t stream_count, cap;

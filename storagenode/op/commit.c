@@ -4,9 +4,9 @@
  *              the rest as one write of the active extent, synced in the same request
  *   WRITING    waits for it; then the index learns of the frames, then the callers of their outcome
  *
- * Each operation meets the index as all earlier ones left it: whatever names a blob of the batch
- * that is being gathered waits for the next one.  A failed write or sync takes the store out of
- * service: what has become of those frames is known only after the next recovery. */
+ * Each operation meets the index as all earlier ones left it: whatever names a blob of the batch that
+ * is being gathered waits for the next one.  A failed write or sync takes the store out of service:
+ * what has become of those frames is known only after the next recovery. */
 #include "storagenode/op/store_impl.h"
 
 #include "common/base/check.h"
@@ -103,18 +103,16 @@ static enum verdict put_examine(struct store *s, struct store_put *put, int *ret
     else if (!known)
         *ret_err = r.shard_count < SHARDS_PER_BLOB_MAX ? OK : ERR_LIMIT;
     else
-        *ret_err =
-            known->bytes == put->info.bytes && known->crcs_digest == digest ? OK : ERR_EXISTS;
+        *ret_err = known->bytes == put->info.bytes && known->crcs_digest == digest ? OK : ERR_EXISTS;
     /* Known and whole: durable already.  Damaged: the same bytes once more heal it. */
     return *ret_err == OK && (!known || known->damaged) ? WRITE : ANSWER;
 }
 
-/* The batch with `more` bytes in it fits into the active extent: READY.  An empty batch may go on
- * to the next extent, a batch that has begun is sent first. */
+/* The batch with `more` bytes in it fits into the active extent: READY.  An empty batch may go on to
+ * the next extent, a batch that has begun is sent first. */
 enum room { READY, CUT, STALL, FULL };
 
-static enum room room_find(struct store *s, enum alloc_for purpose, uint64_t batch_bytes,
-                           bool empty)
+static enum room room_find(struct store *s, enum alloc_for purpose, uint64_t batch_bytes, bool empty)
 {
     switch (alloc_room(&s->alloc, purpose, batch_bytes)) {
     case ALLOC_FITS: return READY;
@@ -137,10 +135,7 @@ static enum room room_find(struct store *s, enum alloc_for purpose, uint64_t bat
     return READY;
 }
 
-static bool batch_empty(const struct batch *b)
-{
-    return b->frames == 0 && b->marks == 0;
-}
+static bool batch_empty(const struct batch *b) { return b->frames == 0 && b->marks == 0; }
 
 static enum room put_take(struct store *s, struct store_put *put)
 {
@@ -238,8 +233,7 @@ static void batch_send(struct store *s)
     c->extent = s->alloc.active;
     c->bytes = 0;
     c->slice_count = 0;
-    list_for_each(it, &c->items)
-    {
+    list_for_each(it, &c->items) {
         struct store_item *item = item_of(it);
         operations++;
         if (!item->is_put)
@@ -286,16 +280,16 @@ static void batch_send(struct store *s)
 static void put_index(struct store *s, struct kv_batch *kv, const struct store_put *put)
 {
     const struct extent *x = s->commit.extent;
-    struct shard_record shard = {
-        .shard_index = put->info.shard_index,
-        .extent_id = x->header.id,
-        .generation = x->header.generation,
-        .offset = put->frame_offset,
-        .bytes = put->info.bytes,
-        .seq = put->seq,
-        .crcs_digest = shard_crcs_digest(put->info.block_crcs, shard_blocks(put->info.bytes)),
-        .pg = put->info.pg,
-        .time_ms = put->info.time_ms};
+    struct shard_record shard = {.shard_index = put->info.shard_index,
+                                 .extent_id = x->header.id,
+                                 .generation = x->header.generation,
+                                 .offset = put->frame_offset,
+                                 .bytes = put->info.bytes,
+                                 .seq = put->seq,
+                                 .crcs_digest = shard_crcs_digest(
+                                     put->info.block_crcs, shard_blocks(put->info.bytes)),
+                                 .pg = put->info.pg,
+                                 .time_ms = put->info.time_ms};
     index_shard(s, kv, put->info.blob_id, &shard, true);
 }
 
@@ -310,7 +304,9 @@ static int batch_index(struct store *s)
     extent_append(&s->alloc, c->extent, c->bytes);
     c->extent->last_seq = c->last_seq;
     s->flush.bytes += c->bytes;
-    list_for_each(it, &c->items) if (item_of(it)->is_put) put_index(s, kv, put_of(item_of(it)));
+    list_for_each(it, &c->items)
+        if (item_of(it)->is_put)
+            put_index(s, kv, put_of(item_of(it)));
     for (uint32_t i = 0; i < c->batch.marks; i++) {
         struct id128 blob_id;
         memcpy(blob_id.bytes, c->marks + (size_t)i * ID_BYTES, ID_BYTES);
@@ -376,8 +372,8 @@ static void never_done(struct op *op)
     CHECK(0);
 }
 
-static const struct op_type commit_type = {"commit",    state_names, transitions, COMMIT_STATES,
-                                           commit_step, NULL,        never_done};
+static const struct op_type commit_type = {"commit", state_names, transitions, COMMIT_STATES,
+                                           commit_step, NULL, never_done};
 
 int group_commit_init(struct store *s)
 {

@@ -262,28 +262,34 @@ static struct list *put_bucket(struct disks *d, struct id128 blob_id)
 }
 
 /* The disk that has the shard, or is getting it just now; DISKS_MAX: none.  A whole one before a
- * damaged one. */
-static size_t put_home(struct disks *d, const struct disks_put *p)
+ * damaged one.  OK; an error: some index cannot say. */
+static int put_home(struct disks *d, const struct disks_put *p, size_t *ret)
 {
-    size_t home = DISKS_MAX;
     const struct shard_info *info = &p->put.info;
+    *ret = DISKS_MAX;
     list_for_each(it, put_bucket(d, info->blob_id))
     {
         const struct disks_put *other = container_of(it, struct disks_put, node);
-        if (id128_eq(other->put.info.blob_id, info->blob_id) && slot_up(&d->slots[other->at]))
-            return other->at;
+        if (id128_eq(other->put.info.blob_id, info->blob_id) && slot_up(&d->slots[other->at])) {
+            *ret = other->at;
+            return OK;
+        }
     }
     for (size_t i = 0; i < d->count; i++) {
         struct store_look look;
-        if (!slot_up(&d->slots[i]) ||
-            store_look(d->slots[i].store, info->blob_id, info->shard_index, &look) != OK)
+        if (!slot_up(&d->slots[i]))
             continue;
-        if (look.deleted || (look.found && !look.damaged))
-            return i;
-        if (look.found && home == DISKS_MAX)
-            home = i;
+        int err = store_look(d->slots[i].store, info->blob_id, info->shard_index, &look);
+        if (err)
+            return err;
+        if (look.deleted || (look.found && !look.damaged)) {
+            *ret = i;
+            return OK;
+        }
+        if (look.found && *ret == DISKS_MAX)
+            *ret = i;
     }
-    return home;
+    return OK;
 }
 
 /* Other bytes lie under this id on a disk that is out of service, but tells. */
@@ -390,7 +396,10 @@ int disks_put_start(struct disks *d, struct disks_put *p)
         return err;
     p->disks = d;
     p->tried = 0;
-    size_t at = put_home(d, p);
+    size_t at;
+    err = put_home(d, p, &at);
+    if (err)
+        return err;
     if (at == DISKS_MAX)
         at = put_choose(d, p);
     return put_try(d, p, at, ERR_IO);
@@ -403,13 +412,15 @@ int disks_put_start(struct disks *d, struct disks_put *p)
 static size_t get_find(struct disks *d, struct id128 blob_id, uint16_t shard_index, int *ret_err)
 {
     size_t failed = DISKS_MAX;
-    bool damaged = false, unsure = known_missing(d);
+    bool damaged = false, unsure = known_missing(d), nomem = false;
     for (size_t i = 0; i < d->count; i++) {
         const struct slot *slot = &d->slots[i];
         struct store_look look = {0};
         if (slot->refused)
             continue;
-        if (!slot->readable || store_look(slot->store, blob_id, shard_index, &look) != OK) {
+        int err = slot->readable ? store_look(slot->store, blob_id, shard_index, &look) : ERR_IO;
+        nomem |= err == ERR_NOMEM;
+        if (err) {
             unsure = true;
         } else if (look.found && !look.damaged) {
             if (slot_up(slot))
@@ -419,7 +430,7 @@ static size_t get_find(struct disks *d, struct id128 blob_id, uint16_t shard_ind
             damaged |= look.found;
         }
     }
-    *ret_err = damaged ? ERR_CORRUPT : unsure ? ERR_IO : ERR_NOT_FOUND;
+    *ret_err = nomem ? ERR_NOMEM : damaged ? ERR_CORRUPT : unsure ? ERR_IO : ERR_NOT_FOUND;
     return failed;
 }
 
@@ -432,21 +443,26 @@ int disks_get_start(struct disks *d, struct store_get *get)
     return at == DISKS_MAX ? err : store_get_start(d->slots[at].store, get);
 }
 
-enum disks_shard disks_look(struct disks *d, struct id128 blob_id, uint16_t shard_index)
+int disks_look(struct disks *d, struct id128 blob_id, uint16_t shard_index, enum disks_shard *ret)
 {
     int err = OK;
     size_t at = get_find(d, blob_id, shard_index, &err);
-    if (at != DISKS_MAX)
-        return slot_up(&d->slots[at]) ? DISKS_SHARD_PRESENT : DISKS_SHARD_UNREADABLE;
+    if (at == DISKS_MAX && err == ERR_NOMEM)
+        return err;
+    if (at != DISKS_MAX) {
+        *ret = slot_up(&d->slots[at]) ? DISKS_SHARD_PRESENT : DISKS_SHARD_UNREADABLE;
+        return OK;
+    }
+    *ret = err == ERR_CORRUPT     ? DISKS_SHARD_DAMAGED
+           : err == ERR_NOT_FOUND ? DISKS_SHARD_MISSING
+                                  : DISKS_SHARD_UNREADABLE;
     for (size_t i = 0; i < d->count; i++) {
         struct store_look look;
         if (slot_up(&d->slots[i]) &&
             store_look(d->slots[i].store, blob_id, shard_index, &look) == OK && look.deleted)
-            return DISKS_SHARD_DELETED;
+            *ret = DISKS_SHARD_DELETED;
     }
-    return err == ERR_CORRUPT     ? DISKS_SHARD_DAMAGED
-           : err == ERR_NOT_FOUND ? DISKS_SHARD_MISSING
-                                  : DISKS_SHARD_UNREADABLE;
+    return OK;
 }
 
 /* ---- deletes ---- */

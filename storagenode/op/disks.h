@@ -97,7 +97,8 @@ enum disks_shard { /* as enum ShardState in proto */
                    DISKS_SHARD_UNREADABLE /* on a disk that is out of service, or perhaps on one
                                              that cannot say */
 };
-enum disks_shard disks_look(struct disks *d, struct id128 blob_id, uint16_t shard_index);
+/* OK; ERR_NOMEM. */
+int disks_look(struct disks *d, struct id128 blob_id, uint16_t shard_index, enum disks_shard *ret);
 
 struct disks_check {
     /* the caller's, until cb */

@@ -66,8 +66,13 @@ static void check_run(struct disks_check *c)
             env_timer_start(&c->timer, 0);
             return;
         }
-        enum disks_shard state =
-            disks_look(c->disks, c->blob_ids[c->done], (uint16_t)c->shard_indexes[c->done]);
+        enum disks_shard state;
+        err =
+            disks_look(c->disks, c->blob_ids[c->done], (uint16_t)c->shard_indexes[c->done], &state);
+        if (err) {
+            check_end(c, c->deep && c->done > 0 ? OK : err);
+            return;
+        }
         if (!c->deep || state != DISKS_SHARD_PRESENT) {
             c->states[c->done++] = state;
             continue;

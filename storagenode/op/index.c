@@ -114,15 +114,15 @@ void index_extent(struct store *s, struct kv_batch *kv, const struct extent *x)
     uint8_t value[EXTENT_RECORD_BYTES];
     struct record_key key = record_key_extent(x->header.id);
     (void)s;
-    extent_record_encode(
-        &(struct extent_record){.generation = x->header.generation,
-                                .salt = x->header.salt,
-                                .indexed_end = x->end,
-                                .last_seq = x->last_seq,
-                                .used = x->end > EXTENT_HEADER_BYTES,
-                                .sealed = x->state != EXTENT_FREE && x->state != EXTENT_ACTIVE,
-                                .broken = x->state == EXTENT_BROKEN},
-        value);
+    extent_record_encode(&(struct extent_record){.generation = x->header.generation,
+                                                 .salt = x->header.salt,
+                                                 .indexed_end = x->end,
+                                                 .last_seq = x->last_seq,
+                                                 .used = x->end > EXTENT_HEADER_BYTES,
+                                                 .sealed = x->state != EXTENT_FREE &&
+                                                           x->state != EXTENT_ACTIVE,
+                                                 .broken = x->state == EXTENT_BROKEN},
+                         value);
     kv_batch_put(kv, KV_INDEX, record_key_slice(&key), SLICE(value, sizeof(value)));
 }
 

@@ -1,5 +1,5 @@
-/* Looking into the index without reading a shard: one shard, a group's inventory; and the small
- * facts that a node keeps beside its shards because they need the same durability as the index. */
+/* Looking into the index without reading a shard: one shard, a group's inventory; and the small facts
+ * that a node keeps beside its shards because they need the same durability as the index. */
 #include "storagenode/op/store_impl.h"
 
 #include "common/base/check.h"
@@ -39,8 +39,7 @@ int store_look(struct store *s, struct id128 blob_id, uint16_t shard_index, stru
 static int entry_read(struct kv_iter *it, uint32_t pg, struct store_inventory_entry *ret)
 {
     uint32_t id;
-    if (!record_key_group_parse(it->ops->key(it), &id, &ret->blob_id, &ret->shard_index) ||
-        id != pg)
+    if (!record_key_group_parse(it->ops->key(it), &id, &ret->blob_id, &ret->shard_index) || id != pg)
         return ERR_CORRUPT;
     return group_record_decode(it->ops->value(it), &ret->record);
 }
@@ -108,7 +107,4 @@ struct kv_iter *store_notes_iter(struct store *s, char kind)
     return it;
 }
 
-struct id128 store_disk_id(const struct store *s)
-{
-    return s->disk_id;
-}
+struct id128 store_disk_id(const struct store *s) { return s->disk_id; }

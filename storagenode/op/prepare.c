@@ -154,7 +154,9 @@ static enum op_next prepare_step(struct op *op)
     if (p->pending)
         return OP_WAIT;
     switch (op->state) {
-    case RESTING: p->file = NULL; return rest(s);
+    case RESTING:
+        p->file = NULL;
+        return rest(s);
     case OPENING:
         if (p->req.err)
             return give_up(s, p->req.err);
@@ -179,13 +181,10 @@ static void never_done(struct op *op)
     CHECK(0);
 }
 
-static const struct op_type prepare_type = {"prepare",    state_names, transitions, PREPARE_STATES,
-                                            prepare_step, NULL,        never_done};
+static const struct op_type prepare_type = {"prepare", state_names, transitions, PREPARE_STATES,
+                                            prepare_step, NULL, never_done};
 
-void prepare_init(struct store *s)
-{
-    op_init(&s->prepare.op, &prepare_type, RESTING, 0, 0);
-}
+void prepare_init(struct store *s) { op_init(&s->prepare.op, &prepare_type, RESTING, 0, 0); }
 
 bool prepare_idle(const struct store *s)
 {

@@ -139,8 +139,7 @@ int store_get_start(struct store *s, struct store_get *g)
     uint64_t left = g->shard_bytes - g->offset;
     uint64_t asked = g->bytes == 0 || g->bytes > left ? left : g->bytes;
     uint64_t first = g->offset / SHARD_BLOCK_BYTES * SHARD_BLOCK_BYTES;
-    uint64_t end =
-        (g->offset + asked + SHARD_BLOCK_BYTES - 1) / SHARD_BLOCK_BYTES * SHARD_BLOCK_BYTES;
+    uint64_t end = (g->offset + asked + SHARD_BLOCK_BYTES - 1) / SHARD_BLOCK_BYTES * SHARD_BLOCK_BYTES;
     end = MIN(end, g->shard_bytes);
     uint64_t skipped = first > READ_THROUGH_BYTES ? first : 0;
     uint64_t through = skipped ? 0 : first; /* read with the rest, and not given away */

@@ -1,14 +1,14 @@
-/* Reclamation: what lives in an extent that is mostly dead is written once more, like a put, and
- * the extent becomes free.
+/* Reclamation: what lives in an extent that is mostly dead is written once more, like a put, and the
+ * extent becomes free.
  *
  *   RESTING   picks a victim (alloc_victim)
  *   READING   reads and checks its live frames, a round's worth
  *   COPYING   has them committed with whatever else is on its way; then the next round, or
  *             EMPTIED: its next life begins only after an index flush that knows all of this
  *
- * The order is what keeps every acknowledged byte: copies synced, index changed, index durable,
- * then the header of the next life.  Deletion marks are not copied: what they did is in the durable
- * index by then.  Copies are bounded in rate, unless space is short. */
+ * The order is what keeps every acknowledged byte: copies synced, index changed, index durable, then
+ * the header of the next life.  Deletion marks are not copied: what they did is in the durable index
+ * by then.  Copies are bounded in rate, unless space is short. */
 #include "storagenode/op/store_impl.h"
 
 #include "common/base/check.h"
@@ -71,8 +71,8 @@ static int read_next(struct store *s)
     struct reclaim *r = &s->reclaim;
     struct blob_record blob;
     struct shard_record *shard = NULL;
-    int err =
-        index_next_live(s, r->victim->header.id, r->next_offset, &r->reading, &r->reading_offset);
+    int err = index_next_live(s, r->victim->header.id, r->next_offset, &r->reading,
+                              &r->reading_offset);
     if (err)
         return err;
     r->next_offset = r->reading_offset + FRAME_ALIGN;
@@ -148,15 +148,15 @@ static void round_send(struct store *s)
     r->outstanding = r->count;
     for (unsigned i = 0; i < r->count; i++) {
         struct copy *c = r->copies[i];
-        c->put = (struct store_put){
-            .info = c->head.info,
-            .payload = {c->buffer, SLICE(c->buffer->data + FRAME_HEAD_BYTES, c->head.data_bytes)},
-            .cb = on_copied,
-            .item = {.is_put = true},
-            .is_copy = true,
-            .any_age = true,
-            .from_extent = r->victim->header.id,
-            .from_offset = c->head.offset};
+        c->put = (struct store_put){.info = c->head.info,
+                                    .payload = {c->buffer, SLICE(c->buffer->data + FRAME_HEAD_BYTES,
+                                                                 c->head.data_bytes)},
+                                    .cb = on_copied,
+                                    .item = {.is_put = true},
+                                    .is_copy = true,
+                                    .any_age = true,
+                                    .from_extent = r->victim->header.id,
+                                    .from_offset = c->head.offset};
         commit_enqueue(s, &c->put.item);
     }
 }
@@ -275,8 +275,8 @@ static void never_done(struct op *op)
     CHECK(0);
 }
 
-static const struct op_type reclaim_type = {"reclaim",    state_names, transitions, RECLAIM_STATES,
-                                            reclaim_step, NULL,        never_done};
+static const struct op_type reclaim_type = {"reclaim", state_names, transitions, RECLAIM_STATES,
+                                            reclaim_step, NULL, never_done};
 
 void reclaim_init(struct store *s)
 {
@@ -290,7 +290,4 @@ void reclaim_fini(struct store *s)
     round_free(&s->reclaim);
 }
 
-bool reclaim_idle(const struct store *s)
-{
-    return s->reclaim.op.state == RESTING;
-}
+bool reclaim_idle(const struct store *s) { return s->reclaim.op.state == RESTING; }

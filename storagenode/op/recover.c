@@ -13,26 +13,25 @@
  *                     first new frame.  What was judged as torn now would look like damage behind
  *                     later batches, if the index went back to before this recovery
  *
- * Extent records are written only after all tails have been judged, so that a crash in between
- * finds the same tails again.  Frames of the last batch that were torn were acknowledged to nobody
- * and are dropped; anything else that is bad is reported, marked, and never written over. */
+ * Extent records are written only after all tails have been judged, so that a crash in between finds
+ * the same tails again.  Frames of the last batch that were torn were acknowledged to nobody and are
+ * dropped; anything else that is bad is reported, marked, and never written over. */
 #include "storagenode/op/store_impl.h"
 
 #include "common/base/check.h"
 
 #include <stdlib.h>
 
-enum { LOOKING, LISTING, OPENING, SYNCING, HEADING, SCANNING, COUNTING, FLUSHING, RECOVER_STATES };
+enum {
+    LOOKING, LISTING, OPENING, SYNCING, HEADING, SCANNING, COUNTING, FLUSHING, RECOVER_STATES
+};
 static const char *const state_names[] = {"LOOKING", "LISTING",  "OPENING",  "SYNCING",
                                           "HEADING", "SCANNING", "COUNTING", "FLUSHING"};
 static const uint32_t transitions[] = {
-    [LOOKING] = 1u << LISTING,
-    [LISTING] = 1u << OPENING,
+    [LOOKING] = 1u << LISTING,   [LISTING] = 1u << OPENING,
     [OPENING] = 1u << SYNCING | 1u << SCANNING,
-    [SYNCING] = 1u << HEADING,
-    [HEADING] = 1u << OPENING,
-    [SCANNING] = 1u << COUNTING,
-    [COUNTING] = 1u << FLUSHING,
+    [SYNCING] = 1u << HEADING,   [HEADING] = 1u << OPENING,
+    [SCANNING] = 1u << COUNTING, [COUNTING] = 1u << FLUSHING,
     [FLUSHING] = 0,
 };
 
@@ -60,9 +59,9 @@ struct recover {
     struct disk_req req;
     struct env_timer turn;
     bool pending, waiting, scanning, seeking;
-    bool judged; /* something was found torn or damaged: not to be judged again */
+    bool judged;              /* something was found torn or damaged: not to be judged again */
     struct kv_flush_req flush;
-    uint64_t sought; /* there is data at this offset, as far as the disk can tell */
+    uint64_t sought;          /* there is data at this offset, as far as the disk can tell */
     struct found *found;
     size_t count, cap, at;
     struct scan scan;
@@ -194,8 +193,7 @@ static int disk_record_load(struct store *s)
     if (!err)
         err = disk_record_decode(buf_view(&value), &record);
     buf_fini(&value);
-    if (err ==
-        ERR_NOT_FOUND) /* a new store, or the index is gone: the extents know the disk's id */
+    if (err == ERR_NOT_FOUND) /* a new store, or the index is gone: the extents know the disk's id */
         return OK;
     if (err)
         return err;
@@ -294,16 +292,16 @@ static int replay(struct recover *r)
     int err = OK;
     s->stats.recovered_frames++;
     if (h->kind == FRAME_SHARD) {
-        struct shard_record shard = {.shard_index = h->info.shard_index,
-                                     .extent_id = h->extent_id,
-                                     .generation = h->generation,
-                                     .offset = h->offset,
-                                     .bytes = h->data_bytes,
-                                     .seq = h->seq,
-                                     .crcs_digest =
-                                         shard_crcs_digest(h->block_crcs, h->block_count),
-                                     .pg = h->info.pg,
-                                     .time_ms = h->info.time_ms};
+        struct shard_record shard = {
+            .shard_index = h->info.shard_index,
+            .extent_id = h->extent_id,
+            .generation = h->generation,
+            .offset = h->offset,
+            .bytes = h->data_bytes,
+            .seq = h->seq,
+            .crcs_digest = shard_crcs_digest(h->block_crcs, h->block_count),
+            .pg = h->info.pg,
+            .time_ms = h->info.time_ms};
         struct kv_batch *kv = kv_batch_new();
         if (!kv)
             return ERR_NOMEM;
@@ -363,8 +361,8 @@ static bool scan_wanted(const struct recover *r, const struct found *f)
     return f->from > EXTENT_HEADER_BYTES || f->first_head || r->empties < EMPTY_SCANS;
 }
 
-/* Before a head is looked for, the disk is asked where there is any data: most of an extent that
- * was never full is not read at all. */
+/* Before a head is looked for, the disk is asked where there is any data: most of an extent that was
+ * never full is not read at all. */
 static int bytes_get(struct recover *r, struct found *f)
 {
     if (r->scan.need_bytes > FRAME_HEAD_BYTES || r->sought == r->scan.need_offset)
@@ -465,8 +463,8 @@ static int extent_adopt(struct recover *r, struct found *f, bool last)
         return OK;
     }
     if (f->broken && f->header.id != f->id)
-        f->header =
-            (struct extent_header){.id = f->id, .generation = 1, .bytes = s->alloc.extent_bytes};
+        f->header = (struct extent_header){
+            .id = f->id, .generation = 1, .bytes = s->alloc.extent_bytes};
     int err = alloc_add(&s->alloc, &f->header, &x);
     if (err)
         return err;
@@ -481,9 +479,9 @@ static int extent_adopt(struct recover *r, struct found *f, bool last)
     } else if (f->unmade || (!frames && f->header_bad)) {
         extent_restore(&s->alloc, x, EXTENT_FREEING, EXTENT_HEADER_BYTES);
     } else if (frames) {
-        bool sealed =
-            !last || f->damaged || f->header_bad ||
-            (f->has_record && f->record.generation == f->header.generation && f->record.sealed);
+        bool sealed = !last || f->damaged || f->header_bad ||
+                      (f->has_record && f->record.generation == f->header.generation &&
+                       f->record.sealed);
         extent_restore(&s->alloc, x, sealed ? EXTENT_SEALED : EXTENT_ACTIVE, f->end);
     }
     return OK;
@@ -714,8 +712,8 @@ static void recover_done(struct op *op)
     store_opened(s, s->failure);
 }
 
-static const struct op_type recover_type = {"recover",    state_names, transitions, RECOVER_STATES,
-                                            recover_step, NULL,        recover_done};
+static const struct op_type recover_type = {"recover", state_names, transitions, RECOVER_STATES,
+                                            recover_step, NULL, recover_done};
 
 int recover_start(struct store *s)
 {

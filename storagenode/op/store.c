@@ -110,8 +110,8 @@ static void files_close(struct store *s)
 static void close_step(struct store *s)
 {
     if (!s->close_cb || s->recover || !list_empty(&s->queue) || s->commit.op.state != 0 ||
-        s->reads_under_way > 0 || s->space_pending || s->prepare.pending || !prepare_idle(s) ||
-        !reclaim_idle(s) || s->flush.running)
+        s->reads_under_way > 0 || s->space_pending || s->prepare.pending ||
+        !prepare_idle(s) || !reclaim_idle(s) || s->flush.running)
         return;
     if (s->state == STORE_CLOSING && s->flush.changes > s->flush.durable_mark) {
         s->flush.wanted = true;
@@ -183,8 +183,8 @@ void store_capacity_set(struct store *s, uint64_t fs_bytes_free)
     if (env_now_ns(s->env) < s->prepare.retry_ns)
         max = s->alloc.count; /* it was full a moment ago, whatever it says now */
     s->alloc.extents_max = (uint32_t)MIN(max, EXTENTS_MAX);
-    s->alloc.reserve =
-        s->config.extents_reserve ? s->config.extents_reserve : MAX(2, s->alloc.extents_max / 50);
+    s->alloc.reserve = s->config.extents_reserve ? s->config.extents_reserve
+                                                 : MAX(2, s->alloc.extents_max / 50);
 }
 
 void store_fail(struct store *s, int err)
@@ -419,8 +419,8 @@ void store_check(struct store *s)
     if (s->state == STORE_FAILED)
         return; /* the sums may be ahead of an index that takes no more changes */
     alloc_check(&s->alloc);
-    struct kv_iter *it =
-        s->kv->ops->iter_new(s->kv, NULL, KV_INDEX, SLICE(lower.bytes, 1), SLICE_LIT("c"));
+    struct kv_iter *it = s->kv->ops->iter_new(s->kv, NULL, KV_INDEX, SLICE(lower.bytes, 1),
+                                              SLICE_LIT("c"));
     CHECK(it);
     it->ops->seek(it, SLICE_EMPTY);
     for (; it->ops->valid(it); it->ops->next(it)) {

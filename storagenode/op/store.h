@@ -12,8 +12,8 @@
  * CRCs they were put with, or an error, never anything else.
  *
  * Tombstones: a deleted blob id is refused (ERR_CONDEMNED) for tombstone_retention_ms, known or not
- * at the time of the delete.  A put is refused when its time_ms lies more than put_age_ms_max in
- * the past (ERR_TOO_OLD) or clock_skew_ms_max in the future (ERR_TIME).  As long as
+ * at the time of the delete.  A put is refused when its time_ms lies more than put_age_ms_max in the
+ * past (ERR_TOO_OLD) or clock_skew_ms_max in the future (ERR_TIME).  As long as
  *     tombstone_retention_ms > put_age_ms_max + 2 * clock_skew_ms_max
  * a late put meets either the tombstone or its own age.  time_ms is therefore the sender's clock
  * when it *chose the blob id*, or first sent it, and stays the same in retries. */
@@ -26,25 +26,23 @@
 struct store;
 
 struct store_config {
-    uint64_t extent_bytes;        /* 0: 256 MiB; multiple of FRAME_ALIGN */
-    uint64_t capacity_bytes;      /* 0: what the file system has, less space_reserve_bytes */
-    uint64_t space_reserve_bytes; /* 0: 1 GiB; of the file system, never taken */
-    uint32_t extents_reserve;     /* 0: 2 or 2 % of the extents: kept for marks and reclamation */
-    uint32_t extents_ready;       /* 0: 1; prepared ahead of need */
-    uint64_t queue_bytes_max;     /* 0: 64 MiB of puts waiting or being written */
-    uint32_t queue_count_max;     /* 0: 8192 puts and deletes */
-    uint64_t read_bytes_max;      /* 0: 128 MiB of gets under way */
-    uint64_t batch_bytes_max;     /* 0: 32 MiB */
-    uint32_t batch_frames_max;    /* 0: 256 */
-    uint64_t flush_bytes;         /* 0: 256 MiB appended since the last index flush start one */
-    uint64_t flush_interval_ms;   /* 0: 30 s, if anything changed */
-    uint64_t
-        reclaim_bytes_per_sec;  /* 0: 64 MiB; copied by reclamation; no bound when space is short */
-    uint64_t put_age_ms_max;    /* 0: 10 min */
-    uint64_t clock_skew_ms_max; /* 0: 1 min */
+    uint64_t extent_bytes;          /* 0: 256 MiB; multiple of FRAME_ALIGN */
+    uint64_t capacity_bytes;        /* 0: what the file system has, less space_reserve_bytes */
+    uint64_t space_reserve_bytes;   /* 0: 1 GiB; of the file system, never taken */
+    uint32_t extents_reserve;       /* 0: 2 or 2 % of the extents: kept for marks and reclamation */
+    uint32_t extents_ready;         /* 0: 1; prepared ahead of need */
+    uint64_t queue_bytes_max;       /* 0: 64 MiB of puts waiting or being written */
+    uint32_t queue_count_max;       /* 0: 8192 puts and deletes */
+    uint64_t read_bytes_max;        /* 0: 128 MiB of gets under way */
+    uint64_t batch_bytes_max;       /* 0: 32 MiB */
+    uint32_t batch_frames_max;      /* 0: 256 */
+    uint64_t flush_bytes;           /* 0: 256 MiB appended since the last index flush start one */
+    uint64_t flush_interval_ms;     /* 0: 30 s, if anything changed */
+    uint64_t reclaim_bytes_per_sec; /* 0: 64 MiB; copied by reclamation; no bound when space is short */
+    uint64_t put_age_ms_max;        /* 0: 10 min */
+    uint64_t clock_skew_ms_max;     /* 0: 1 min */
     uint64_t tombstone_retention_ms; /* 0: 30 min */
-    /* Once, when the disk or the index goes out of service; starts nothing of the store.  May be
-     * NULL. */
+    /* Once, when the disk or the index goes out of service; starts nothing of the store.  May be NULL. */
     void (*on_failed)(void *arg, int err);
     void (*on_flushed)(void *arg); /* more of the index is durable; may be NULL */
     void *arg;
@@ -56,8 +54,8 @@ enum store_state { STORE_NEW, STORE_OPENING, STORE_UP, STORE_CLOSING, STORE_FAIL
 
 struct store_stats {
     enum store_state state;
-    bool writable; /* takes puts now */
-    int failure;   /* why it is STORE_FAILED */
+    bool writable;              /* takes puts now */
+    int failure;                /* why it is STORE_FAILED */
     uint64_t bytes_total, bytes_free;
     uint64_t shards, live_bytes, dead_bytes, tombstones;
     uint64_t extents, extents_free;
@@ -65,9 +63,9 @@ struct store_stats {
     /* counters */
     uint64_t puts, put_bytes, put_errors, gets, get_bytes, get_errors, deletes;
     uint64_t batches, frames, syncs, index_flushes, extents_reclaimed, reclaimed_bytes_copied;
-    uint64_t corruptions;      /* damaged frames, shards and extents found, by recovery or reads */
-    uint64_t torn_frames;      /* unacknowledged frames dropped by recovery */
-    uint64_t recovered_frames; /* found behind the durable index and indexed again */
+    uint64_t corruptions;       /* damaged frames, shards and extents found, by recovery or reads */
+    uint64_t torn_frames;       /* unacknowledged frames dropped by recovery */
+    uint64_t recovered_frames;  /* found behind the durable index and indexed again */
     uint64_t batch_sizes[STORE_BATCH_BUCKETS];
 };
 
@@ -79,55 +77,55 @@ struct store_item {
 
 struct store_put {
     /* set by the caller; borrowed until cb unless a line says otherwise */
-    struct shard_info info; /* whose key and block_crcs point to the caller's memory */
-    struct payload payload; /* the shard's bytes; the caller's reference */
+    struct shard_info info;          /* whose key and block_crcs point to the caller's memory */
+    struct payload payload;          /* the shard's bytes; the caller's reference */
     /* CRC32C of each of its blocks, if the caller has summed it already; NULL: the store does.
      * Borrowed for the start. */
     const uint32_t *payload_crcs;
-    uint64_t deadline_ns; /* 0: none; a put that is still waiting then ends with ERR_TIMEOUT,
-                             which here means that nothing was kept */
-    bool any_age;         /* repair: not bound by put_age_ms_max (by the tombstone, yes) */
+    uint64_t deadline_ns;            /* 0: none; a put that is still waiting then ends with ERR_TIMEOUT,
+                                        which here means that nothing was kept */
+    bool any_age;                    /* repair: not bound by put_age_ms_max (by the tombstone, yes) */
     void (*cb)(struct store_put *);
     /* result: OK; ERR_EXISTS (other bytes under this id); ERR_CONDEMNED; ERR_NOSPACE; ERR_TIMEOUT;
      * ERR_SHUTDOWN; ERR_IO (unknown outcome; the disk is out of service) */
     int err;
     /* private */
     struct store_item item;
-    bool is_copy; /* made by reclamation, of the frame at: */
+    bool is_copy;                    /* made by reclamation, of the frame at: */
     uint32_t from_extent;
     uint64_t from_offset;
-    uint64_t seq, frame_offset; /* where it went */
+    uint64_t seq, frame_offset;      /* where it went */
 };
 
 struct store_get {
     struct id128 blob_id;
     uint16_t shard_index;
-    uint64_t offset, bytes; /* bytes 0: to the end; what lies behind the end is left out */
-    bool want_info;         /* `info` is wanted, too */
+    uint64_t offset, bytes;          /* bytes 0: to the end; what lies behind the end is left out */
+    bool want_info;                  /* `info` is wanted, too */
     void (*cb)(struct store_get *);
     /* result: OK; ERR_NOT_FOUND; ERR_INVAL (offset at or behind the end); ERR_CHECKSUM, ERR_CORRUPT
      * (damaged: another replica has it); ERR_IO; ERR_NOMEM */
     int err;
     uint64_t first_byte, shard_bytes; /* whole blocks that cover the range, from first_byte */
-    struct payload payload;           /* the caller drops it with payload_unref() */
+    struct payload payload;          /* the caller drops it with payload_unref() */
     uint32_t block_crcs[SHARD_BLOCKS_MAX];
     uint32_t block_count;
-    struct shard_info info; /* what the put said of it; the key points into the payload's
-                               buffer, there are no CRCs */
+    struct shard_info info;          /* what the put said of it; the key points into the payload's
+                                        buffer, there are no CRCs */
     /* private */
     struct store *store;
     struct list node;
     struct disk_req head_req, data_req;
     unsigned reads_left;
-    struct rcbuf *buffer; /* head, then whole blocks */
+    struct rcbuf *buffer;            /* head, then whole blocks */
     uint32_t extent_id;
     uint64_t generation, frame_offset, bytes_reserved;
-    uint64_t data_bytes; /* of the blocks that are read */
+    uint64_t data_bytes;             /* of the blocks that are read */
 };
 
 struct store_delete {
     const struct id128 *blob_ids;
-    uint32_t count; /* at most MARKS_PER_REQUEST_MAX */
+    uint32_t count;                  /* at most MARKS_PER_REQUEST_MAX */
     void (*cb)(struct store_delete *);
     int err;
     struct store_item item;
@@ -137,8 +135,7 @@ struct store_delete {
 int store_new(struct env *env, struct disk *disk, struct kv *kv, const struct store_config *config,
               struct store **ret);
 
-/* Recovers; cb(arg, err) later.  After an error only store_close_start() and store_free() remain.
- */
+/* Recovers; cb(arg, err) later.  After an error only store_close_start() and store_free() remain. */
 void store_open_start(struct store *s, void (*cb)(void *arg, int err), void *arg);
 
 /* Checks the payload against info->block_crcs (once, here).
@@ -179,8 +176,8 @@ int store_inventory(struct store *s, uint32_t pg, struct store_inventory_at *at,
                     struct store_inventory_entry *ret, size_t max, size_t *ret_count);
 
 /* Small facts that a node keeps beside its shards (record.h, kinds 'c' and 'n').  Applied at once,
- * durable once store_notes_durable(); on_flushed tells when to look again.  The batch is taken in
- * any case.  Returns: OK; ERR_NOT_READY (not up); else the store has failed. */
+ * durable once store_notes_durable(); on_flushed tells when to look again.  The batch is taken in any
+ * case.  Returns: OK; ERR_NOT_READY (not up); else the store has failed. */
 int store_notes_write(struct store *s, struct kv_batch **batch);
 bool store_notes_durable(const struct store *s);
 /* All notes of a kind; NULL: out of memory. */
@@ -195,8 +192,7 @@ void store_stats_get(const struct store *s, struct store_stats *ret);
 void store_close_start(struct store *s, void (*cb)(void *arg, int err), void *arg);
 
 /* After the callback of store_close_start(); or at any moment once neither env nor disk nor kv will
- * call back any more (a crash in a simulation): what was under way is forgotten without callbacks.
- */
+ * call back any more (a crash in a simulation): what was under way is forgotten without callbacks. */
 void store_free(struct store *s);
 
 /* ---- for tests ---- */

@@ -25,13 +25,13 @@ struct commit {
     struct disk_req req;
     bool writing;
     struct batch batch;
-    struct list items; /* puts and deletes of the batch */
+    struct list items;     /* puts and deletes of the batch */
     struct extent *extent;
-    uint64_t bytes; /* of all frames */
+    uint64_t bytes;        /* of all frames */
     uint64_t last_seq;
     uint64_t mark_seq, mark_time_ms;
-    uint8_t *heads; /* frames_max + 1 blocks */
-    uint8_t *marks; /* blob ids */
+    uint8_t *heads;        /* frames_max + 1 blocks */
+    uint8_t *marks;        /* blob ids */
     struct slice *slices;
     unsigned slice_count;
 };
@@ -55,7 +55,7 @@ struct prepare {
     struct extent_header header;
     struct disk_file *file;
     struct slice slice;
-    uint64_t retry_ns; /* after the file system was full */
+    uint64_t retry_ns;     /* after the file system was full */
     uint8_t block[EXTENT_HEADER_BYTES];
 };
 
@@ -71,7 +71,7 @@ struct reclaim {
     struct disk_req req;
     struct env_timer pause;
     bool pending, paused, failed, forced;
-    bool look; /* there may be a victim: something died, or an extent was sealed */
+    bool look;             /* there may be a victim: something died, or an extent was sealed */
     struct extent *victim;
     uint64_t next_offset;
     struct live_record reading;
@@ -141,8 +141,7 @@ void reads_abandon(struct store *s);
 int index_load(struct store *s, struct id128 blob_id, struct blob_record *ret);
 /* The blob's record, and what its group's inventory says of its shards. */
 void index_blob(struct kv_batch *kv, struct id128 blob_id, const struct blob_record *r);
-/* Changes gather in a kv batch.  One blob at most once in a batch.  `account`: extents' sums too.
- */
+/* Changes gather in a kv batch.  One blob at most once in a batch.  `account`: extents' sums too. */
 void index_shard(struct store *s, struct kv_batch *kv, struct id128 blob_id,
                  const struct shard_record *shard, bool account);
 void index_mark(struct store *s, struct kv_batch *kv, struct id128 blob_id, uint64_t seq,
@@ -153,8 +152,7 @@ int index_write(struct store *s, struct kv_batch **kv);
 /* The shard at this very place is damaged.  `lost`: its place is given up too. */
 void index_damaged(struct store *s, struct id128 blob_id, uint16_t shard_index, uint32_t extent_id,
                    uint64_t offset, bool lost);
-/* The first shard alive in extent x at or behind `offset`.  OK; ERR_NOT_FOUND; ERR_NOMEM, ERR_IO.
- */
+/* The first shard alive in extent x at or behind `offset`.  OK; ERR_NOT_FOUND; ERR_NOMEM, ERR_IO. */
 int index_next_live(struct store *s, uint32_t extent_id, uint64_t offset, struct live_record *ret,
                     uint64_t *ret_offset);
 void index_flush_want(struct store *s);

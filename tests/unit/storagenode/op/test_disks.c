@@ -244,6 +244,13 @@ static size_t holder(unsigned n)
     return found;
 }
 
+static enum disks_shard look_at(unsigned n)
+{
+    enum disks_shard state;
+    assert_int_equal(disks_look(disks, blob(n), 0, &state), OK);
+    return state;
+}
+
 static bool writes_on(size_t at)
 {
     struct store_stats st;
@@ -353,8 +360,7 @@ static void a_disk_fails_alone(void **state)
         bool on_failed_disk = holder(n) == 1;
         met |= on_failed_disk;
         assert_int_equal(get(n), OK); /* still readable */
-        assert_int_equal(disks_look(disks, blob(n), 0),
-                         on_failed_disk ? DISKS_SHARD_UNREADABLE : DISKS_SHARD_PRESENT);
+        assert_int_equal(look_at(n), on_failed_disk ? DISKS_SHARD_UNREADABLE : DISKS_SHARD_PRESENT);
     }
     assert_true(met);
     for (unsigned n = 200; n < 210; n++)
@@ -401,13 +407,13 @@ static void a_disk_is_missed_until_it_is_given_up(void **state)
     assert_true(id128_eq(st.id, disk_ids[2]) && st.state == DISKS_STATE_FAILED && !st.present);
     assert_string_equal(st.path, "/c");
     assert_int_equal(get(gone), ERR_IO); /* not: not found */
-    assert_int_equal(disks_look(disks, blob(gone), 0), DISKS_SHARD_UNREADABLE);
+    assert_int_equal(look_at(gone), DISKS_SHARD_UNREADABLE);
     assert_int_equal(del(gone), ERR_NOT_READY);
     assert_int_equal(put(300), OK);
     /* Given up: what it had is gone, and deletes are acknowledged without it, */
     again_with(3, &disk_ids[2], 1);
     assert_int_equal(get(gone), ERR_NOT_FOUND);
-    assert_int_equal(disks_look(disks, blob(gone), 0), DISKS_SHARD_DELETED); /* marked before */
+    assert_int_equal(look_at(gone), DISKS_SHARD_DELETED); /* marked before */
     assert_int_equal(del(gone), OK);
     /* so it never comes back, whether or not the parameter is kept. */
     again_with(7, NULL, 0);

@@ -33,6 +33,7 @@ int blob_client_new(struct env *env, struct rpc *rpc, struct meta_client *mc,
     list_init(&bc->puts);
     list_init(&bc->gets);
     list_init(&bc->coded_gets);
+    list_init(&bc->asks);
     *ret = bc;
     return OK;
 }
@@ -45,6 +46,7 @@ void blob_client_stop(struct blob_client *bc)
     puts_stop(bc);
     gets_stop(bc);
     coded_gets_stop(bc);
+    asks_stop(bc);
 }
 
 bool blob_client_idle(const struct blob_client *bc)
@@ -57,7 +59,7 @@ void blob_client_free(struct blob_client *bc)
     if (!bc)
         return;
     CHECK(bc->outstanding == 0 && list_empty(&bc->puts) && list_empty(&bc->gets) &&
-          list_empty(&bc->coded_gets));
+          list_empty(&bc->asks) && list_empty(&bc->coded_gets));
     for (size_t i = 0; i < bc->code_count; i++)
         free(bc->codes[i]);
     free(bc->codes);

@@ -77,7 +77,11 @@ static void serve_view(struct stand *s, struct fake_call *call)
     } else if (call->method == &method_meta_read_part_body) {
         VIEW(Cairn__ReadPartBodyRequest);
         err = index_read_part_body(&view, q, &reply);
+    } else if (call->method == &method_meta_list_segments) {
+        VIEW(Cairn__ListSegmentsRequest);
+        err = index_list_segments(&view, q, &reply);
     } else {
+        CHECK(call->method == &method_meta_list_buckets);
         index_view_init(&view, s->index[0], NULL);
         err = index_list_buckets(&view, q, &reply);
     }
@@ -168,14 +172,34 @@ static void store_get(struct stand_node *n, struct fake_call *call)
     fake_reply(call, OK, &r.base, (struct payload){b->data, SLICE(b->data->data + first, last - first)});
 }
 
+static void store_check(struct stand_node *n, struct fake_call *call)
+{
+    const Cairn__CheckShardsRequest *q = (const Cairn__CheckShardsRequest *)(void *)call->request;
+    Cairn__CheckShardsResponse r = CAIRN__CHECK_SHARDS_RESPONSE__INIT;
+    Cairn__ShardState states[1024];
+    CHECK(q->n_blob_ids <= 1024 && q->n_blob_ids == q->n_shard_indexes);
+    n->checks++;
+    for (size_t i = 0; i < q->n_blob_ids; i++)
+        states[i] = blob_find(n, q->blob_ids[i]) ? CAIRN__SHARD_STATE__SHARD_PRESENT
+                                                 : CAIRN__SHARD_STATE__SHARD_MISSING;
+    r.states = states;
+    r.n_states = n->check_max ? MIN(q->n_blob_ids, n->check_max) : q->n_blob_ids;
+    fake_reply(call, n->check_err, n->check_err ? NULL : &r.base, (struct payload){0});
+}
+
 static void serve_store(void *arg, struct fake_call *call)
 {
+    Cairn__StoreStatusResponse status = CAIRN__STORE_STATUS_RESPONSE__INIT;
     struct stand_node *n = arg;
     Cairn__DeleteShardsResponse response = CAIRN__DELETE_SHARDS_RESPONSE__INIT;
     if (call->method == &method_store_put) {
         store_put(n, call);
     } else if (call->method == &method_store_get) {
         store_get(n, call);
+    } else if (call->method == &method_store_check) {
+        store_check(n, call);
+    } else if (call->method == &method_store_status) {
+        fake_reply(call, OK, &status.base, (struct payload){0});
     } else {
         const Cairn__DeleteShardsRequest *q = (const Cairn__DeleteShardsRequest *)(void *)call->request;
         struct stand_blob *b = blob_find(n, q->blob_ids[0]);

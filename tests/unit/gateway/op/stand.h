@@ -33,6 +33,8 @@ struct stand_node {
     struct rpc_peer *peer;
     char id[8];
     int put_err;
+    int check_err;
+    unsigned checks, check_max; /* answers at most; 0: all */
     bool put_hangs;
     struct stand_blob blobs[STAND_BLOBS_MAX];
     unsigned blob_count;

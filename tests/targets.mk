@@ -112,6 +112,13 @@ chaos: real-deps
 # ---- the load generator ----
 $(B)/bin/cairn-bench: $(B)/tests/bench/bench.o $(call lib,common/base) $(call lib,common/crypto)
 	$(link)
+# Coding of segments next to the coding library alone: `make bench-ec`.
+$(B)/bin/cairn-bench-ec: $(B)/tests/bench/ec.o $(call lib,gateway/blob) $(call lib,common/ec) $(call lib,common/base)
+	$(link)
+.PHONY: bench-ec
+bench-ec: deps
+	@$(MAKE) --no-print-directory VARIANT=rel build/rel/bin/cairn-bench-ec
+	@build/rel/bin/cairn-bench-ec $(BENCH_FLAGS)
 
 # All that the layers run, each in its variant.
 test-programs:

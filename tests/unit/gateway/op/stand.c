@@ -219,13 +219,14 @@ unsigned stand_live_blobs(const struct stand *s)
 
 /* ---- life ---- */
 
-static void bootstrap(struct stand *s)
+static void bootstrap(struct stand *s, bool coded)
 {
     static const char *const zones[] = {"z0", "z1", "z2"};
     Cairn__NodeRecord node[STAND_NODES + 2], *nodes[STAND_NODES + 2];
     Cairn__PartitionDescriptor part[STAND_PARTITIONS], *parts[STAND_PARTITIONS];
     Cairn__ReplicaRef replica = CAIRN__REPLICA_REF__INIT, *replicas = &replica;
-    Cairn__PlacementGroup pg = CAIRN__PLACEMENT_GROUP__INIT, *pgs = &pg;
+    Cairn__PlacementGroup pg = CAIRN__PLACEMENT_GROUP__INIT;
+    Cairn__PlacementGroup coded_pg = CAIRN__PLACEMENT_GROUP__INIT, *pgs[] = {&pg, &coded_pg};
     Cairn__UserRecord user = CAIRN__USER_RECORD__INIT;
     Cairn__AccessKeyRecord key = CAIRN__ACCESS_KEY_RECORD__INIT;
     Cairn__Bootstrap b = CAIRN__BOOTSTRAP__INIT;
@@ -254,8 +255,12 @@ static void bootstrap(struct stand *s)
     }
     part[1].end = part[2].start = (ProtobufCBinaryData){9, (uint8_t *)(uintptr_t)SPLIT};
     pg.id = 1;
-    pg.n_members = STAND_NODES;
-    pg.members = members;
+    pg.n_members = coded_pg.n_members = STAND_NODES;
+    pg.members = coded_pg.members = members;
+    coded_pg.id = 2;
+    coded_pg.scheme = CAIRN__SCHEME__SCHEME_RS;
+    coded_pg.data_shards = 2;
+    coded_pg.parity_shards = 1;
     user.user_id = user.name = key.user_id = key.user_name = (char *)(uintptr_t)"root";
     user.is_root = key.is_root = key.enabled = true;
     key.access_key_id = (char *)(uintptr_t)"ROOTKEY";
@@ -265,8 +270,8 @@ static void bootstrap(struct stand *s)
     b.nodes = nodes;
     b.n_partitions = STAND_PARTITIONS;
     b.partitions = parts;
-    b.n_pgs = 1;
-    b.pgs = &pgs;
+    b.n_pgs = coded ? 2 : 1;
+    b.pgs = pgs;
     b.root_user = &user;
     b.root_key = &key;
     command.epoch = 1;
@@ -298,12 +303,12 @@ static void open_indexes(struct stand *s)
     }
 }
 
-void stand_init(struct stand *s)
+static void open_stand(struct stand *s, bool coded)
 {
     struct cache_config cache = {.bytes_max = 1 << 20};
     struct meta_seed seed = {"meta", "meta"};
     struct meta_config meta = {.zone = "z1", .seeds = &seed, .seed_count = 1};
-    struct blob_config blob = {.zone = "z1"};
+    struct blob_config blob = {.zone = "z1", .replicate_bytes_max = 64 << 10};
     memset(s, 0, sizeof(*s));
     stand = s;
     fake_init(&s->f, 7);
@@ -315,7 +320,7 @@ void stand_init(struct stand *s)
         s->node[i].peer = fake_peer(&s->f, s->node[i].id, serve_store, &s->node[i]);
     }
     open_indexes(s);
-    bootstrap(s);
+    bootstrap(s, coded);
     s->config = (struct gateway_config){
         .region = SLICE_LIT("us-east-1"),
         .inline_bytes_max = 4096,
@@ -332,6 +337,16 @@ void stand_init(struct stand *s)
     assert_int_equal(blob_client_new(&s->f.env, &s->f, s->mc, &blob, &s->bc), OK);
     assert_int_equal(gateway_init(&s->gw, &s->config, &s->metrics, &s->f.env, s->mc, s->bc), OK);
     fake_run(&s->f, 100 * NS_PER_MS);
+}
+
+void stand_init(struct stand *s)
+{
+    open_stand(s, false);
+}
+
+void stand_init_coded(struct stand *s)
+{
+    open_stand(s, true);
 }
 
 void stand_fini(struct stand *s)

@@ -67,9 +67,8 @@ void admin_fail(struct request *req, int err)
         reply_error(req,
                     s3_fault_set(&req->fault, S3_NO_SUCH_KEY, "There is no such storage node."));
     else if (err_class(err) == ERR_CLASS_RETRY || err_class(err) == ERR_CLASS_UNKNOWN_OUTCOME)
-        reply_error(req,
-                    s3_fault_set(&req->fault, S3_SERVICE_UNAVAILABLE,
-                                 "The leader of the cluster's root did not answer. Try again."));
+        reply_error(req, s3_fault_set(&req->fault, S3_SERVICE_UNAVAILABLE,
+                                      "The leaders that know did not answer in time. Try again."));
     else
         reply_err(req, err);
     request_end(req);
@@ -103,17 +102,16 @@ static json_t *safe_answer(struct admin_op *a)
     removable_check(a->status, a->node, &r);
     json_t *reasons = json_array();
     if (!r.draining)
-        json_array_append_new(reasons,
-                              json_string("it is not draining: new groups may come to it"));
+        json_append(&reasons, json_string("it is not draining: new groups may come to it"));
     if (r.member_of)
-        json_array_append_new(reasons, json_sprintf("it is a member of %llu placement group(s)",
-                                                    (unsigned long long)r.member_of));
+        json_append(&reasons, json_sprintf("it is a member of %llu placement group(s)",
+                                           (unsigned long long)r.member_of));
     if (r.next_member_of)
-        json_array_append_new(reasons, json_sprintf("%llu change(s) under way bring shards to it",
-                                                    (unsigned long long)r.next_member_of));
+        json_append(&reasons, json_sprintf("%llu change(s) under way bring shards to it",
+                                           (unsigned long long)r.next_member_of));
     if (r.planned_for)
-        json_array_append_new(reasons, json_sprintf("%llu planned change(s) name it",
-                                                    (unsigned long long)r.planned_for));
+        json_append(&reasons, json_sprintf("%llu planned change(s) name it",
+                                           (unsigned long long)r.planned_for));
     return json_pack("{s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:o}", "node", a->node, "safe", r.safe,
                      "draining", r.draining, "member_of", (json_int_t)r.member_of, "next_member_of",
                      (json_int_t)r.next_member_of, "planned", (json_int_t)r.planned_for,

@@ -14,7 +14,14 @@ void admin_fail(struct request *req, int err);
 /* admin_verify.c */
 void admin_verify_start(struct request *req);
 
-/* admin_json.c: NULL when out of memory. */
+/* ---- admin_json.c ---- */
+
+/* Takes the value (NULL: there was no memory for it).  Out of memory the whole is dropped and NULL,
+ * and so is what comes after it: an answer is never short. */
+void json_set(json_t **object, const char *name, json_t *value);
+void json_append(json_t **array, json_t *value);
+
+/* NULL when out of memory. */
 struct cluster_view;
 json_t *admin_status_json(const struct cluster_view *v);
 json_t *admin_nodes_json(const struct cluster_view *v);

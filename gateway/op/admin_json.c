@@ -9,8 +9,7 @@ static json_t *uint_of(uint64_t n)
     return json_integer((json_int_t)MIN(n, (uint64_t)INT64_MAX));
 }
 
-/* Sets or, out of memory, drops the object: the caller's next set then fails as well. */
-static void set(json_t **object, const char *name, json_t *value)
+void json_set(json_t **object, const char *name, json_t *value)
 {
     if (json_object_set_new(*object, name, value) == 0) /* takes the value, whatever comes */
         return;
@@ -18,7 +17,7 @@ static void set(json_t **object, const char *name, json_t *value)
     *object = NULL;
 }
 
-static void append(json_t **array, json_t *value)
+void json_append(json_t **array, json_t *value)
 {
     if (json_array_append_new(*array, value) == 0)
         return;
@@ -46,24 +45,24 @@ static void node_sums(const Cairn__NodeReport *r, json_t **o)
         missing += r->groups[i]->missing;
         endangered += r->groups[i]->endangered;
     }
-    set(o, "disks", uint_of(r ? r->n_disks : 0));
-    set(o, "bytes_total", uint_of(total));
-    set(o, "bytes_free", uint_of(unused));
-    set(o, "repair_backlog_bytes", uint_of(r ? r->repair_backlog_bytes : 0));
-    set(o, "missing", uint_of(missing));
-    set(o, "endangered", uint_of(endangered));
+    json_set(o, "disks", uint_of(r ? r->n_disks : 0));
+    json_set(o, "bytes_total", uint_of(total));
+    json_set(o, "bytes_free", uint_of(unused));
+    json_set(o, "repair_backlog_bytes", uint_of(r ? r->repair_backlog_bytes : 0));
+    json_set(o, "missing", uint_of(missing));
+    json_set(o, "endangered", uint_of(endangered));
 }
 
 static json_t *node_json(const struct cluster_view *v, size_t i)
 {
     const Cairn__NodeStatus *n = v->status->nodes[i];
     json_t *o = json_object();
-    set(&o, "node", json_string(n->record->node_id));
-    set(&o, "zone", json_string(n->record->zone));
-    set(&o, "state", json_string(node_health_name(node_health(n, v->answers[i]))));
-    set(&o, "draining", json_boolean(n->record->draining));
-    set(&o, "answers", json_boolean(v->answers[i]));
-    set(&o, "heard_ms_ago", n->report ? uint_of(n->heard_ms_ago) : json_null());
+    json_set(&o, "node", json_string(n->record->node_id));
+    json_set(&o, "zone", json_string(n->record->zone));
+    json_set(&o, "state", json_string(node_health_name(node_health(n, v->answers[i]))));
+    json_set(&o, "draining", json_boolean(n->record->draining));
+    json_set(&o, "answers", json_boolean(v->answers[i]));
+    json_set(&o, "heard_ms_ago", n->report ? uint_of(n->heard_ms_ago) : json_null());
     node_sums(n->report, &o);
     return o;
 }
@@ -73,7 +72,7 @@ static json_t *nodes_array(const struct cluster_view *v)
     json_t *all = json_array();
     for (size_t i = 0; i < v->status->n_nodes; i++)
         if (view_is_storage(v->status->nodes[i]))
-            append(&all, node_json(v, i));
+            json_append(&all, node_json(v, i));
     return all;
 }
 
@@ -85,21 +84,21 @@ static json_t *disk_json(const char *node_id, const Cairn__DiskReport *d)
     json_t *o = json_object();
     id128_from_slice(bytes_of(d->disk_id), &id);
     id128_hex(id, hex);
-    set(&o, "node", json_string(node_id));
-    set(&o, "disk", json_string(hex));
-    set(&o, "path", text(d->path));
-    set(&o, "state",
-        json_string((unsigned)d->state < ARRAY_COUNT(states) ? states[d->state] : "unknown"));
-    set(&o, "writable", json_boolean(d->writable));
-    set(&o, "slow", json_boolean(d->slow));
-    set(&o, "bytes_total", uint_of(d->bytes_total));
-    set(&o, "bytes_free", uint_of(d->bytes_free));
-    set(&o, "live_bytes", uint_of(d->live_bytes));
-    set(&o, "dead_bytes", uint_of(d->dead_bytes));
-    set(&o, "shards", uint_of(d->shards));
-    set(&o, "scrub_oldest_ms", d->scrub_oldest_ms ? uint_of(d->scrub_oldest_ms) : json_null());
-    set(&o, "scrub_found", uint_of(d->scrub_found));
-    set(&o, "scrub_mended", uint_of(d->scrub_mended));
+    json_set(&o, "node", json_string(node_id));
+    json_set(&o, "disk", json_string(hex));
+    json_set(&o, "path", text(d->path));
+    json_set(&o, "state",
+             json_string((unsigned)d->state < ARRAY_COUNT(states) ? states[d->state] : "unknown"));
+    json_set(&o, "writable", json_boolean(d->writable));
+    json_set(&o, "slow", json_boolean(d->slow));
+    json_set(&o, "bytes_total", uint_of(d->bytes_total));
+    json_set(&o, "bytes_free", uint_of(d->bytes_free));
+    json_set(&o, "live_bytes", uint_of(d->live_bytes));
+    json_set(&o, "dead_bytes", uint_of(d->dead_bytes));
+    json_set(&o, "shards", uint_of(d->shards));
+    json_set(&o, "scrub_oldest_ms", d->scrub_oldest_ms ? uint_of(d->scrub_oldest_ms) : json_null());
+    json_set(&o, "scrub_found", uint_of(d->scrub_found));
+    json_set(&o, "scrub_mended", uint_of(d->scrub_mended));
     return o;
 }
 
@@ -109,7 +108,7 @@ static json_t *disks_array(const struct cluster_view *v)
     for (size_t i = 0; i < v->status->n_nodes; i++) {
         const Cairn__NodeStatus *n = v->status->nodes[i];
         for (size_t k = 0; view_is_storage(n) && n->report && k < n->report->n_disks; k++)
-            append(&all, disk_json(n->record->node_id, n->report->disks[k]));
+            json_append(&all, disk_json(n->record->node_id, n->report->disks[k]));
     }
     return all;
 }
@@ -120,22 +119,22 @@ static json_t *strings(char *const *s, size_t count)
 {
     json_t *all = json_array();
     for (size_t i = 0; i < count; i++)
-        append(&all, json_string(s[i]));
+        json_append(&all, json_string(s[i]));
     return all;
 }
 
 static json_t *pg_json(const struct cluster_view *v, const Cairn__PlacementGroup *pg)
 {
     json_t *o = json_object();
-    set(&o, "pg", uint_of(pg->id));
-    set(&o, "epoch", uint_of(pg->epoch));
-    set(&o, "scheme",
-        pg->scheme == CAIRN__SCHEME__SCHEME_REP3
-            ? json_string("replicated")
-            : json_sprintf("%u+%u", pg->data_shards, pg->parity_shards));
-    set(&o, "state", json_string(pg_health_name(pg_health(v, pg))));
-    set(&o, "members", strings(pg->members, pg->n_members));
-    set(&o, "next_members", strings(pg->next_members, pg->n_next_members));
+    json_set(&o, "pg", uint_of(pg->id));
+    json_set(&o, "epoch", uint_of(pg->epoch));
+    json_set(&o, "scheme",
+             pg->scheme == CAIRN__SCHEME__SCHEME_REP3
+                 ? json_string("replicated")
+                 : json_sprintf("%u+%u", pg->data_shards, pg->parity_shards));
+    json_set(&o, "state", json_string(pg_health_name(pg_health(v, pg))));
+    json_set(&o, "members", strings(pg->members, pg->n_members));
+    json_set(&o, "next_members", strings(pg->next_members, pg->n_next_members));
     return o;
 }
 
@@ -144,11 +143,11 @@ json_t *admin_planned_json(Cairn__PlannedChange *const *planned, size_t count)
     json_t *all = json_array();
     for (size_t i = 0; i < count; i++) {
         json_t *o = json_object();
-        set(&o, "pg", uint_of(planned[i]->pg));
-        set(&o, "bytes", uint_of(planned[i]->bytes));
-        set(&o, "members", strings(planned[i]->members, planned[i]->n_members));
-        set(&o, "next_members", strings(planned[i]->next_members, planned[i]->n_next_members));
-        append(&all, o);
+        json_set(&o, "pg", uint_of(planned[i]->pg));
+        json_set(&o, "bytes", uint_of(planned[i]->bytes));
+        json_set(&o, "members", strings(planned[i]->members, planned[i]->n_members));
+        json_set(&o, "next_members", strings(planned[i]->next_members, planned[i]->n_next_members));
+        json_append(&all, o);
     }
     return all;
 }
@@ -185,9 +184,9 @@ static json_t *zones_array(const struct cluster_view *v)
             count++;
             up += h == NODE_IS_UP || h == NODE_IS_UNREPORTED;
         }
-        append(&all, json_pack("{s:s, s:b, s:I, s:I}", "zone", n->record->zone, "down",
-                               zone_is_down(v, n->record->zone), "nodes", (json_int_t)count, "up",
-                               (json_int_t)up));
+        json_append(&all, json_pack("{s:s, s:b, s:I, s:I}", "zone", n->record->zone, "down",
+                                    zone_is_down(v, n->record->zone), "nodes", (json_int_t)count,
+                                    "up", (json_int_t)up));
     }
     return all;
 }
@@ -196,19 +195,19 @@ static json_t *reasons_array(const struct health_reason *reasons, size_t count)
 {
     json_t *all = json_array();
     for (size_t i = 0; i < count; i++)
-        append(&all, json_pack("{s:s, s:I, s:o}", "severity", health_name(reasons[i].is), "count",
-                               (json_int_t)reasons[i].count, "text",
-                               json_sprintf("%llu %s", (unsigned long long)reasons[i].count,
-                                            reasons[i].text)));
+        json_append(&all, json_pack("{s:s, s:I, s:o}", "severity", health_name(reasons[i].is),
+                                    "count", (json_int_t)reasons[i].count, "text",
+                                    json_sprintf("%llu %s", (unsigned long long)reasons[i].count,
+                                                 reasons[i].text)));
     return all;
 }
 
 static json_t *pg_counts(const struct health_facts *f)
 {
     json_t *o = json_object();
-    set(&o, "count", uint_of(f->pg_count));
+    json_set(&o, "count", uint_of(f->pg_count));
     for (int i = 0; i < PG_HEALTH_COUNT; i++)
-        set(&o, pg_health_name((enum pg_health)i), uint_of(f->pgs[i]));
+        json_set(&o, pg_health_name((enum pg_health)i), uint_of(f->pgs[i]));
     return o;
 }
 
@@ -220,21 +219,21 @@ json_t *admin_status_json(const struct cluster_view *v)
     health_facts(v, &f);
     enum health verdict = health_verdict(&f, reasons, &count);
     json_t *o = json_object();
-    set(&o, "health", json_string(health_name(verdict)));
-    set(&o, "reasons", reasons_array(reasons, count));
-    set(&o, "map_version", uint_of(v->status->map_version));
-    set(&o, "zones", zones_array(v));
-    set(&o, "nodes", nodes_array(v));
-    set(&o, "disks", disks_array(v));
-    set(&o, "capacity",
-        json_pack("{s:I, s:I, s:I, s:I}", "bytes_total", (json_int_t)f.bytes_total, "bytes_free",
-                  (json_int_t)f.bytes_free, "live_bytes", (json_int_t)f.live_bytes, "dead_bytes",
-                  (json_int_t)f.dead_bytes));
-    set(&o, "repair",
-        json_pack("{s:I, s:I, s:I}", "backlog_bytes", (json_int_t)f.backlog_bytes, "missing",
-                  (json_int_t)f.missing, "endangered", (json_int_t)f.endangered));
-    set(&o, "pgs", pg_counts(&f));
-    set(&o, "planned", uint_of(v->status->n_planned));
+    json_set(&o, "health", json_string(health_name(verdict)));
+    json_set(&o, "reasons", reasons_array(reasons, count));
+    json_set(&o, "map_version", uint_of(v->status->map_version));
+    json_set(&o, "zones", zones_array(v));
+    json_set(&o, "nodes", nodes_array(v));
+    json_set(&o, "disks", disks_array(v));
+    json_set(&o, "capacity",
+             json_pack("{s:I, s:I, s:I, s:I}", "bytes_total", (json_int_t)f.bytes_total,
+                       "bytes_free", (json_int_t)f.bytes_free, "live_bytes",
+                       (json_int_t)f.live_bytes, "dead_bytes", (json_int_t)f.dead_bytes));
+    json_set(&o, "repair",
+             json_pack("{s:I, s:I, s:I}", "backlog_bytes", (json_int_t)f.backlog_bytes, "missing",
+                       (json_int_t)f.missing, "endangered", (json_int_t)f.endangered));
+    json_set(&o, "pgs", pg_counts(&f));
+    json_set(&o, "planned", uint_of(v->status->n_planned));
     return o;
 }
 
@@ -252,7 +251,7 @@ json_t *admin_pgs_json(const struct cluster_view *v)
 {
     json_t *all = json_array();
     for (size_t i = 0; i < v->status->n_pgs; i++)
-        append(&all, pg_json(v, v->status->pgs[i]));
+        json_append(&all, pg_json(v, v->status->pgs[i]));
     return json_pack("{s:o, s:o}", "pgs", all, "planned",
                      admin_planned_json(v->status->planned, v->status->n_planned));
 }

@@ -95,9 +95,9 @@ static json_t *bad_json(const struct verify_op *v, const struct verify_bad *b)
     for (unsigned i = 0; i < b->item.shards; i++) {
         found += b->item.found[i] == SHARD_FOUND;
         if (b->item.found[i] != SHARD_FOUND)
-            json_array_append_new(absent, json_pack("{s:i, s:s, s:s}", "shard", (int)i, "node",
-                                                    b->item.node[i], "state",
-                                                    shard_found_name(b->item.found[i])));
+            json_append(&absent,
+                        json_pack("{s:i, s:s, s:s}", "shard", (int)i, "node", b->item.node[i],
+                                  "state", shard_found_name(b->item.found[i])));
     }
     return json_pack("{s:s%, s:o, s:o, s:I, s:I, s:o, s:I, s:s, s:I, s:I, s:I, s:o}", "bucket",
                      v->bucket.ptr, v->bucket.len, "key", key_json(b->entry->key), "upload_id",
@@ -116,9 +116,9 @@ static json_t *schemes_json(const struct redundancy_counts *c)
         json_t *o = json_pack("{s:b, s:I, s:I}", "replicated", s->data == 1, "data_shards",
                               (json_int_t)s->data, "parity_shards", (json_int_t)s->parity);
         for (int r = 0; r < REDUNDANCY_COUNT; r++)
-            json_object_set_new(o, redundancy_name((enum redundancy)r),
-                                json_integer((json_int_t)s->count[r]));
-        json_array_append_new(all, o);
+            json_set(&o, redundancy_name((enum redundancy)r),
+                     json_integer((json_int_t)s->count[r]));
+        json_append(&all, o);
     }
     return all;
 }
@@ -161,7 +161,7 @@ static void answer(struct verify_op *v)
     json_t *bad = json_array();
     for (size_t i = 0; i < v->bad_kept; i++)
         if (!v->bad[i].gone)
-            json_array_append_new(bad, bad_json(v, &v->bad[i]));
+            json_append(&bad, bad_json(v, &v->bad[i]));
     json_t *o =
         json_pack("{s:s%, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o}", "bucket",
                   v->bucket.len ? (const char *)v->bucket.ptr : "", v->bucket.len, "objects",

@@ -90,6 +90,41 @@ static void serve_view(struct stand *s, struct fake_call *call)
     index_reply_fini(&reply);
 }
 
+bool stand_root(struct stand *s, struct fake_call *call)
+{
+    Cairn__ClusterStatusResponse r = CAIRN__CLUSTER_STATUS_RESPONSE__INIT;
+    Cairn__DrainNodeResponse d = CAIRN__DRAIN_NODE_RESPONSE__INIT;
+    Cairn__NodeRecord record[STAND_NODES];
+    Cairn__NodeStatus status[STAND_NODES], *nodes[STAND_NODES];
+    Cairn__PlacementGroup pg = CAIRN__PLACEMENT_GROUP__INIT, *pgs = &pg;
+    char *members[STAND_NODES];
+    if (call->method == &method_root_drain_node) {
+        fake_reply(call, OK, &d.base, (struct payload){0});
+        return true;
+    }
+    if (call->method != &method_root_cluster_status)
+        return false;
+    for (int i = 0; i < STAND_NODES; i++) {
+        cairn__node_record__init(&record[i]);
+        cairn__node_status__init(nodes[i] = &status[i]);
+        record[i].node_id = record[i].addr = record[i].zone = members[i] = s->node[i].id;
+        record[i].role = NET_ROLE_STORAGENODE;
+        status[i].record = &record[i];
+    }
+    Cairn__DiskRecord disk = CAIRN__DISK_RECORD__INIT, *disks = &disk;
+    record[2].state = CAIRN__NODE_STATE__NODE_DOWN;
+    record[2].disks = &disks;
+    record[2].n_disks = 1;
+    pg.n_members = STAND_NODES;
+    pg.members = members;
+    r.nodes = nodes;
+    r.n_nodes = STAND_NODES;
+    r.pgs = &pgs;
+    r.n_pgs = 1;
+    fake_reply(call, OK, &r.base, (struct payload){0});
+    return true;
+}
+
 static void serve_metanode(void *arg, struct fake_call *call)
 {
     struct stand *s = arg;

@@ -67,6 +67,8 @@ void stand_init_coded(struct stand *s);
 void stand_fini(struct stand *s);
 /* Applies the proposal of a call and answers it, unless `lose` (then it hangs). */
 void stand_apply(struct stand *s, struct fake_call *call, bool lose);
+/* For on_view: the root's leader, by whom two storage nodes are up and one is down. */
+bool stand_root(struct stand *s, struct fake_call *call);
 unsigned stand_live_blobs(const struct stand *s); /* on node 0 */
 
 struct exchange {

@@ -66,7 +66,8 @@ static bool keys_find(struct admin_client *c, const char *path)
 {
     if (!path && keys_from_environment(c))
         return true;
-    FILE *f = fopen(path ? path : KEYS_FILE, "re");
+    const char *from = path ? path : KEYS_FILE;
+    FILE *f = fopen(from, "re");
     if (!f && path)
         fprintf(stderr, "cairnctl %s: --credentials=%s: %s\n", c->command, path, strerror(errno));
     else if (!f)
@@ -82,7 +83,7 @@ static bool keys_find(struct admin_client *c, const char *path)
     if (!found)
         fprintf(stderr,
                 "cairnctl %s: %s: has no lines access_key_id=... and secret_access_key=...\n",
-                c->command, path ? path : KEYS_FILE);
+                c->command, from);
     return found;
 }
 

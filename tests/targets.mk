@@ -76,7 +76,7 @@ spec: test-deps
 
 # ---- the simulator: one program of the sim variant ----
 SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
-SIM_LIBS := $(foreach d,common/base common/env common/op common/rpc common/config common/obs common/crypto \
+SIM_LIBS := $(foreach d,common/base common/ec common/env common/op common/rpc common/config common/obs common/crypto \
             metanode/raft metanode/index metanode/visible metanode/placement metanode/op metanode/io \
             witness/core witness/op gateway/cache gateway/meta gateway/blob gateway/op gateway/s3 gateway/http \
             storagenode/extent storagenode/op storagenode/io,$(if $(filter $(d),$(LIB_DIRS)),$(call lib,$(d))))

@@ -23,6 +23,8 @@ int blob_client_new(struct env *env, struct rpc *rpc, struct meta_client *mc,
     c->read_attempt_ms = c->read_attempt_ms ? c->read_attempt_ms : 3000;
     c->hedge_min_ms = c->hedge_min_ms ? c->hedge_min_ms : 5;
     c->hedge_max_ms = c->hedge_max_ms ? c->hedge_max_ms : 1000;
+    if (!c->replicate_bytes_max)
+        c->replicate_bytes_max = REPLICATE_BYTES_MAX;
     c->zone = config->zone ? strdup(config->zone) : NULL;
     if (config->zone && !c->zone) {
         free(bc);
@@ -31,6 +33,7 @@ int blob_client_new(struct env *env, struct rpc *rpc, struct meta_client *mc,
     bc->hedge_ns = 50 * NS_PER_MS;
     list_init(&bc->puts);
     list_init(&bc->gets);
+    list_init(&bc->coded_gets);
     *ret = bc;
     return OK;
 }
@@ -42,6 +45,7 @@ void blob_client_stop(struct blob_client *bc)
     bc->stopped = true;
     puts_stop(bc);
     gets_stop(bc);
+    coded_gets_stop(bc);
 }
 
 bool blob_client_idle(const struct blob_client *bc)
@@ -53,7 +57,11 @@ void blob_client_free(struct blob_client *bc)
 {
     if (!bc)
         return;
-    CHECK(bc->outstanding == 0 && list_empty(&bc->puts) && list_empty(&bc->gets));
+    CHECK(bc->outstanding == 0 && list_empty(&bc->puts) && list_empty(&bc->gets) &&
+          list_empty(&bc->coded_gets));
+    for (size_t i = 0; i < bc->code_count; i++)
+        free(bc->codes[i]);
+    free(bc->codes);
     for (size_t i = 0; i < bc->node_count; i++)
         free(bc->nodes[i]);
     free(bc->nodes);
@@ -70,13 +78,18 @@ const struct blob_stats *blob_client_stats(const struct blob_client *bc)
 
 /* ---- segments ---- */
 
-int blob_segment_init(struct blob_segment *s, struct budget *budget, size_t cap)
+int blob_segment_init(struct blob_segment *s, struct budget *budget, size_t cap, size_t parity)
 {
+    const size_t caps[2] = {cap, parity};
+    struct rcbuf *buffers[2] = {NULL, NULL};
     CHECK(cap > 0 && cap <= BLOB_BYTES_MAX && !s->buf);
-    int err = budget_take_buffer(budget, cap, &s->buf);
-    if (err == OK)
-        s->budget = budget_ref(budget);
-    return err;
+    int err = budget_take_buffers(budget, parity ? 2 : 1, caps, buffers);
+    if (err != OK)
+        return err;
+    s->buf = buffers[0];
+    s->parity = buffers[1];
+    s->budget = budget_ref(budget);
+    return OK;
 }
 
 size_t blob_segment_append(struct blob_segment *s, struct slice bytes)
@@ -113,9 +126,11 @@ void blob_segment_fini(struct blob_segment *s)
     if (!s->buf)
         return;
     struct budget *budget = s->budget;
-    struct rcbuf *buf = s->buf;
-    s->buf = NULL;
+    struct rcbuf *buf = s->buf, *parity = s->parity;
+    s->buf = s->parity = NULL;
     s->budget = NULL;
     budget_give_buffer(budget, &buf);
+    if (parity)
+        budget_give_buffer(budget, &parity);
     budget_unref(budget);
 }

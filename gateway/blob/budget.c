@@ -112,23 +112,39 @@ bool budget_take(struct budget *b, uint64_t bytes)
     return true;
 }
 
-int budget_take_buffer(struct budget *b, size_t cap, struct rcbuf **ret)
+int budget_take_buffers(struct budget *b, unsigned count, const size_t *caps, struct rcbuf **ret)
 {
     struct budget *own = own_of_loop(b);
-    struct rcbuf *buffer = spare_find(own, cap);
-    if (!budget_take(b, cap)) {
-        if (buffer)
-            spare_keep(own, buffer);
-        return ERR_LIMIT;
+    uint64_t bytes = 0;
+    bool complete = true;
+    /* Spares that fit are put aside first: taking makes room by dropping others. */
+    for (unsigned i = 0; i < count; i++) {
+        bytes += caps[i];
+        ret[i] = spare_find(own, caps[i]);
     }
-    if (!buffer)
-        buffer = rcbuf_new(cap);
-    if (!buffer) {
-        budget_give(b, cap);
-        return ERR_NOMEM;
+    bool taken = budget_take(b, bytes);
+    for (unsigned i = 0; i < count && taken; i++) {
+        if (!ret[i])
+            ret[i] = rcbuf_new(caps[i]);
+        complete &= ret[i] != NULL;
     }
-    *ret = buffer;
-    return OK;
+    if (taken && complete)
+        return OK;
+    for (unsigned i = 0; i < count; i++) {
+        if (ret[i] && !taken)
+            spare_keep(own, ret[i]);
+        else if (ret[i])
+            rcbuf_unref(ret[i]);
+        ret[i] = NULL;
+    }
+    if (taken)
+        budget_give(b, bytes);
+    return taken ? ERR_NOMEM : ERR_LIMIT;
+}
+
+int budget_take_buffer(struct budget *b, size_t cap, struct rcbuf **ret)
+{
+    return budget_take_buffers(b, 1, &cap, ret);
 }
 
 static void wake_all(struct budget *b)

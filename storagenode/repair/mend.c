@@ -3,6 +3,10 @@
  *   START → LOOKING → HEADER ⇄ (another place) → ASKING → PACING → FETCHING ⇄ (next range)
  *                                                                      ↓
  *                                                DONE ← VERIFYING ← WRITING
+ * What was seen and answered is not acted upon for ever: after a long pause (the rate) it begins
+ * anew with LOOKING, and after a very long one nothing is written, because by then a tombstone
+ * might have been forgotten.
+ *
  * A place that fails is not asked again; a source that fails sends FETCHING to the beginning with
  * another one.  Each failure takes a place away, so this ends. */
 #include "storagenode/repair/mend.h"
@@ -16,6 +20,8 @@
 
 #define RANGE_BYTES (4 * EC_BLOCK_BYTES)
 #define SHARD_BYTES_MAX (24u << 20) /* what a storage node takes */
+#define LOOK_AGAIN_NS (60 * NS_PER_SEC)
+#define SEEN_NS_MAX (600 * NS_PER_SEC) /* well below the shortest sensible tombstone_retention */
 
 enum {
     MEND_START,
@@ -35,7 +41,7 @@ static const uint32_t transitions[MEND_STATES] = {
     [MEND_LOOKING] = 1u << MEND_HEADER,
     [MEND_HEADER] = 1u << MEND_HEADER | 1u << MEND_ASKING,
     [MEND_ASKING] = 1u << MEND_PACING,
-    [MEND_PACING] = 1u << MEND_FETCHING,
+    [MEND_PACING] = 1u << MEND_LOOKING | 1u << MEND_FETCHING,
     [MEND_FETCHING] = 1u << MEND_FETCHING | 1u << MEND_WRITING,
     [MEND_WRITING] = 1u << MEND_VERIFYING,
 };
@@ -80,6 +86,13 @@ static void slots_fini(struct mend *m)
         m->slot[i].sent = false;
         m->slot[i].rpc = (struct rpc_call){0};
     }
+}
+
+static void header_free(struct mend *m)
+{
+    if (m->header)
+        cairn__get_shard_response__free_unpacked(m->header, NULL);
+    m->header = NULL;
 }
 
 static void check_send(struct mend *m, uint32_t places, bool deep)
@@ -522,6 +535,13 @@ static void verify_take(struct mend *m)
 
 /* ---- the steps ---- */
 
+static enum op_next look_begin(struct mend *m)
+{
+    m->looked_ns = env_now_ns(m->env);
+    check_send(m, live_places(m), false);
+    return op_move(&m->op, MEND_LOOKING);
+}
+
 static enum op_next step_look(struct mend *m)
 {
     look_take(m);
@@ -567,10 +587,23 @@ static enum op_next step_ask(struct mend *m)
     err = sources_choose(m);
     if (err)
         return mend_end(m, err == ERR_NO_QUORUM ? MEND_BEYOND : MEND_FAILED, err);
-    uint64_t delay = m->pace(m->pace_arg, bytes_to_move(m), plan_is_endangered(&m->item));
+    uint64_t delay =
+        m->paced ? 0 : m->pace(m->pace_arg, bytes_to_move(m), plan_is_endangered(&m->item));
+    m->paced = true;
     if (delay)
         env_timer_start(&m->timer, delay);
     return op_move(&m->op, MEND_PACING);
+}
+
+static enum op_next step_paced(struct mend *m)
+{
+    if (env_now_ns(m->env) - m->looked_ns > LOOK_AGAIN_NS) {
+        header_free(m);
+        out_free(m);
+        return look_begin(m);
+    }
+    range_send(m);
+    return op_move(&m->op, MEND_FETCHING);
 }
 
 static enum op_next step_fetch(struct mend *m)
@@ -584,6 +617,8 @@ static enum op_next step_fetch(struct mend *m)
     }
     if (!blob_is_right(m))
         return mend_end(m, MEND_FAILED, ERR_CHECKSUM);
+    if (env_now_ns(m->env) - m->looked_ns > SEEN_NS_MAX)
+        return mend_end(m, MEND_FAILED, ERR_TIMEOUT);
     err = write_send(m);
     return err ? mend_end(m, MEND_FAILED, err) : op_move(&m->op, MEND_WRITING);
 }
@@ -597,11 +632,11 @@ static enum op_next mend_step(struct op *op)
     if (m->canceled)
         return mend_end(m, MEND_FAILED, ERR_CANCELED);
     switch (op->state) {
-    case MEND_START: check_send(m, live_places(m), false); return op_move(op, MEND_LOOKING);
+    case MEND_START: return look_begin(m);
     case MEND_LOOKING: return step_look(m);
     case MEND_HEADER: return step_header(m);
     case MEND_ASKING: return step_ask(m);
-    case MEND_PACING: range_send(m); return op_move(op, MEND_FETCHING);
+    case MEND_PACING: return step_paced(m);
     case MEND_FETCHING: return step_fetch(m);
     case MEND_WRITING:
         write_take(m, &deleted);
@@ -621,9 +656,7 @@ static void mend_done(struct op *op)
         leader_call_fini(&m->ask);
     slots_fini(m);
     out_free(m);
-    if (m->header)
-        cairn__get_shard_response__free_unpacked(m->header, NULL);
-    m->header = NULL;
+    header_free(m);
     m->unwanted = m->item.lack & m->want & ~m->mended;
     m->cb(m);
 }

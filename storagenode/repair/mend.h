@@ -62,7 +62,8 @@ struct mend {
     struct env_timer timer;
     struct mend_slot slot[PLAN_PLACES_MAX]; /* a place's, or while fetching a shard's */
     unsigned left;
-    bool canceled, asking;
+    bool canceled, asking, paced;
+    uint64_t looked_ns;               /* when it was last looked what is where */
     bool new_only;                    /* nothing refers to it yet: only new members get it */
     uint32_t whole, damaged, targets; /* masks of places */
     unsigned header_place;

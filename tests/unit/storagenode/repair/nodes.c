@@ -100,6 +100,7 @@ static void serve_get(struct node *s, struct fake_call *call)
         response.info = &info;
     }
     struct rcbuf *buf = rcbuf_copy(SLICE(k->bytes + from, to - from));
+    buf->data[0] ^= s->flips;
     fake_reply(call, OK, &response.base, (struct payload){buf, SLICE(buf->data, buf->len)});
     rcbuf_unref(buf);
 }

@@ -24,6 +24,7 @@ struct node {
     Cairn__NodeState state;
     bool draining;
     bool forgets;          /* acknowledges puts and keeps nothing */
+    bool flips;            /* a bit of what it reads, behind its sums */
     bool get_fails;        /* every get ends with ERR_CHECKSUM */
     uint64_t closed_epoch; /* of the group */
     struct kept_shard shard[BLOBS_MAX][SHARDS_MAX];

@@ -205,18 +205,92 @@ static void what_is_not_the_blob_is_not_written(void **state)
     }
 }
 
-static void a_source_that_fails_is_replaced(void **state)
+/* The same, where a data shard that nobody asks for is out of reach: it is rebuilt to be compared.
+ */
+static void what_is_not_the_blob_is_seen_without_a_data_shard(void **state)
 {
     (void)state;
     struct nodes n;
     nodes_init(&n, 3, 2);
-    struct blob *b = nodes_blob(&n, 900000);
+    struct blob *b = nodes_blob(&n, 500000), *c = nodes_blob(&n, 500000);
+    nodes_kept(&n, 0, b, 0)->bytes[77] ^= 1;
     nodes_lose(&n, 4, b, 4);
-    n.node[1].get_fails = true;
+    nodes_lose(&n, 4, c, 4);
+    n.node[1].state = CAIRN__NODE_STATE__NODE_DOWN;
     nodes_repair(&n, "s0", NULL);
     fake_run(&n.f, ROUND / 2);
-    assert_true(nodes_whole(&n, b));
+    assert_int_equal(n.puts, 1);
+    assert_true(nodes_whole(&n, c));
+    assert_int_equal(stats_of(&n).checksum_failures, 1);
     nodes_fini(&n);
+}
+
+static void a_source_that_fails_is_replaced(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        struct nodes n;
+        nodes_init(&n, 3, 2);
+        struct blob *b = nodes_blob(&n, 900000);
+        nodes_lose(&n, 4, b, 4);
+        /* Nodes 0, 1 and 2 are asked first; 0 for the header. */
+        if (i < 2)
+            n.node[i].get_fails = true;
+        else
+            n.node[1].flips = true;
+        n.node[2].flips |= i == 3;
+        nodes_repair(&n, "s0", NULL);
+        fake_run(&n.f, ROUND / 2);
+        assert_int_equal(nodes_whole(&n, b), i < 3);
+        assert_int_equal(stats_of(&n).beyond, i == 3);
+        assert_int_equal(stats_of(&n).checksum_failures, 0);
+        nodes_fini(&n);
+    }
+}
+
+static void a_group_that_changes_ends_the_pass(void **state)
+{
+    (void)state;
+    struct nodes n;
+    nodes_init(&n, 3, 2);
+    struct blob *b = nodes_blob(&n, 5000);
+    b->id.bytes[0] = 255;
+    nodes_lose(&n, 4, b, 4);
+    for (unsigned i = 0; i < n.shards; i++)
+        n.node[i].peer->latency_ns = 10 * NS_PER_MS; /* a pass takes more than 5 s */
+    nodes_repair(&n, "s0", NULL);
+    fake_run(&n.f, 3 * NS_PER_SEC);
+    n.epoch++;
+    nodes_map_changed(&n);
+    fake_run(&n.f, 10 * NS_PER_SEC);
+    assert_int_equal(stats_of(&n).passes_failed, 1);
+    assert_int_equal(n.puts, 0);
+    fake_run(&n.f, ROUND);
+    assert_true(nodes_whole(&n, b)); /* with the new epoch */
+    nodes_fini(&n);
+}
+
+/* It waited for its turn so long that what was seen before is old. */
+static void after_a_long_wait_it_is_looked_again(void **state)
+{
+    (void)state;
+    for (unsigned deleted = 0; deleted < 2; deleted++) {
+        struct nodes n;
+        nodes_init(&n, 1, 2);
+        struct blob *a = nodes_blob(&n, 500000), *b = nodes_blob(&n, 500000);
+        a->id.bytes[0] = b->id.bytes[0] = 0;
+        nodes_lose(&n, 2, a, 2);
+        nodes_lose(&n, 2, b, 2);
+        struct repair_config config = {.bytes_per_sec = 10000}; /* 100 s each */
+        nodes_repair(&n, "s0", &config);
+        fake_run(&n.f, 50 * NS_PER_SEC);
+        assert_int_equal(n.puts, 1);
+        n.node[1].deleted[1] = deleted; /* it is b that waits */
+        fake_run(&n.f, 80 * NS_PER_SEC);
+        assert_int_equal(n.puts, deleted ? 1 : 2);
+        assert_int_equal(stats_of(&n).deleted_skipped, deleted);
+        nodes_fini(&n);
+    }
 }
 
 static void the_most_endangered_come_first(void **state)
@@ -294,7 +368,7 @@ static void a_new_member_fills_itself(void **state)
     nodes_init(&n, 3, 2);
     struct blob *b = nodes_blob(&n, 700000), *young = nodes_blob(&n, 100);
     struct blob *upload = nodes_blob(&n, 200), *gone = nodes_blob(&n, 300);
-    young->time_ms = 1700000000000;
+    young->time_ms = 1700000000000 + 900000; /* also by a clock that is ahead */
     upload->referred = gone->referred = false;
     gone->time_ms = 1700000000000 - 25 * 3600000ull;
     nodes_lose(&n, 4, b, 4); /* is rebuilt, the others are copied */
@@ -381,7 +455,10 @@ int main(void)
         cmocka_unit_test(what_nothing_refers_to_or_is_young_is_left_alone),
         cmocka_unit_test(what_is_out_of_reach_is_reported),
         cmocka_unit_test(what_is_not_the_blob_is_not_written),
+        cmocka_unit_test(what_is_not_the_blob_is_seen_without_a_data_shard),
         cmocka_unit_test(a_source_that_fails_is_replaced),
+        cmocka_unit_test(a_group_that_changes_ends_the_pass),
+        cmocka_unit_test(after_a_long_wait_it_is_looked_again),
         cmocka_unit_test(the_most_endangered_come_first),
         cmocka_unit_test(the_rate_is_bounded_and_rises_with_danger),
         cmocka_unit_test(only_the_first_live_member_repairs),

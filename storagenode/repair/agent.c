@@ -220,6 +220,7 @@ void repair_agent_free(struct repair_agent *a)
     if (!a)
         return;
     CHECK(!a->pass);
+    repair_metrics_forget(a);
     for (size_t i = 0; i < a->group_count; i++)
         free(a->groups[i]);
     free(a->groups);

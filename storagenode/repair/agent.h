@@ -50,6 +50,9 @@ void repair_agent_stop(struct repair_agent *a); /* what is under way ends soon *
 bool repair_agent_idle(const struct repair_agent *a);
 void repair_agent_free(struct repair_agent *a); /* idle */
 
+/* Metrics cairn_repair_*, of the one agent of a process, until it is freed.  Read on the thread
+ * that scrapes, which has to be the rpc's loop.  OK; ERR_NOMEM. */
+int repair_metrics_register(struct repair_agent *a);
 void repair_agent_stats(const struct repair_agent *a, struct repair_stats *ret);
 /* Into a node's report: the fields filled_epoch, missing and endangered of a group's.  The others
  * are left alone. */

@@ -86,10 +86,12 @@ struct repair_agent {
     size_t group_count, group_cap;
     struct round_entry *round;
     size_t round_count, round_next;
-    struct pass *pass; /* under way, or NULL */
-    uint64_t free_ns;  /* when what has been granted so far is moved */
+    struct pass *pass;             /* under way, or NULL */
+    struct repair_reader *readers; /* metrics */
+    uint64_t free_ns;              /* when what has been granted so far is moved */
 };
 
+void repair_metrics_forget(struct repair_agent *a);
 /* Ends later with agent_pass_ended(), never inside.  OK; ERR_NOMEM. */
 int pass_start(struct repair_agent *a, struct repair_group *g, enum pass_mode mode);
 void pass_cancel(struct pass *p);

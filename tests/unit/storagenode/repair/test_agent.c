@@ -1,6 +1,8 @@
 /* Repair of a group: what is mended, what never is, and when it counts as done. */
 #include "common/base/hash.h"
 #include "common/base/mutant.h"
+#include "common/obs/metrics.h"
+#include "tests/unit/common/alloc_fail.h"
 #include "tests/unit/storagenode/repair/nodes.h"
 
 #include <setjmp.h>
@@ -445,6 +447,47 @@ static void it_stops_at_any_moment(void **state)
     }
 }
 
+/* Whatever allocation fails: nothing wrong is written, and the next round mends. */
+static void any_allocation_may_fail(void **state)
+{
+    (void)state;
+    for (uint64_t at = 0;; at++) {
+        struct nodes n;
+        nodes_init(&n, 3, 2);
+        struct blob *b = nodes_blob(&n, 300000), *c = nodes_blob(&n, 300);
+        nodes_lose(&n, 1, b, 1);
+        nodes_lose(&n, 4, b, 4);
+        nodes_lose(&n, 2, c, 2);
+        fake_run(&n.f, NS_PER_SEC); /* the map is there */
+        nodes_repair(&n, "s0", NULL);
+        alloc_fail_at(at < 40 ? at : 40 + (at - 40) * 13);
+        fake_run(&n.f, 10 * NS_PER_SEC);
+        bool failed = alloc_fail_end();
+        fake_run(&n.f, 3 * ROUND);
+        assert_true(nodes_whole(&n, b));
+        assert_true(nodes_whole(&n, c));
+        nodes_fini(&n);
+        if (!failed)
+            break;
+    }
+}
+
+static void metrics_say_what_is_missing(void **state)
+{
+    (void)state;
+    struct nodes n;
+    struct buf text = {0};
+    forgotten(&n);
+    assert_int_equal(repair_metrics_register(n.agent), OK);
+    metrics_text(&text);
+    buf_printf(&text, "%c", 0);
+    assert_non_null(strstr((const char *)text.ptr, "\ncairn_repair_missing_shards 1\n"));
+    assert_non_null(strstr((const char *)text.ptr, "\ncairn_repair_failures_total 1\n"));
+    assert_non_null(strstr((const char *)text.ptr, "\ncairn_repair_shards_total 0\n"));
+    buf_fini(&text);
+    nodes_fini(&n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -465,6 +508,8 @@ int main(void)
         cmocka_unit_test(a_new_member_fills_itself),
         cmocka_unit_test(filled_is_not_said_of_what_is_lacking),
         cmocka_unit_test(it_stops_at_any_moment),
+        cmocka_unit_test(any_allocation_may_fail),
+        cmocka_unit_test(metrics_say_what_is_missing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,14 +70,15 @@ bool blob_client_node(const struct blob_client *bc, size_t index, struct blob_no
 /* Bytes of one segment, with the CRC of each block computed as they come in. */
 struct blob_segment {
     struct rcbuf *buf;     /* cap: the most it takes */
-    struct rcbuf *parity;  /* for a coded group's write, see code.h; NULL: it will be replicated */
-    struct budget *budget; /* referenced; took the capacity of both */
+    struct rcbuf *parity;  /* made by a coded group's write, see code.h */
+    size_t parity_bytes;   /* what it may take; 0: the segment will be replicated */
+    struct budget *budget; /* referenced; took both capacities */
     uint32_t crc[BLOB_BLOCKS_MAX];
 };
 /* What a segment of that size may need beside its bytes, by the groups that the map has now. */
 size_t blob_parity_bytes(struct blob_client *bc, size_t segment_bytes);
-/* Both buffers at once or none, so that full segments never wait for one another's memory.
- * parity: blob_parity_bytes(), 0: none.
+/* The bytes of parity are taken at once, so that full segments never wait for one another's memory;
+ * its buffer is made when it is needed.  parity: blob_parity_bytes(), 0: none.
  * Returns: OK; ERR_LIMIT (the budget: wait and try again); ERR_NOMEM. */
 int blob_segment_init(struct blob_segment *s, struct budget *budget, size_t cap, size_t parity);
 /* Takes what fits.  Returns: how many bytes that was. */

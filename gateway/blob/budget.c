@@ -112,39 +112,28 @@ bool budget_take(struct budget *b, uint64_t bytes)
     return true;
 }
 
-int budget_take_buffers(struct budget *b, unsigned count, const size_t *caps, struct rcbuf **ret)
+struct rcbuf *budget_buffer(struct budget *b, size_t cap)
 {
-    struct budget *own = own_of_loop(b);
-    uint64_t bytes = 0;
-    bool complete = true;
-    /* Spares that fit are put aside first: taking makes room by dropping others. */
-    for (unsigned i = 0; i < count; i++) {
-        bytes += caps[i];
-        ret[i] = spare_find(own, caps[i]);
-    }
-    bool taken = budget_take(b, bytes);
-    for (unsigned i = 0; i < count && taken; i++) {
-        if (!ret[i])
-            ret[i] = rcbuf_new(caps[i]);
-        complete &= ret[i] != NULL;
-    }
-    if (taken && complete)
-        return OK;
-    for (unsigned i = 0; i < count; i++) {
-        if (ret[i] && !taken)
-            spare_keep(own, ret[i]);
-        else if (ret[i])
-            rcbuf_unref(ret[i]);
-        ret[i] = NULL;
-    }
-    if (taken)
-        budget_give(b, bytes);
-    return taken ? ERR_NOMEM : ERR_LIMIT;
+    struct rcbuf *spare = spare_find(own_of_loop(b), cap);
+    return spare ? spare : rcbuf_new(cap);
 }
 
 int budget_take_buffer(struct budget *b, size_t cap, struct rcbuf **ret)
 {
-    return budget_take_buffers(b, 1, &cap, ret);
+    struct budget *own = own_of_loop(b);
+    struct rcbuf *spare = spare_find(own, cap);
+    if (!budget_take(b, cap)) {
+        if (spare)
+            spare_keep(own, spare);
+        return ERR_LIMIT;
+    }
+    struct rcbuf *buffer = spare ? spare : rcbuf_new(cap);
+    if (!buffer) {
+        budget_give(b, cap);
+        return ERR_NOMEM;
+    }
+    *ret = buffer;
+    return OK;
 }
 
 static void wake_all(struct budget *b)

@@ -42,8 +42,8 @@ void budget_give(struct budget *b, uint64_t bytes);
  * anything.  Returns: OK; ERR_LIMIT (the budget: wait and try again); ERR_NOMEM.
  * Owns: *ret is the caller's one reference. */
 int budget_take_buffer(struct budget *b, size_t cap, struct rcbuf **ret);
-/* Several such buffers, or none: one that waits for its last holds no others meanwhile. */
-int budget_take_buffers(struct budget *b, unsigned count, const size_t *caps, struct rcbuf **ret);
+/* The buffer alone, for bytes that have been taken already.  NULL: no memory. */
+struct rcbuf *budget_buffer(struct budget *b, size_t cap);
 /* Drops the caller's reference and gives the bytes back.  A buffer that others still refer to is
  * not kept. */
 void budget_give_buffer(struct budget *b, struct rcbuf **buffer);

@@ -154,7 +154,7 @@ static void piece_add(struct code_shard *s, struct rcbuf *owner, const uint8_t *
         s->piece[s->piece_count++] = (struct payload){owner, SLICE(ptr, len)};
 }
 
-/* For pieces that belong to no buffer: the calls refer to an owner, so that nothing is copied. */
+/* Zeros belong to no buffer; they name an owner all the same, so that calls need not copy them. */
 void code_shard(const struct ec *ec, const struct blob_segment *segment, unsigned index,
                 struct code_shard *ret)
 {
@@ -172,4 +172,21 @@ void code_shard(const struct ec *ec, const struct blob_segment *segment, unsigne
     size_t padding = l.shard_bytes - (used - rest) - (rest ? BLOB_BLOCK_BYTES : 0);
     CHECK(padding <= sizeof(zeros));
     piece_add(ret, segment->parity, zeros, padding);
+}
+
+int code_rebuild(const struct ec *ec, unsigned index, const uint8_t *const *range, size_t len,
+                 uint8_t *ret)
+{
+    struct ec_plan plan;
+    const uint8_t *from[EC_DATA_MAX];
+    uint32_t have = 0;
+    for (unsigned i = 0; i < ec->data + ec->parity; i++)
+        have |= range[i] ? 1u << i : 0;
+    int err = ec_plan_init(&plan, ec, have, 1u << index);
+    if (err != OK)
+        return err;
+    for (unsigned i = 0; i < plan.data; i++)
+        from[i] = range[plan.from[i]];
+    ec_rebuild(&plan, len, from, &ret);
+    return OK;
 }

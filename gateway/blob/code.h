@@ -22,7 +22,7 @@ struct code_shard {
 /* Of the second buffer, for a segment of that size. */
 size_t code_buffer_bytes(const struct ec *ec, size_t segment_bytes);
 
-/* Fills segment->parity, whose capacity is at least code_buffer_bytes().
+/* Fills segment->parity, which is there and whose capacity is at least code_buffer_bytes().
  * Returns: OK; ERR_CORRUPT (the shards do not decode to what came in: nothing may be written). */
 int code_make(const struct ec *ec, struct blob_segment *segment, struct id128 blob_id);
 
@@ -32,3 +32,8 @@ void code_shard(const struct ec *ec, const struct blob_segment *segment, unsigne
 
 /* The shards that the proof drops: parity ones and others, as many as the code can lose. */
 uint32_t code_dropped(const struct ec *ec, struct id128 blob_id);
+
+/* Rebuilds a range of shard `index` from the same range of others.  range[i]: of shard i, `len`
+ * bytes, or NULL.  Returns: OK; ERR_NO_QUORUM (too few are there). */
+int code_rebuild(const struct ec *ec, unsigned index, const uint8_t *const *range, size_t len,
+                 uint8_t *ret);

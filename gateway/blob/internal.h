@@ -66,7 +66,7 @@ struct blob_client {
     size_t pg_count;
     bool has_coded;
 
-    struct list puts, gets, coded_gets;
+    struct list puts, gets, coded_gets, asks;
 };
 
 /* ---- nodes.c ---- */
@@ -142,3 +142,4 @@ void coded_read_cancel(struct coded_get *g);
 void puts_stop(struct blob_client *bc);
 void gets_stop(struct blob_client *bc);
 void coded_gets_stop(struct blob_client *bc);
+void asks_stop(struct blob_client *bc);

@@ -12,6 +12,7 @@
 #include "common/base/check.h"
 #include "common/base/hash.h"
 #include "common/base/mutant.h"
+#include "gateway/blob/code.h"
 #include "gateway/blob/internal.h"
 #include "gateway/meta/meta_client.h"
 #include "proto/methods.h"
@@ -301,20 +302,18 @@ static void decode_ask(struct part *p, unsigned wanted)
 static bool decode_window(struct part *p)
 {
     struct coded_get *g = p->get;
-    struct ec_plan plan;
-    const uint8_t *from[EC_DATA_MAX];
-    uint32_t have = 0;
-    for (unsigned i = 0; i < shards_of(g); i++)
-        have |= p->other[i].data.bytes.ptr ? 1u << i : 0;
-    if (ec_plan_init(&plan, g->ec, have, 1u << p->shard) != OK)
-        return false;
-    uint8_t *out = out_of(g);
+    const uint8_t *range[EC_SHARDS_MAX];
+    unsigned have = 0;
+    for (unsigned i = 0; i < shards_of(g); i++) {
+        range[i] = p->other[i].data.bytes.ptr;
+        have += range[i] != NULL;
+    }
+    uint8_t *out = have >= g->ec->data ? out_of(g) : NULL;
     if (!out)
         return false;
-    for (unsigned i = 0; i < plan.data; i++)
-        from[i] = p->other[plan.from[i]].data.bytes.ptr;
     uint8_t *to = out + p->out_at + (p->at - p->offset);
-    ec_rebuild(&plan, window_bytes(p), from, &to);
+    int err = code_rebuild(g->ec, p->shard, range, window_bytes(p), to);
+    CHECK(err == OK); /* there are enough, and none is the one that is wanted */
     g->bc->stats.read_decodes++;
     p->at += window_bytes(p);
     for (unsigned i = 0; i < shards_of(g); i++)

@@ -287,6 +287,15 @@ static bool may_wait_for_epoch(const struct blob_body *body)
     return false;
 }
 
+/* Returns: OK; ERR_NOMEM; ERR_CORRUPT. */
+static int body_make(struct blob_body *body, const struct ec *ec, struct id128 blob_id)
+{
+    struct blob_segment *s = &body->segment;
+    if (!s->parity)
+        s->parity = budget_buffer(s->budget, code_buffer_bytes(ec, s->buf->len));
+    return s->parity ? code_make(ec, s, blob_id) : ERR_NOMEM;
+}
+
 /* The memory of the next attempt, its group chosen and its shards made.
  * Returns: OK; ERR_EPOCH (a newer map may offer a group); why the write has failed. */
 static int put_new(struct blob_write *w, struct blob_put **ret)
@@ -297,8 +306,8 @@ static int put_new(struct blob_write *w, struct blob_put **ret)
                            .avoid_count = body->avoid_count,
                            .bytes = body->segment.buf->len,
                            .made = body->made};
-    if (body->segment.parity && wish.bytes > bc->config.replicate_bytes_max)
-        wish.parity_cap = body->segment.parity->cap;
+    if (wish.bytes > bc->config.replicate_bytes_max)
+        wish.parity_cap = body->segment.parity_bytes;
     if (bc->stopped)
         return ERR_SHUTDOWN;
     if (env_now_ns(bc->env) >= w->deadline_ns)
@@ -321,7 +330,7 @@ static int put_new(struct blob_write *w, struct blob_put **ret)
     put->bc = bc;
     put->pg = *pg;
     env_random(bc->env, put->blob_id.bytes, ID_BYTES);
-    int err = pg->ec && !body->made ? code_make(pg->ec, &body->segment, put->blob_id) : OK;
+    int err = pg->ec && !body->made ? body_make(body, pg->ec, put->blob_id) : OK;
     if (err != OK) {
         free(put);
         return err;
@@ -391,6 +400,7 @@ void blob_write_start(struct blob_client *bc, struct blob_write *w)
     body->refs = 1;
     body->segment = *w->segment;
     w->segment->buf = w->segment->parity = NULL;
+    w->segment->parity_bytes = 0;
     w->segment->budget = NULL;
     w->body = body;
     /* What cannot begin ends the write, which must not happen inside the start. */

@@ -1,6 +1,6 @@
 /* Disks behind one interface: their life, and where puts, gets and deletes go.
  *
- *   NEW → OPENING → NOTING → UP → CLOSING → CLOSED
+ *   NEW → OPENING → NAMING → NOTING → UP → CLOSING → CLOSED
  *
  * A disk that fails leaves the others alone.  What is under way on it ends with its error; a put
  * then goes to another disk: whatever became of it on the first, the bytes are the same. */
@@ -14,6 +14,7 @@
 static void on_kick(struct env_timer *t);
 static void on_store_failed(void *arg, int err);
 static void on_store_flushed(void *arg);
+static void deletes_abandon(struct disks *d);
 
 static int slot_init(struct disks *d, const struct disks_config *config, size_t at)
 {
@@ -48,6 +49,9 @@ int disks_new(struct env *env, const struct disks_config *config, struct disks *
     env_timer_init(env, &d->kick, on_kick);
     for (size_t i = 0; i < PUT_BUCKETS; i++)
         list_init(&d->puts[i]);
+    list_init(&d->deletes);
+    list_init(&d->checks);
+    list_init(&d->inventories);
     d->lost = calloc(config->lost_count + 1, sizeof(*d->lost));
     int err = d->lost ? OK : ERR_NOMEM;
     for (size_t i = 0; !err && i < config->lost_count; i++)
@@ -67,6 +71,8 @@ void disks_free(struct disks *d)
     if (!d)
         return;
     env_timer_stop(&d->kick);
+    deletes_abandon(d);
+    scans_abandon(d);
     for (size_t i = 0; i < d->count; i++)
         store_free(d->slots[i].store);
     free(d->lost);
@@ -152,10 +158,23 @@ static void open_step(struct disks *d)
             return;
     int err = known_load(d);
     if (!err)
-        err = known_write(d);
+        err = known_write(d, false);
     for (size_t i = 0; i < d->count; i++)
         if (d->slots[i].refused)
             store_close_start(d->slots[i].store, on_store_closed, &d->slots[i]);
+    if (err) {
+        opened(d, err);
+        return;
+    }
+    d->life = DISKS_NAMING;
+    disks_wake(d);
+}
+
+static void name_step(struct disks *d)
+{
+    if (!known_durable(d))
+        return;
+    int err = known_write(d, true);
     if (err) {
         opened(d, err);
         return;
@@ -186,7 +205,7 @@ static void close_step(struct disks *d)
         if (!err && !d->slots[i].refused)
             err = d->slots[i].err;
     }
-    if (d->scans > 0)
+    if (!list_empty(&d->checks) || !list_empty(&d->inventories))
         return;
     d->life = DISKS_CLOSED;
     d->close_cb(d->close_arg, err);
@@ -199,6 +218,7 @@ static void on_kick(struct env_timer *t)
     case DISKS_NEW:
     case DISKS_CLOSED: break;
     case DISKS_OPENING: open_step(d); break;
+    case DISKS_NAMING: name_step(d); break;
     case DISKS_NOTING: note_step(d); break;
     case DISKS_UP: closed_settle(d); break;
     case DISKS_CLOSING: close_step(d); break; /* the last: its callback may free */
@@ -226,6 +246,7 @@ int disks_refuse(const struct disks *d)
     case DISKS_UP: return OK;
     case DISKS_NEW:
     case DISKS_OPENING:
+    case DISKS_NAMING:
     case DISKS_NOTING: return ERR_NOT_READY;
     case DISKS_CLOSING:
     case DISKS_CLOSED: return ERR_SHUTDOWN;
@@ -241,28 +262,53 @@ static struct list *put_bucket(struct disks *d, struct id128 blob_id)
 }
 
 /* The disk that has the shard, or is getting it just now; DISKS_MAX: none.  A whole one before a
- * damaged one. */
-static size_t put_home(struct disks *d, const struct disks_put *p)
+ * damaged one.  OK; an error: some index cannot say. */
+static int put_home(struct disks *d, const struct disks_put *p, size_t *ret)
 {
-    size_t home = DISKS_MAX;
     const struct shard_info *info = &p->put.info;
+    *ret = DISKS_MAX;
     list_for_each(it, put_bucket(d, info->blob_id))
     {
         const struct disks_put *other = container_of(it, struct disks_put, node);
-        if (id128_eq(other->put.info.blob_id, info->blob_id) && slot_up(&d->slots[other->at]))
-            return other->at;
+        if (id128_eq(other->put.info.blob_id, info->blob_id) && slot_up(&d->slots[other->at])) {
+            *ret = other->at;
+            return OK;
+        }
     }
+    if (d->count == 1) /* it looks itself, once */
+        return OK;
     for (size_t i = 0; i < d->count; i++) {
         struct store_look look;
-        if (!slot_up(&d->slots[i]) ||
-            store_look(d->slots[i].store, info->blob_id, info->shard_index, &look) != OK)
+        if (!slot_up(&d->slots[i]))
             continue;
-        if (look.deleted || (look.found && !look.damaged))
-            return i;
-        if (look.found && home == DISKS_MAX)
-            home = i;
+        int err = store_look(d->slots[i].store, info->blob_id, info->shard_index, &look);
+        if (err)
+            return err;
+        if (look.deleted || (look.found && !look.damaged)) {
+            *ret = i;
+            return OK;
+        }
+        if (look.found && *ret == DISKS_MAX)
+            *ret = i;
     }
-    return home;
+    return OK;
+}
+
+/* Other bytes lie under this id on a disk that is out of service, but tells. */
+static bool put_conflicts(struct disks *d, const struct disks_put *p)
+{
+    const struct shard_info *info = &p->put.info;
+    for (size_t i = 0; i < d->count; i++) {
+        const struct slot *slot = &d->slots[i];
+        struct store_look look;
+        if (slot_up(slot) || slot->refused || !slot->readable ||
+            store_look(slot->store, info->blob_id, info->shard_index, &look) != OK)
+            continue;
+        if (look.found && !look.damaged &&
+            look.crcs_digest != shard_crcs_digest(info->block_crcs, shard_blocks(info->bytes)))
+            return true;
+    }
+    return false;
 }
 
 static uint64_t room_of(const struct slot *slot)
@@ -303,6 +349,8 @@ static void on_store_put(struct store_put *put);
  * then full, then out of service. */
 static int put_try(struct disks *d, struct disks_put *p, size_t at, int err)
 {
+    if (put_conflicts(d, p))
+        return ERR_EXISTS;
     while (at != DISKS_MAX) {
         p->tried |= 1u << at;
         p->at = at;
@@ -350,7 +398,10 @@ int disks_put_start(struct disks *d, struct disks_put *p)
         return err;
     p->disks = d;
     p->tried = 0;
-    size_t at = put_home(d, p);
+    size_t at;
+    err = put_home(d, p, &at);
+    if (err)
+        return err;
     if (at == DISKS_MAX)
         at = put_choose(d, p);
     return put_try(d, p, at, ERR_IO);
@@ -363,13 +414,15 @@ int disks_put_start(struct disks *d, struct disks_put *p)
 static size_t get_find(struct disks *d, struct id128 blob_id, uint16_t shard_index, int *ret_err)
 {
     size_t failed = DISKS_MAX;
-    bool damaged = false, unsure = known_missing(d);
+    bool damaged = false, unsure = known_missing(d), nomem = false;
     for (size_t i = 0; i < d->count; i++) {
         const struct slot *slot = &d->slots[i];
         struct store_look look = {0};
         if (slot->refused)
             continue;
-        if (!slot->readable || store_look(slot->store, blob_id, shard_index, &look) != OK) {
+        int err = slot->readable ? store_look(slot->store, blob_id, shard_index, &look) : ERR_IO;
+        nomem |= err == ERR_NOMEM;
+        if (err) {
             unsure = true;
         } else if (look.found && !look.damaged) {
             if (slot_up(slot))
@@ -379,7 +432,7 @@ static size_t get_find(struct disks *d, struct id128 blob_id, uint16_t shard_ind
             damaged |= look.found;
         }
     }
-    *ret_err = damaged ? ERR_CORRUPT : unsure ? ERR_IO : ERR_NOT_FOUND;
+    *ret_err = nomem ? ERR_NOMEM : damaged ? ERR_CORRUPT : unsure ? ERR_IO : ERR_NOT_FOUND;
     return failed;
 }
 
@@ -388,25 +441,32 @@ int disks_get_start(struct disks *d, struct store_get *get)
     int err = disks_refuse(d);
     if (err)
         return err;
-    size_t at = get_find(d, get->blob_id, get->shard_index, &err);
+    size_t at = 0;
+    if (d->count > 1 || !slot_up(&d->slots[0]) || known_missing(d)) /* else it looks itself */
+        at = get_find(d, get->blob_id, get->shard_index, &err);
     return at == DISKS_MAX ? err : store_get_start(d->slots[at].store, get);
 }
 
-enum disks_shard disks_look(struct disks *d, struct id128 blob_id, uint16_t shard_index)
+int disks_look(struct disks *d, struct id128 blob_id, uint16_t shard_index, enum disks_shard *ret)
 {
     int err = OK;
     size_t at = get_find(d, blob_id, shard_index, &err);
-    if (at != DISKS_MAX)
-        return slot_up(&d->slots[at]) ? DISKS_SHARD_PRESENT : DISKS_SHARD_UNREADABLE;
+    if (at == DISKS_MAX && err == ERR_NOMEM)
+        return err;
+    if (at != DISKS_MAX) {
+        *ret = slot_up(&d->slots[at]) ? DISKS_SHARD_PRESENT : DISKS_SHARD_UNREADABLE;
+        return OK;
+    }
+    *ret = err == ERR_CORRUPT     ? DISKS_SHARD_DAMAGED
+           : err == ERR_NOT_FOUND ? DISKS_SHARD_MISSING
+                                  : DISKS_SHARD_UNREADABLE;
     for (size_t i = 0; i < d->count; i++) {
         struct store_look look;
         if (slot_up(&d->slots[i]) &&
             store_look(d->slots[i].store, blob_id, shard_index, &look) == OK && look.deleted)
-            return DISKS_SHARD_DELETED;
+            *ret = DISKS_SHARD_DELETED;
     }
-    return err == ERR_CORRUPT     ? DISKS_SHARD_DAMAGED
-           : err == ERR_NOT_FOUND ? DISKS_SHARD_MISSING
-                                  : DISKS_SHARD_UNREADABLE;
+    return OK;
 }
 
 /* ---- deletes ---- */
@@ -420,6 +480,7 @@ static void delete_finish(struct disks_delete *del)
 {
     struct disks_counts counts;
     disks_count(del->disks, &counts);
+    list_remove(&del->node);
     free(del->parts);
     del->parts = NULL;
     if (!del->err && counts.out > 0)
@@ -458,11 +519,23 @@ int disks_delete_start(struct disks *d, struct disks_delete *del)
             del->err = err; /* the others mark all the same */
         del->left += !err;
     }
-    if (del->left > 0)
+    if (del->left > 0) {
+        list_push_back(&d->deletes, &del->node);
         return OK;
+    }
     free(del->parts);
     del->parts = NULL;
     return del->err ? del->err : ERR_NOT_READY;
+}
+
+static void deletes_abandon(struct disks *d)
+{
+    while (!list_empty(&d->deletes)) {
+        struct disks_delete *del =
+            container_of(list_pop_front(&d->deletes), struct disks_delete, node);
+        free(del->parts);
+        del->parts = NULL;
+    }
 }
 
 /* ---- looking in ---- */

@@ -81,6 +81,7 @@ struct disks_delete {
     int err; /* ERR_NOT_READY: some disk could not take part */
     /* private */
     struct disks *disks;
+    struct list node;
     struct disks_part *parts;
     unsigned left;
 };
@@ -96,7 +97,8 @@ enum disks_shard { /* as enum ShardState in proto */
                    DISKS_SHARD_UNREADABLE /* on a disk that is out of service, or perhaps on one
                                              that cannot say */
 };
-enum disks_shard disks_look(struct disks *d, struct id128 blob_id, uint16_t shard_index);
+/* OK; ERR_NOMEM. */
+int disks_look(struct disks *d, struct id128 blob_id, uint16_t shard_index, enum disks_shard *ret);
 
 struct disks_check {
     /* the caller's, until cb */
@@ -112,6 +114,7 @@ struct disks_check {
     enum disks_shard *states; /* the caller's memory, count of them */
     /* private */
     struct disks *disks;
+    struct list node;
     struct env_timer timer;
     struct store_get get;
     uint64_t bytes;
@@ -137,6 +140,7 @@ struct disks_inventory {
     uint64_t hashes[DISKS_DIGESTS];
     /* private */
     struct disks *disks;
+    struct list node;
     struct env_timer timer;
     struct inventory_stream *streams;
     size_t stream_count, cap;

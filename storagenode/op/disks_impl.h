@@ -34,6 +34,7 @@ struct closed {
 enum disks_life {
     DISKS_NEW,
     DISKS_OPENING, /* recovering */
+    DISKS_NAMING,  /* each disk's own id becomes durable, before another disk is told of it */
     DISKS_NOTING,  /* the notes are written again, to be durable on all; refused disks close */
     DISKS_UP,
     DISKS_CLOSING,
@@ -53,7 +54,7 @@ struct disks {
     size_t closed_count, closed_cap;
     bool settling; /* some epoch is not settled yet */
     struct list puts[PUT_BUCKETS];
-    size_t scans; /* checks and inventories under way */
+    struct list deletes, checks, inventories; /* under way */
     struct env_timer kick;
     void (*open_cb)(void *arg, int err);
     void *open_arg;
@@ -81,9 +82,12 @@ int disks_refuse(const struct disks *d); /* OK; ERR_NOT_READY; ERR_SHUTDOWN */
 /* ---- disks_known.c ---- */
 /* Reads the notes of all disks that are up; finds the refused among them.  OK; ERR_NOMEM. */
 int known_load(struct disks *d);
-/* Writes all notes to all disks that are up.  OK; ERR_NOMEM. */
-int known_write(struct disks *d);
+/* Writes each disk's own note, or all notes, to all disks that are up.  OK; ERR_NOMEM. */
+int known_write(struct disks *d, bool all);
 bool known_durable(const struct disks *d);
 bool known_missing(const struct disks *d); /* some disk is missed and not given up */
 uint64_t closed_epoch(const struct disks *d, uint32_t pg); /* refused below; 0: none */
 void closed_settle(struct disks *d);
+
+/* ---- disks_scan.c ---- */
+void scans_abandon(struct disks *d);

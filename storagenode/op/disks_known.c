@@ -246,23 +246,29 @@ int known_load(struct disks *d)
     return err;
 }
 
-int known_write(struct disks *d)
+static void known_append(struct kv_batch *kv, const struct known *k)
+{
+    uint8_t value[NODE_RECORD_BYTES_MAX];
+    struct record_key key = record_key_node(k->id);
+    size_t len = node_record_encode(&k->record, value);
+    kv_batch_put(kv, KV_INDEX, record_key_slice(&key), SLICE(value, len));
+}
+
+int known_write(struct disks *d, bool all)
 {
     if (d->known_count <= 1 && d->closed_count == 0)
         return OK; /* a single disk need not know of itself */
     for (size_t i = 0; i < d->count; i++) {
         if (!slot_up(&d->slots[i]))
             continue;
+        struct id128 own = store_disk_id(d->slots[i].store);
         struct kv_batch *kv = kv_batch_new();
         if (!kv)
             return ERR_NOMEM;
-        for (size_t n = 0; n < d->known_count; n++) {
-            uint8_t value[NODE_RECORD_BYTES_MAX];
-            struct record_key key = record_key_node(d->known[n].id);
-            size_t len = node_record_encode(&d->known[n].record, value);
-            kv_batch_put(kv, KV_INDEX, record_key_slice(&key), SLICE(value, len));
-        }
-        for (size_t n = 0; n < d->closed_count; n++)
+        for (size_t n = 0; n < d->known_count; n++)
+            if (all || id128_eq(d->known[n].id, own))
+                known_append(kv, &d->known[n]);
+        for (size_t n = 0; all && n < d->closed_count; n++)
             closed_append(kv, d->closed[n].pg, d->closed[n].epoch);
         (void)store_notes_write(d->slots[i].store, &kv);
     }
@@ -279,5 +285,5 @@ bool known_durable(const struct disks *d)
         if (!store_notes_durable(d->slots[i].store))
             return false;
     }
-    return some || d->life == DISKS_NOTING; /* an opening ends, even with all disks failed */
+    return some || d->life != DISKS_UP; /* an opening ends, even with all disks failed */
 }

@@ -19,7 +19,7 @@ static void check_end(struct disks_check *c, int err)
 {
     struct disks *d = c->disks;
     c->err = err;
-    d->scans--;
+    list_remove(&c->node);
     if (d->life == DISKS_CLOSING)
         disks_wake(d);
     c->cb(c);
@@ -66,8 +66,13 @@ static void check_run(struct disks_check *c)
             env_timer_start(&c->timer, 0);
             return;
         }
-        enum disks_shard state =
-            disks_look(c->disks, c->blob_ids[c->done], (uint16_t)c->shard_indexes[c->done]);
+        enum disks_shard state;
+        err =
+            disks_look(c->disks, c->blob_ids[c->done], (uint16_t)c->shard_indexes[c->done], &state);
+        if (err) {
+            check_end(c, c->deep && c->done > 0 ? OK : err);
+            return;
+        }
         if (!c->deep || state != DISKS_SHARD_PRESENT) {
             c->states[c->done++] = state;
             continue;
@@ -103,7 +108,7 @@ int disks_check_start(struct disks *d, struct disks_check *c)
     c->disks = d;
     c->done = 0;
     c->bytes = 0;
-    d->scans++;
+    list_push_back(&d->checks, &c->node);
     env_timer_init(d->env, &c->timer, on_check_turn);
     env_timer_start(&c->timer, 0);
     return OK;
@@ -142,7 +147,7 @@ static void inventory_end(struct disks_inventory *inv, int err)
     free(inv->streams);
     inv->streams = NULL;
     inv->err = err;
-    d->scans--;
+    list_remove(&inv->node);
     if (d->life == DISKS_CLOSING)
         disks_wake(d);
     inv->cb(inv);
@@ -281,10 +286,26 @@ int disks_inventory_start(struct disks *d, struct disks_inventory *inv)
         free(inv->streams);
         return ERR_NOT_READY;
     }
-    d->scans++;
+    list_push_back(&d->inventories, &inv->node);
     env_timer_init(d->env, &inv->timer, on_inventory_turn);
     env_timer_start(&inv->timer, 0);
     return OK;
+}
+
+void scans_abandon(struct disks *d)
+{
+    while (!list_empty(&d->checks)) {
+        struct disks_check *c = container_of(list_pop_front(&d->checks), struct disks_check, node);
+        env_timer_stop(&c->timer);
+    }
+    while (!list_empty(&d->inventories)) {
+        struct disks_inventory *inv =
+            container_of(list_pop_front(&d->inventories), struct disks_inventory, node);
+        env_timer_stop(&inv->timer);
+        free(inv->streams);
+        inv->streams = NULL;
+        disks_inventory_fini(inv);
+    }
 }
 
 bool disks_has_group(struct disks *d, uint32_t pg)

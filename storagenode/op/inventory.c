@@ -31,6 +31,7 @@ int store_look(struct store *s, struct id128 blob_id, uint16_t shard_index, stru
     const struct shard_record *shard = blob_record_find(&r, shard_index);
     ret->found = shard != NULL;
     ret->damaged = shard && shard->damaged;
+    ret->crcs_digest = shard ? shard->crcs_digest : 0;
     ret->deleted = r.deleted;
     return OK;
 }

@@ -154,6 +154,7 @@ int store_delete_start(struct store *s, struct store_delete *del);
 struct store_look {
     bool found, damaged; /* the shard */
     bool deleted;        /* the blob: a tombstone is remembered */
+    uint32_t crcs_digest;
 };
 /* Returns: OK, whatever there is; ERR_CORRUPT, ERR_IO, ERR_NOMEM: the index cannot say;
  * ERR_NOT_READY, ERR_SHUTDOWN. */

@@ -24,6 +24,8 @@ static void segment_fill(struct blob_segment *s, struct budget *budget, const st
 {
     *s = (struct blob_segment){0};
     assert_int_equal(blob_segment_init(s, budget, bytes, code_buffer_bytes(ec, bytes)), OK);
+    s->parity = budget_buffer(budget, s->parity_bytes);
+    assert_non_null(s->parity);
     uint8_t *data = malloc(bytes);
     for (size_t i = 0; i < bytes; i++)
         data[i] = (uint8_t)(i * 7 + i / 911);

@@ -19,6 +19,7 @@
 #define BLOB_BYTES 20000u
 #define DISKS 3u
 #define ROUNDS_MAX 100000u
+#define PENDING 1 /* no error */
 
 static struct fake_env fake;
 static struct disk *disk[DISKS];
@@ -110,8 +111,10 @@ static int setup(void **state)
     fake.now_ns = 1000000 * NS_PER_SEC;
     failures = 0;
     for (unsigned i = 0; i < DISKS; i++) {
-        disk[i] = disk_mem_new(
-            &fake.env, &(struct disk_mem_config){.seed = 7 + i, .bytes_total = 16 * EXTENT_BYTES});
+        disk[i] =
+            disk_mem_new(&fake.env, &(struct disk_mem_config){.seed = 7 + i,
+                                                              .bytes_total = 16 * EXTENT_BYTES,
+                                                              .delay_ns_max = NS_PER_MS});
         kv[i] = kv_mem_new(&fake.env, &(struct kv_mem_config){.mode = KV_STATE});
     }
     for (size_t i = 0; i < BLOB_BYTES; i++)
@@ -244,6 +247,13 @@ static size_t holder(unsigned n)
     return found;
 }
 
+static enum disks_shard look_at(unsigned n)
+{
+    enum disks_shard state;
+    assert_int_equal(disks_look(disks, blob(n), 0, &state), OK);
+    return state;
+}
+
 static bool writes_on(size_t at)
 {
     struct store_stats st;
@@ -300,13 +310,39 @@ static void puts_spread_and_are_found(void **state)
     }
 }
 
+static int raw_put_start(struct store_put *p, size_t at, unsigned n, const uint32_t *crc)
+{
+    *p = (struct store_put){.info = {.blob_id = blob(n),
+                                     .pg = 1,
+                                     .pg_epoch = 1,
+                                     .time_ms = env_wall_ms(&fake.env),
+                                     .bytes = BLOB_BYTES,
+                                     .owner.key = SLICE_LIT("key"),
+                                     .block_crcs = crc},
+                            .payload.bytes = SLICE(bytes, BLOB_BYTES),
+                            .cb = on_store_put,
+                            .err = PENDING};
+    called = false;
+    return store_put_start(disks_store(disks, at), p);
+}
+
+/* Between the two, the disk that was chosen first has become the fuller one. */
 static void a_retry_meets_the_put_under_way(void **state)
 {
     (void)state;
-    struct put first, second;
-    for (unsigned n = 0; n < 20; n++) {
+    uint32_t crc = crc32c(0, SLICE(bytes, BLOB_BYTES));
+    for (unsigned n = 0; n < 12; n++) {
+        struct store_put filler[DISKS];
+        struct put first, second;
+        for (size_t i = 0; i < DISKS; i++)
+            assert_int_equal(raw_put_start(&filler[i], i, 1000 + n * 8 + (unsigned)i, &crc), OK);
+        for (unsigned turns = 0; turns < 2; turns++) /* their write has begun */
+            assert_true(fake_env_step(&fake));
         assert_int_equal(put_start(&first, n, 0, 1, 1), OK);
+        while (filler[first.put.at].err == PENDING)
+            assert_true(fake_env_step(&fake));
         assert_int_equal(put_start(&second, n, 0, 1, 1), OK);
+        assert_int_equal(second.put.at, first.put.at);
         idle();
         assert_int_equal(first.put.err, OK);
         assert_int_equal(second.put.err, OK);
@@ -353,10 +389,15 @@ static void a_disk_fails_alone(void **state)
         bool on_failed_disk = holder(n) == 1;
         met |= on_failed_disk;
         assert_int_equal(get(n), OK); /* still readable */
-        assert_int_equal(disks_look(disks, blob(n), 0),
-                         on_failed_disk ? DISKS_SHARD_UNREADABLE : DISKS_SHARD_PRESENT);
+        assert_int_equal(look_at(n), on_failed_disk ? DISKS_SHARD_UNREADABLE : DISKS_SHARD_PRESENT);
     }
     assert_true(met);
+    unsigned there = 0;
+    while (holder(there) != 1)
+        there++;
+    bytes[0] ^= 1; /* other bytes under its id */
+    assert_int_equal(put(there), ERR_EXISTS);
+    bytes[0] ^= 1;
     for (unsigned n = 200; n < 210; n++)
         assert_int_equal(put(n), OK);
     assert_int_equal(del(201), ERR_NOT_READY);
@@ -401,13 +442,13 @@ static void a_disk_is_missed_until_it_is_given_up(void **state)
     assert_true(id128_eq(st.id, disk_ids[2]) && st.state == DISKS_STATE_FAILED && !st.present);
     assert_string_equal(st.path, "/c");
     assert_int_equal(get(gone), ERR_IO); /* not: not found */
-    assert_int_equal(disks_look(disks, blob(gone), 0), DISKS_SHARD_UNREADABLE);
+    assert_int_equal(look_at(gone), DISKS_SHARD_UNREADABLE);
     assert_int_equal(del(gone), ERR_NOT_READY);
     assert_int_equal(put(300), OK);
     /* Given up: what it had is gone, and deletes are acknowledged without it, */
     again_with(3, &disk_ids[2], 1);
     assert_int_equal(get(gone), ERR_NOT_FOUND);
-    assert_int_equal(disks_look(disks, blob(gone), 0), DISKS_SHARD_DELETED); /* marked before */
+    assert_int_equal(look_at(gone), DISKS_SHARD_DELETED); /* marked before */
     assert_int_equal(del(gone), OK);
     /* so it never comes back, whether or not the parameter is kept. */
     again_with(7, NULL, 0);
@@ -427,6 +468,8 @@ static void an_empty_directory_is_a_new_disk(void **state)
     struct disks_counts counts;
     for (unsigned n = 0; n < 30; n++)
         assert_int_equal(put(n), OK);
+    for (unsigned n = 0; n < 10; n++)
+        assert_int_equal(del(n), OK);
     power_loss();
     disk_mem_free(disk[0]);
     kv_mem_free(kv[0]);
@@ -440,6 +483,8 @@ static void an_empty_directory_is_a_new_disk(void **state)
     disks_count(disks, &counts);
     assert_int_equal(counts.up, 3);
     assert_int_equal(counts.out, 0);
+    for (unsigned n = 0; n < 10; n++) /* which was never told */
+        assert_int_equal(put(n), ERR_CONDEMNED);
     for (unsigned n = 400; n < 430; n++)
         assert_int_equal(put(n), OK);
     assert_true(shards_on(0) > 5);
@@ -607,21 +652,36 @@ static void a_shard_on_two_disks_counts_once(void **state)
     uint32_t crc = crc32c(0, SLICE(bytes, BLOB_BYTES));
     struct store_inventory_entry e = {blob(9), 0, {.crcs_digest = shard_crcs_digest(&crc, 1)}};
     assert_int_equal(put(9), OK);
-    struct store_put twice = {.info = {.blob_id = blob(9),
-                                       .pg = 1,
-                                       .time_ms = env_wall_ms(&fake.env),
-                                       .bytes = BLOB_BYTES,
-                                       .block_crcs = &crc},
-                              .payload.bytes = SLICE(bytes, BLOB_BYTES),
-                              .cb = on_store_put};
-    called = false;
-    assert_int_equal(store_put_start(disks_store(disks, (holder(9) + 1) % DISKS), &twice), OK);
+    struct store_put twice;
+    assert_int_equal(raw_put_start(&twice, (holder(9) + 1) % DISKS, 9, &crc), OK);
     wait();
     assert_int_equal(twice.err, OK);
     struct disks_inventory inv = {.pg = 1, .digests = true};
     inventory_run(&inv);
     assert_true(inv.hashes[9] == disks_digest(&e));
     assert_int_equal(pages_count(1, 9, 0), 1);
+    /* A whole one is better than a damaged one; damaged ones count for nothing. */
+    for (size_t at = 0, damaged = 0; at < DISKS; at++) {
+        struct store_get get = {.blob_id = blob(9), .cb = on_get};
+        uint32_t extent;
+        uint64_t offset, length;
+        char name[EXTENT_NAME_BYTES + 1];
+        struct store *s = disks_store(disks, at);
+        if (store_locate(s, blob(9), 0, &extent, &offset, &length) != OK)
+            continue;
+        extent_name(extent, name);
+        assert_true(disk_mem_flip(disk[at], name, offset + FRAME_HEAD_BYTES, 0));
+        called = false;
+        assert_int_equal(store_get_start(s, &get), OK);
+        wait();
+        assert_int_equal(get.err, ERR_CHECKSUM);
+        inventory_run(&inv);
+        assert_true(inv.hashes[9] == (damaged++ ? 0 : disks_digest(&e)));
+    }
+    inv = (struct disks_inventory){.pg = 1, .first_byte = 9};
+    inventory_run(&inv);
+    assert_true(inv.count == 1 && inv.entries[0].record.damaged);
+    disks_inventory_fini(&inv);
     assert_int_equal(del(9), OK); /* both */
     for (size_t i = 0; i < DISKS; i++)
         assert_int_equal(shards_on(i), 0);

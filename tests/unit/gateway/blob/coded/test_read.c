@@ -62,6 +62,30 @@ static void too_few_is_an_error(void **state)
     world_fini(&w);
 }
 
+/* What is away for a moment is waited for. */
+static void shards_may_come_back(void **state)
+{
+    (void)state;
+    struct world w;
+    struct writing x;
+    struct reading r;
+    world_init(&w);
+    group_add(&w, 5, 4, 0);
+    assert_int_equal(write_run(&w, &x, BYTES), OK);
+    fake_run(&w.f, NS_PER_SEC);
+    for (int i = 0; i < 5; i++)
+        w.node[i].peer->down = true;
+    read_begin(&w, &r, &x.w, 0, BYTES);
+    fake_run_until(&w.f, &r.done, 200 * NS_PER_MS);
+    assert_false(r.done);
+    w.node[4].peer->down = false;
+    fake_run_until(&w.f, &r.done, NS_PER_SEC);
+    assert_int_equal(r.r.err, OK);
+    assert_memory_equal(r.r.data.bytes.ptr, content(), BYTES);
+    payload_unref(&r.r.data);
+    world_fini(&w);
+}
+
 static void range_touches_only_what_it_needs(void **state)
 {
     (void)state;
@@ -349,6 +373,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_loss_reads_back),
         cmocka_unit_test(too_few_is_an_error),
+        cmocka_unit_test(shards_may_come_back),
         cmocka_unit_test(range_touches_only_what_it_needs),
         cmocka_unit_test(damage_is_never_decoded),
         cmocka_unit_test(damaged_shard_is_decoded),

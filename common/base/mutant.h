@@ -42,6 +42,8 @@
     X(STORE_SKIP_FSYNC, "store_skip_fsync", "a put is acknowledged once its frame is synced")      \
     X(STORE_RECLAIM_EARLY, "store_reclaim_early", "an extent is freed once the index is durable")  \
     X(STORE_MARK_UNSYNCED, "store_mark_unsynced", "a deletion mark is synced before it is said")   \
+    X(REPAIR_UNVERIFIED, "repair_unverified", "repair is done once it has been read back")         \
+    X(REPAIR_COPIES_DELETED, "repair_copies_deleted", "what a live member deleted is not copied")  \
     /* DESIGN section 5, data: what is written, referred to and let go */                          \
     X(BLOB_ONE_COPY, "blob_one_copy", "a segment counts once it is durable in two zones")          \
     X(CODED_WITHOUT_ZONE, "coded_without_zone", "a coded segment survives the loss of any zone")   \

@@ -114,7 +114,8 @@ $(B)/bin/cairn-$(1): $(B)/$(1)/main.o $(call libs_under,$(1)) $(COMMON_LIBS)
 	$$(link)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
-# It reads storage nodes' extents, as they do.
+# It reads storage nodes' extents, as they do, and is the only program that speaks HTTP as a client.
+$(B)/bin/cairnctl: LDLIBS += -lcurl
 $(B)/bin/cairnctl: $(B)/cli/main.o $(call libs_under,cli) $(call lib,storagenode/extent) $(COMMON_LIBS)
 	$(link)
 

@@ -1,7 +1,8 @@
 /* cairnctl: questions about a cluster, and what is done to one by hand.  A thin dispatch over a
  * table; each subcommand is a file in cli/cmd/.
  *
- * Exit status: 0 good; 1 the answer is bad news; 2 the question was not understood. */
+ * Exit status: 0 good; 1 the answer is bad news; 2 the question was not understood, or nobody
+ * answered; 3 (verify) data is lost. */
 #include "cli/args/args.h"
 #include "cli/args/command.h"
 #include "cli/cmd/commands.h"
@@ -10,6 +11,14 @@
 #include <stdio.h>
 
 static const struct command commands[] = {
+    {"status", "a running cluster on one screen", cmd_status},
+    {"nodes", "its storage nodes", cmd_nodes},
+    {"disks", "their disks", cmd_disks},
+    {"pgs", "its placement groups", cmd_pgs},
+    {"drain", "gives a storage node's places to others", cmd_drain},
+    {"undrain", "lets it take places again", cmd_undrain},
+    {"safe-to-remove", "whether a storage node may be switched off for good", cmd_safe_to_remove},
+    {"verify", "whether everything that was stored is there, with all its redundancy", cmd_verify},
     {"durability", "how likely a scheme and a topology are to lose data in a year", cmd_durability},
     {"salvage", "what the extents of stopped storage nodes hold, without the index", cmd_salvage},
 };
@@ -18,11 +27,11 @@ static int usage(FILE *to)
 {
     fprintf(to, "usage: cairnctl COMMAND [OPTION...]\n\n");
     for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
-        fprintf(to, "  %-12s %s\n", commands[i].name, commands[i].help);
+        fprintf(to, "  %-14s %s\n", commands[i].name, commands[i].help);
     fprintf(
         to,
         "\ncairnctl COMMAND --help shows a command's options.  Exit status: 0 good, 1 the answer "
-        "is bad news, 2 usage.\n");
+        "is bad news, 2 usage or nobody answered, 3 (verify) data is lost.\n");
     return to == stdout ? CLI_GOOD : CLI_USAGE;
 }
 

@@ -25,6 +25,7 @@
 #define LOOPS_MAX 16
 #define SEEDS_MAX 64
 #define DOMAINS_MAX 16
+#define NODES_SHOWN_MAX 256
 #define PUBLISH_NS (500 * NS_PER_MS)
 #define PROBE_NS (50 * NS_PER_MS)
 
@@ -48,6 +49,8 @@ static const struct config_param params[] = {
      "objects and parts up to this size are kept in the index", 0},
     {"segment_bytes", CONFIG_BYTES, "4MiB", 64 << 10, BLOB_BYTES_MAX, NULL,
      "larger ones are cut into blobs of this size", 0},
+    {"replicate_bytes_max", CONFIG_BYTES, "384KiB", 1, BLOB_BYTES_MAX, NULL,
+     "blobs up to this size are replicated though there are coded groups", 0},
     {"part_bytes_min", CONFIG_BYTES, "5MiB", 1, 5ll << 30, NULL,
      "least size of an upload's part, but for the last", 0},
     {"request_timeout", CONFIG_DURATION, "15s", 100, 600000, NULL,
@@ -89,6 +92,7 @@ static const struct config_param params[] = {
     X(meta, unknown_outcomes, "unknown_outcomes", "Proposals that may have happened.")             \
     X(meta, map_loads, "map_loads", "New cluster maps.")                                           \
     X(blob, writes, "blob_writes", "Blobs written.")                                               \
+    X(blob, coded_writes, "blob_coded_writes", "Of these, as the shards of a code.")               \
     X(blob, write_retries, "blob_write_retries", "Writes that went to another group.")             \
     X(blob, write_failures, "blob_write_failures", "Writes that failed.")                          \
     X(blob, stragglers_dropped, "blob_stragglers", "Last copies given up as too slow.")            \
@@ -96,6 +100,7 @@ static const struct config_param params[] = {
     X(blob, read_failovers, "blob_read_failovers", "Tries that failed.")                           \
     X(blob, read_hedges, "blob_read_hedges", "Second members asked because the first was slow.")   \
     X(blob, read_corrupt, "blob_read_corrupt", "Damaged data found in answers.")                   \
+    X(blob, read_decodes, "blob_read_decodes", "Ranges rebuilt from other shards.")                \
     X(blob, read_failures, "blob_read_failures", "Reads that failed.")                             \
     X(blob, bytes_written, "blob_bytes_written", "User bytes written to blobs.")                   \
     X(blob, bytes_read, "blob_bytes_read", "User bytes read from blobs.")                          \
@@ -138,6 +143,10 @@ struct loop {
     bool probing, probed;
     struct env_timer timer;             /* publishing, and the probe before */
     uint64_t published[COUNTER_COUNT];
+    struct {
+        struct metric_gauge *read_us, *write_us; /* NULL: not shown */
+        bool slow;
+    } nodes[NODES_SHOWN_MAX];
     struct metric_gauge *cache_bytes;
     int64_t cache_bytes_shown;
     struct env_uv_post drain_post, ended_post;
@@ -160,6 +169,41 @@ struct service {
 
 /* ---- what a loop shows of itself ---- */
 
+/* A name that needs no escaping, as those of all nodes whose certificates we made. */
+static bool is_plain(const char *id)
+{
+    for (const char *p = id; *p; p++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *p))
+            return false;
+    return true;
+}
+
+/* Storage nodes as this loop finds them; of the loops, whoever published last is shown. */
+static void publish_nodes(struct loop *l)
+{
+    struct blob_node_view view;
+    char labels[32 + NET_NODE_ID_MAX];
+    for (size_t i = 0; i < NODES_SHOWN_MAX && blob_client_node(l->bc, i, &view); i++) {
+        if (!l->nodes[i].read_us && is_plain(view.id)) {
+            snprintf(labels, sizeof(labels), "node=\"%s\"", view.id);
+            l->nodes[i].read_us =
+                metric_gauge_new("cairn_gateway_node_read_us", labels,
+                                 "Moving average of reads at a storage node, microseconds.");
+            l->nodes[i].write_us =
+                metric_gauge_new("cairn_gateway_node_write_us", labels,
+                                 "Moving average of writes at a storage node, microseconds.");
+        }
+        if (l->nodes[i].read_us) {
+            metric_set(l->nodes[i].read_us, (int64_t)(view.read_ns / 1000));
+            metric_set(l->nodes[i].write_us, (int64_t)(view.write_ns / 1000));
+        }
+        if (view.slow && !l->nodes[i].slow)
+            log_warn("gateway.node_slow", 0, L_STR("node", view.id), L_UINT("loop", l->number),
+                     L_UINT("took_us", view.slow_ns / 1000), L_UINT("usual_us", view.usual_ns / 1000));
+        l->nodes[i].slow = view.slow;
+    }
+}
+
 static void publish(struct loop *l)
 {
     const struct meta_stats *meta = meta_client_stats(l->mc);
@@ -175,6 +219,7 @@ static void publish(struct loop *l)
     }
     COUNTERS(X)
 #undef X
+    publish_nodes(l);
     metric_gauge_add(l->cache_bytes, (int64_t)cache->bytes - l->cache_bytes_shown);
     l->cache_bytes_shown = (int64_t)cache->bytes;
 }
@@ -307,7 +352,8 @@ static int loop_open_clients(struct loop *l)
     struct env *env = &l->env.env;
     struct net_tls_options options = {.on_problem = on_net_problem};
     struct rpc_config rpc = {.node_id = s->proc.node_id};
-    struct blob_config blob = {.zone = s->proc.zone};
+    struct blob_config blob = {.zone = s->proc.zone,
+                               .replicate_bytes_max = config_bytes(c, "replicate_bytes_max")};
     struct cache_config cache = {.bytes_max = config_bytes(c, "cache_bytes") / s->loop_count};
     env_random(env, &cache.seed, sizeof(cache.seed));
     int err = net_tls_new(&l->env, s->tls, &options, &l->net);

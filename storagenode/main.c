@@ -1,23 +1,27 @@
-/* cairn-storagenode: keeps shards on a disk and gives them back, bit for bit or not at all (DESIGN
- * section 5).  The index lies in data_dir/index, the extents in data_dir/extents.
+/* cairn-storagenode: keeps shards on its disks and gives them back, bit for bit or not at all
+ * (DESIGN section 5).  Each disk has its index and its extents.
  *
- * Start: configuration, index, disk, then recovery; the RPC port opens once the store is up.
- * SIGTERM: no new connections, what is under way is finished, the index is flushed, all is closed.
- * A disk that fails leaves the process running and unready: what it can still read is worth reading. */
+ * Start: configuration, disks, then recovery; the RPC port opens once that has ended and one disk
+ * is up.  SIGTERM: no new connections, what is under way is finished, the indexes are flushed, all
+ * is closed.  A disk that fails leaves the process running, unready when it was the last: what it
+ * can still read is worth reading. */
 #include "common/base/check.h"
-#include "common/env_uv/disk_uv.h"
-#include "common/env_uv/kv_rocksdb.h"
 #include "common/obs/log.h"
-#include "common/obs/metrics.h"
 #include "common/proc/proc_rpc.h"
+#include "storagenode/io/follow.h"
 #include "storagenode/io/service.h"
+#include "storagenode/proc/members.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define TIB (1ll << 40)
+#define MAP_SEEDS_MAX 64 /* metanodes that are asked for the map */
 
 static const struct config_param params[] = {
+    {"disks", CONFIG_STRING, "", 0, 0, NULL,
+     "directories of the disks, with commas between them; empty: data_dir is the only one", 0},
+    {"disks_lost", CONFIG_STRING, "", 0, 0, NULL,
+     "ids of disks that are given up, with commas: no longer missed, never served again", 0},
     {"extent_bytes", CONFIG_BYTES, "256MiB", 1 << 20, 4ll << 30, NULL,
      "size of an extent file; fixed once the disk has one", 0},
     {"capacity_bytes", CONFIG_BYTES, "0", 0, 1024 * TIB, NULL,
@@ -50,38 +54,36 @@ static const struct config_param params[] = {
     {"clock_skew_max", CONFIG_DURATION, "1m", 1, 3600000, NULL,
      "a put whose blob was named further in the future is refused", 0},
     {"tombstone_retention", CONFIG_DURATION, "30m", 1000, 604800000, NULL,
-     "how long a deleted blob's id is remembered; more than put_age_max and twice clock_skew_max", 0},
+     "how long a deleted blob's id is remembered; more than put_age_max and twice clock_skew_max",
+     0},
     {"read_threads", CONFIG_INT, "4", 1, 64, NULL, "reads at once", 0},
 };
 
 struct node {
     struct proc proc;
     struct proc_rpc rpc;
-    struct kv *kv;
-    struct disk *disk;
-    struct store *store;
+    struct members members;
+    struct disks *disks;
     struct service *service;
+    struct follow *follow;
 };
 
 static bool ready(void *arg, struct buf *ret_reason)
 {
     struct node *n = arg;
-    struct store_stats st;
-    store_stats_get(n->store, &st);
-    switch (st.state) {
-    case STORE_UP: return true; /* a full disk serves reads, and says so by its metrics */
-    case STORE_NEW:
-    case STORE_OPENING: buf_cstr(ret_reason, "recovering"); break;
-    case STORE_FAILED:
-        buf_printf(ret_reason, "the disk is out of service: %s", err_text(st.failure));
-        break;
-    case STORE_CLOSING:
-    case STORE_CLOSED: buf_cstr(ret_reason, "closing"); break;
-    }
+    struct disks_counts counts;
+    disks_count(n->disks, &counts);
+    if (!disks_are_open(n->disks))
+        buf_cstr(ret_reason, proc_draining(&n->proc) ? "closing" : "recovering");
+    else if (counts.up == 0)
+        buf_cstr(ret_reason, counts.members == 1 ? "the disk is out of service"
+                                                 : "all disks are out of service");
+    else /* full disks serve reads, and say so by their metrics */
+        return true;
     return false;
 }
 
-/* ---- draining: calls, store, disk, index, connections ---- */
+/* ---- draining: calls, disks, indexes, connections ---- */
 
 static void on_rpc_closed(void *arg)
 {
@@ -89,20 +91,17 @@ static void on_rpc_closed(void *arg)
     proc_drained(&n->proc);
 }
 
-static void on_disk_closed(void *arg)
+static void on_members_closed(void *arg)
 {
     struct node *n = arg;
-    n->disk = NULL;
-    n->kv->ops->close(n->kv);
-    n->kv = NULL;
     proc_rpc_close(&n->rpc, on_rpc_closed, n);
 }
 
-static void on_store_closed(void *arg, int err)
+static void on_disks_closed(void *arg, int err)
 {
     struct node *n = arg;
     log_info("storagenode.closed", 0, L_ERR(err));
-    disk_close(n->disk, on_disk_closed, n);
+    members_close(&n->members, on_members_closed, n);
 }
 
 /* What has been taken is finished and answered; what comes now is refused, so that gateways go
@@ -112,31 +111,86 @@ static void drain(void *arg)
     struct node *n = arg;
     log_info("storagenode.drain", 0);
     rpc_stop_listening(n->rpc.rpc);
-    store_close_start(n->store, on_store_closed, n);
+    if (n->follow)
+        follow_stop(n->follow);
+    disks_close_start(n->disks, on_disks_closed, n);
 }
 
 /* ---- starting ---- */
 
-static void on_kv_failed(void *arg, int err, const char *text)
+static void on_disk_failed(void *arg, size_t disk, int err)
 {
-    (void)arg;
-    log_error("storagenode.index_failed", 0, L_ERR(err), L_STR("what", text));
+    struct node *n = arg;
+    log_error(
+        "storagenode.out_of_service", 0, L_ERR(err), L_STR("path", n->members.disks[disk].path),
+        L_STR("what", "nothing is written there any more; its shards must be rebuilt elsewhere"));
 }
 
-static void on_store_failed(void *arg, int err)
+static void on_report_refused(void *arg, int err)
 {
     (void)arg;
-    log_error("storagenode.out_of_service", 0, L_ERR(err),
-              L_STR("what", "nothing is written any more; its shards must be rebuilt elsewhere"));
+    log_warn("storagenode.report_refused", 0, L_ERR(err));
+}
+
+static void disk_tell(const struct disks_status *st)
+{
+    char id[ID_HEX_CHARS + 1];
+    id128_hex(st->id, id);
+    if (st->state == DISKS_STATE_LOST && st->present)
+        log_error("storagenode.disk_refused", 0, L_STR("path", st->path), L_STR("disk_id", id),
+                  L_STR("what", "this disk was given up (disks_lost): blobs may have been deleted "
+                                "without it; empty the directory to use it as a new disk"));
+    else if (st->state == DISKS_STATE_FAILED && !st->present)
+        log_error("storagenode.disk_missing", 0, L_STR("path", st->path), L_STR("disk_id", id),
+                  L_STR("what", "this node had a disk of this id; bring it back, or name it in "
+                                "disks_lost: nothing is deleted before"));
+    else if (st->state == DISKS_STATE_FAILED)
+        log_error("storagenode.out_of_service", 0, L_ERR(st->err), L_STR("path", st->path),
+                  L_STR("what", st->err == ERR_VERSION
+                                    ? "the index is of an earlier version: remove "
+                                      "it, it is built anew from the extents"
+                                : st->err == ERR_EXISTS ? "another directory has the same disk id"
+                                                        : "the disk could not be opened"));
+    if (st->stats.corruptions)
+        log_error("storagenode.damage_found", 0, L_STR("path", st->path),
+                  L_UINT("count", st->stats.corruptions));
+    if (st->state == DISKS_STATE_UP)
+        log_info("storagenode.open", 0, L_STR("path", st->path), L_STR("disk_id", id),
+                 L_UINT("shards", st->stats.shards), L_UINT("extents", st->stats.extents),
+                 L_UINT("live_bytes", st->stats.live_bytes),
+                 L_UINT("recovered_frames", st->stats.recovered_frames),
+                 L_UINT("torn_frames", st->stats.torn_frames));
+}
+
+/* Without a cluster file there is no map to follow. */
+static int follow_start(struct node *n)
+{
+    const char *ids[MAP_SEEDS_MAX], *addrs[MAP_SEEDS_MAX];
+    struct follow_config config = {.node_id = n->proc.node_id,
+                                   .metanode_ids = ids,
+                                   .metanode_addrs = addrs,
+                                   .on_refused = on_report_refused,
+                                   .arg = n};
+    const struct cluster_node *c;
+    for (size_t pos = 0;
+         config.metanode_count < MAP_SEEDS_MAX &&
+         (c = cluster_node_next(&n->proc.cluster, NET_ROLE_METANODE, &pos)) != NULL;) {
+        ids[config.metanode_count] = c->id;
+        addrs[config.metanode_count++] = c->addr;
+    }
+    if (config.metanode_count == 0)
+        return OK;
+    return follow_new(n->rpc.rpc, n->disks, &config, &n->follow);
 }
 
 /* At most LOG_BURST lines a second, and how many more there were. */
-static void on_damage(void *arg, const struct store_damage *d)
+static void on_damage(void *arg, size_t disk, const struct store_damage *d)
 {
+    struct node *n = arg;
     char blob_id[ID_HEX_CHARS + 1];
-    (void)arg;
     id128_hex(d->blob_id, blob_id);
-    log_error("store.scrub_damaged", 0, L_ERR(d->err), L_STR("blob_id", blob_id),
+    log_error("store.scrub_damaged", 0, L_ERR(d->err),
+              L_STR("path", n->members.disks[disk].path), L_STR("blob_id", blob_id),
               L_UINT("shard", d->shard_index), L_UINT("extent", d->extent_id),
               L_UINT("offset", d->offset));
 }
@@ -144,58 +198,22 @@ static void on_damage(void *arg, const struct store_damage *d)
 static void on_open(void *arg, int err)
 {
     struct node *n = arg;
-    struct store_stats st;
-    store_stats_get(n->store, &st);
+    struct disks_status st;
+    if (proc_draining(&n->proc))
+        return;
+    for (size_t pos = 0; disks_status_next(n->disks, &pos, &st);)
+        disk_tell(&st);
     if (err) {
         proc_fail(&n->proc, 1, "storagenode.recovery_failed", err_text(err));
         return;
     }
-    if (st.corruptions)
-        log_error("storagenode.damage_found", 0, L_UINT("count", st.corruptions));
-    log_info("storagenode.open", 0, L_UINT("shards", st.shards), L_UINT("extents", st.extents),
-             L_UINT("live_bytes", st.live_bytes), L_UINT("recovered_frames", st.recovered_frames),
-             L_UINT("torn_frames", st.torn_frames));
-    if (proc_draining(&n->proc))
-        return;
-    err = service_new(n->rpc.rpc, n->store, &n->service);
+    err = service_new(n->rpc.rpc, n->disks, &n->service);
+    if (!err)
+        err = follow_start(n);
     if (!err)
         err = proc_rpc_listen(&n->proc, &n->rpc);
     if (err)
         proc_fail(&n->proc, 1, "storagenode.listen_failed", err_text(err));
-}
-
-static int open_index(struct node *n)
-{
-    struct proc *p = &n->proc;
-    struct buf text = {0}, path = {0};
-    buf_printf(&path, "%s/index", p->data_dir);
-    buf_u8(&path, 0);
-    struct kv_rocksdb_config config = {.mode = KV_STATE,
-                                       .path = (const char *)path.ptr,
-                                       .cache_bytes = config_bytes(p->config, "index_cache_bytes"),
-                                       .on_failed = on_kv_failed,
-                                       .arg = n};
-    int err = path.failed ? ERR_NOMEM : kv_rocksdb_open(p->env, &config, &n->kv, &text);
-    if (err)
-        log_error("storagenode.index", 0, L_ERR(err), L_BYTES("what", buf_view(&text)));
-    buf_fini(&text);
-    buf_fini(&path);
-    return err;
-}
-
-static int open_disk(struct node *n)
-{
-    struct proc *p = &n->proc;
-    struct buf path = {0};
-    buf_printf(&path, "%s/extents", p->data_dir);
-    buf_u8(&path, 0);
-    unsigned threads = (unsigned)config_int(p->config, "read_threads");
-    int err = path.failed ? ERR_NOMEM
-                          : disk_uv_open(p->env, (const char *)path.ptr, threads, &n->disk);
-    if (err)
-        log_error("storagenode.extents", 0, L_ERR(err), L_BYTES("path", buf_view(&path)));
-    buf_fini(&path);
-    return err;
 }
 
 static struct store_config store_config_read(const struct config *c)
@@ -228,23 +246,26 @@ static int start(struct node *n)
         log_error("config.data_dir", 0, L_STR("what", "data_dir is not set"));
         return ERR_CONFIG;
     }
-    struct store_config config = store_config_read(p->config);
-    config.on_failed = on_store_failed;
-    config.on_damage = on_damage;
     int err = proc_rpc_open(p, NET_ROLE_STORAGENODE, &n->rpc);
     if (!err)
-        err = open_index(n);
-    if (!err)
-        err = open_disk(n);
+        err = members_open(&n->members, p);
     if (err)
         return err;
-    err = store_new(p->env, n->disk, n->kv, &config, &n->store);
+    struct disks_config config = {.store = store_config_read(p->config),
+                                  .members = n->members.disks,
+                                  .count = n->members.count,
+                                  .lost = n->members.lost,
+                                  .lost_count = n->members.lost_count,
+                                  .on_failed = on_disk_failed,
+                                  .on_damage = on_damage,
+                                  .arg = n};
+    err = disks_new(p->env, &config, &n->disks);
     if (err) {
         log_error("config.storagenode", 0, L_ERR(err),
                   L_STR("what", "tombstone_retention must exceed put_age_max + 2 clock_skew_max"));
         return err;
     }
-    store_open_start(n->store, on_open, n);
+    disks_open_start(n->disks, on_open, n);
     return OK;
 }
 
@@ -261,6 +282,7 @@ int main(int argc, char **argv)
     n.proc.arg = &n;
     status = proc_run(&n.proc);
     service_free(n.service);
-    store_free(n.store);
+    follow_free(n.follow);
+    disks_free(n.disks);
     return status;
 }

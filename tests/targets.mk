@@ -76,9 +76,9 @@ spec: test-deps
 
 # ---- the simulator: one program of the sim variant ----
 SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
-SIM_LIBS := $(foreach d,common/base common/env common/op common/rpc common/config common/obs common/crypto \
+SIM_LIBS := $(foreach d,common/base common/ec common/env common/op common/rpc common/config common/obs common/crypto \
             metanode/raft metanode/index metanode/visible metanode/placement metanode/op metanode/io \
-            witness/core witness/op gateway/cache gateway/meta gateway/blob gateway/op gateway/s3 gateway/http \
+            witness/core witness/op gateway/cache gateway/meta gateway/blob gateway/op gateway/admin gateway/s3 gateway/http \
             storagenode/extent storagenode/op storagenode/io,$(if $(filter $(d),$(LIB_DIRS)),$(call lib,$(d))))
 $(B)/bin/cairn-sim: $(SIM_OBJS) $(SIM_LIBS) $(PROTO_LIB)
 	$(link)
@@ -112,6 +112,13 @@ chaos: real-deps
 # ---- the load generator ----
 $(B)/bin/cairn-bench: $(B)/tests/bench/bench.o $(call lib,common/base) $(call lib,common/crypto)
 	$(link)
+# Coding of segments next to the coding library alone: `make bench-ec`.
+$(B)/bin/cairn-bench-ec: $(B)/tests/bench/ec.o $(call lib,gateway/blob) $(call lib,common/ec) $(call lib,common/base)
+	$(link)
+.PHONY: bench-ec
+bench-ec: deps
+	@$(MAKE) --no-print-directory VARIANT=rel build/rel/bin/cairn-bench-ec
+	@build/rel/bin/cairn-bench-ec $(BENCH_FLAGS)
 
 # All that the layers run, each in its variant.
 test-programs:

@@ -15,7 +15,8 @@ enum {
     CLI_GOOD = 0, /* the question was answered, and the answer is good */
     CLI_BAD =
         1, /* the answer is bad news: something is lost, down, damaged, or could not be read */
-    CLI_USAGE = 2, /* the question was not understood; nothing was done */
+    CLI_USAGE = 2, /* the question was not understood, or nobody answered; nothing was done */
+    CLI_LOST = 3,  /* verify: data is lost */
 };
 
 enum arg_kind {

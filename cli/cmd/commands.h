@@ -3,3 +3,11 @@
 
 int cmd_durability(int argc, char **argv);
 int cmd_salvage(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_nodes(int argc, char **argv);
+int cmd_disks(int argc, char **argv);
+int cmd_pgs(int argc, char **argv);
+int cmd_drain(int argc, char **argv);
+int cmd_undrain(int argc, char **argv);
+int cmd_safe_to_remove(int argc, char **argv);
+int cmd_verify(int argc, char **argv);

@@ -43,8 +43,12 @@
     X(STORE_RECLAIM_EARLY, "store_reclaim_early", "an extent is freed once the index is durable")  \
     X(STORE_MARK_UNSYNCED, "store_mark_unsynced", "a deletion mark is synced before it is said")   \
     X(SCRUB_SKIPS_EXTENT, "scrub_skips_extent", "a pass of the scrub reads every extent")          \
+    X(REPAIR_UNVERIFIED, "repair_unverified", "repair is done once it has been read back")         \
+    X(REPAIR_COPIES_DELETED, "repair_copies_deleted", "what a live member deleted is not copied")  \
     /* DESIGN section 5, data: what is written, referred to and let go */                          \
     X(BLOB_ONE_COPY, "blob_one_copy", "a segment counts once it is durable in two zones")          \
+    X(CODED_WITHOUT_ZONE, "coded_without_zone", "a coded segment survives the loss of any zone")   \
+    X(DECODE_UNCHECKED, "decode_unchecked", "shards are verified before they are decoded")         \
     X(DELETION_FIRST_ACK, "deletion_first_ack", "an item is done when every member has answered")  \
     X(ABORT_LETS_GO_NOTHING, "abort_lets_go_nothing", "an abort queues the upload's parts")        \
     X(UNCHOSEN_IS_ALL, "unchosen_is_all", "of a completed upload only unchosen parts are let go")  \

@@ -314,6 +314,7 @@ Next, in another terminal:
   aws --endpoint-url http://$addr:$port s3 mb s3://photos
   aws --endpoint-url http://$addr:$port s3 cp README.md s3://photos/
   aws --endpoint-url http://$addr:$port s3 ls s3://photos
+  build/rel/bin/cairnctl status --endpoint http://$addr:$port
 EOF
 }
 

@@ -1,8 +1,7 @@
-/* The blob client's life, and segments being filled. */
+/* The blob client's life. */
 #include "gateway/blob/blob.h"
 
 #include "common/base/check.h"
-#include "common/base/hash.h"
 #include "gateway/blob/internal.h"
 
 #include <stdlib.h>
@@ -23,6 +22,8 @@ int blob_client_new(struct env *env, struct rpc *rpc, struct meta_client *mc,
     c->read_attempt_ms = c->read_attempt_ms ? c->read_attempt_ms : 3000;
     c->hedge_min_ms = c->hedge_min_ms ? c->hedge_min_ms : 5;
     c->hedge_max_ms = c->hedge_max_ms ? c->hedge_max_ms : 1000;
+    if (!c->replicate_bytes_max)
+        c->replicate_bytes_max = REPLICATE_BYTES_MAX;
     c->zone = config->zone ? strdup(config->zone) : NULL;
     if (config->zone && !c->zone) {
         free(bc);
@@ -31,6 +32,8 @@ int blob_client_new(struct env *env, struct rpc *rpc, struct meta_client *mc,
     bc->hedge_ns = 50 * NS_PER_MS;
     list_init(&bc->puts);
     list_init(&bc->gets);
+    list_init(&bc->coded_gets);
+    list_init(&bc->asks);
     *ret = bc;
     return OK;
 }
@@ -42,6 +45,8 @@ void blob_client_stop(struct blob_client *bc)
     bc->stopped = true;
     puts_stop(bc);
     gets_stop(bc);
+    coded_gets_stop(bc);
+    asks_stop(bc);
 }
 
 bool blob_client_idle(const struct blob_client *bc)
@@ -53,7 +58,11 @@ void blob_client_free(struct blob_client *bc)
 {
     if (!bc)
         return;
-    CHECK(bc->outstanding == 0 && list_empty(&bc->puts) && list_empty(&bc->gets));
+    CHECK(bc->outstanding == 0 && list_empty(&bc->puts) && list_empty(&bc->gets) &&
+          list_empty(&bc->asks) && list_empty(&bc->coded_gets));
+    for (size_t i = 0; i < bc->code_count; i++)
+        free(bc->codes[i]);
+    free(bc->codes);
     for (size_t i = 0; i < bc->node_count; i++)
         free(bc->nodes[i]);
     free(bc->nodes);
@@ -66,56 +75,4 @@ void blob_client_free(struct blob_client *bc)
 const struct blob_stats *blob_client_stats(const struct blob_client *bc)
 {
     return &bc->stats;
-}
-
-/* ---- segments ---- */
-
-int blob_segment_init(struct blob_segment *s, struct budget *budget, size_t cap)
-{
-    CHECK(cap > 0 && cap <= BLOB_BYTES_MAX && !s->buf);
-    int err = budget_take_buffer(budget, cap, &s->buf);
-    if (err == OK)
-        s->budget = budget_ref(budget);
-    return err;
-}
-
-size_t blob_segment_append(struct blob_segment *s, struct slice bytes)
-{
-    size_t taken = MIN(bytes.len, s->buf->cap - s->buf->len), done = 0;
-    while (done < taken) {
-        size_t at = s->buf->len, block = at / BLOB_BLOCK_BYTES, in_block = at % BLOB_BLOCK_BYTES;
-        size_t n = MIN(taken - done, BLOB_BLOCK_BYTES - in_block);
-        struct slice piece = SLICE(bytes.ptr + done, n);
-        s->crc[block] = crc32c(in_block ? s->crc[block] : 0, piece);
-        memcpy(s->buf->data + at, piece.ptr, n);
-        s->buf->len += n;
-        done += n;
-    }
-    return taken;
-}
-
-uint32_t blob_segment_crc(const struct blob_segment *s)
-{
-    struct crc32c_shift shift;
-    uint32_t crc = s->crc[0];
-    size_t whole = s->buf->len / BLOB_BLOCK_BYTES, rest = s->buf->len % BLOB_BLOCK_BYTES;
-    if (s->buf->len == 0)
-        return 0;
-    if (whole > 1)
-        crc32c_shift_init(&shift, BLOB_BLOCK_BYTES);
-    for (size_t i = 1; i < whole; i++)
-        crc = crc32c_shift_combine(&shift, crc, s->crc[i]);
-    return whole > 0 && rest > 0 ? crc32c_combine(crc, s->crc[whole], rest) : crc;
-}
-
-void blob_segment_fini(struct blob_segment *s)
-{
-    if (!s->buf)
-        return;
-    struct budget *budget = s->budget;
-    struct rcbuf *buf = s->buf;
-    s->buf = NULL;
-    s->budget = NULL;
-    budget_give_buffer(budget, &buf);
-    budget_unref(budget);
 }

@@ -1,12 +1,17 @@
 #pragma once
 /* Blobs: segments of objects as they lie on storage nodes, written to and read from the members of
- * a placement group (scheme rep-3: every member holds a copy).
+ * a placement group.  Member i of a group holds shard i of its blobs: of a replicated group each
+ * shard is a copy; of a coded one k are data, in order, and m parity (common/ec/ec.h).
  *
- * A write picks a group, sends all copies in parallel and has succeeded when the blob is durable in
- * two zones; the third copy goes on without it.  A group that cannot reach this is left for
- * another. A read goes to one member, own zone first, verifies every 64 KiB block's CRC32C, and
- * turns to another member when one fails, is damaged, or is slow.  One `struct blob_client` per
- * loop; no libuv. A start leads to exactly one callback, later, never inside the start. */
+ * A write picks a group, sends all shards in parallel and has succeeded when what is durable
+ * survives the loss of any zone (quorum.h); the last shards go on without it.  A group that cannot
+ * reach this is left for another.  A read verifies every 64 KiB block's CRC32C and turns to another
+ * member when one fails, is damaged, or is slow; of a coded blob it asks for the data shards that
+ * the range touches, and for parity instead of those that cannot be had.  While a group's members
+ * change, shard i is written to both its holders, and read from either.
+ *
+ * One `struct blob_client` per loop; no libuv. A start leads to exactly one callback, later, never
+ * inside the start. */
 #include "common/base/err.h"
 #include "common/base/id.h"
 #include "common/env/env.h"
@@ -23,7 +28,11 @@ struct meta_client;
 #define BLOB_BLOCKS_MAX (BLOB_BYTES_MAX / BLOB_BLOCK_BYTES)
 
 struct blob_config {
-    const char *zone;          /* the own: read from there first.  Copied; NULL: none */
+    const char *zone; /* the own: read from there first.  Copied; NULL: none */
+    /* Blobs up to this size are replicated though there are coded groups.  0: 384 KiB, from where
+     * on the shards of 5 + 4 and of 3 + 3, whole blocks each, take no more space than three
+     * copies. */
+    uint64_t replicate_bytes_max;
     uint32_t write_attempt_ms; /* 0: 5000; then another group is tried */
     uint32_t straggler_ms;     /* 0: 3000; how long a copy may lag behind the two that count */
     uint32_t read_attempt_ms;  /* 0: 3000 */
@@ -32,8 +41,8 @@ struct blob_config {
 };
 
 struct blob_stats {
-    uint64_t writes, write_retries, write_failures, stragglers_dropped;
-    uint64_t reads, read_failovers, read_hedges, read_corrupt, read_failures;
+    uint64_t writes, coded_writes, write_retries, write_failures, stragglers_dropped;
+    uint64_t reads, read_failovers, read_hedges, read_corrupt, read_failures, read_decodes;
     uint64_t bytes_written, bytes_read, discards;
 };
 
@@ -45,16 +54,33 @@ bool blob_client_idle(const struct blob_client *bc);
 void blob_client_free(struct blob_client *bc); /* stopped and idle */
 const struct blob_stats *blob_client_stats(const struct blob_client *bc);
 
+/* What is known of a storage node.  Slow: it takes several times as long as the others; it is asked
+ * last for a while. */
+struct blob_node_view {
+    const char *id;             /* borrowed from the client */
+    uint64_t read_ns, write_ns; /* moving averages; 0: nothing measured yet */
+    bool slow;
+    uint64_t slow_ns, usual_ns; /* slow: its average, and the median of all, when it was found */
+};
+/* index: 0, 1, ...; a node keeps its index.  Returns: false: there is none. */
+bool blob_client_node(const struct blob_client *bc, size_t index, struct blob_node_view *ret);
+
 /* ---- a segment being filled ---- */
 
 /* Bytes of one segment, with the CRC of each block computed as they come in. */
 struct blob_segment {
     struct rcbuf *buf;     /* cap: the most it takes */
-    struct budget *budget; /* referenced; took buf->cap */
+    struct rcbuf *parity;  /* made by a coded group's write, see code.h */
+    size_t parity_bytes;   /* what it may take; 0: the segment will be replicated */
+    struct budget *budget; /* referenced; took both capacities */
     uint32_t crc[BLOB_BLOCKS_MAX];
 };
-/* Returns: OK; ERR_LIMIT (the budget: wait and try again); ERR_NOMEM. */
-int blob_segment_init(struct blob_segment *s, struct budget *budget, size_t cap);
+/* What a segment of that size may need beside its bytes, by the groups that the map has now. */
+size_t blob_parity_bytes(struct blob_client *bc, size_t segment_bytes);
+/* The bytes of parity are taken at once, so that full segments never wait for one another's memory;
+ * its buffer is made when it is needed.  parity: blob_parity_bytes(), 0: none.
+ * Returns: OK; ERR_LIMIT (the budget: wait and try again); ERR_NOMEM. */
+int blob_segment_init(struct blob_segment *s, struct budget *budget, size_t cap, size_t parity);
 /* Takes what fits.  Returns: how many bytes that was. */
 size_t blob_segment_append(struct blob_segment *s, struct slice bytes);
 static inline bool blob_segment_full(const struct blob_segment *s)
@@ -84,17 +110,21 @@ struct blob_write {
 };
 void blob_write_start(struct blob_client *bc, struct blob_write *w);
 
-/* Deletes a blob that no record will ever name (its PUT failed for certain).  Best effort. */
+/* Deletes a blob that no record will ever name (its PUT failed for certain), at all members that
+ * the group has or is about to have.  Best effort. */
 void blob_discard(struct blob_client *bc, uint32_t pg, struct id128 blob_id);
 
 /* ---- reading ---- */
 
 struct blob_get;
+struct coded_get;
 struct blob_read {
     uint32_t pg;
     struct id128 blob_id;
     uint64_t blob_bytes;    /* size of the whole blob, as the record has it */
     uint64_t offset, bytes; /* within the blob; bytes > 0 */
+    bool has_crc32c;        /* of the whole blob is known: a read of all of it is checked */
+    uint32_t crc32c;
     uint64_t deadline_ns;
     void (*cb)(struct blob_read *);
     /* results */
@@ -103,8 +133,10 @@ struct blob_read {
     /* private */
     struct blob_client *bc;
     struct blob_get *get;
+    struct coded_get *coded;
     struct env_timer timer;
 };
+/* Of a coded blob: ERR_NO_QUORUM when fewer shards than it takes can be had. */
 void blob_read_start(struct blob_client *bc, struct blob_read *r);
 /* The callback comes soon, with ERR_CANCELED if nothing else. */
 void blob_read_cancel(struct blob_read *r);

@@ -112,17 +112,22 @@ bool budget_take(struct budget *b, uint64_t bytes)
     return true;
 }
 
+struct rcbuf *budget_buffer(struct budget *b, size_t cap)
+{
+    struct rcbuf *spare = spare_find(own_of_loop(b), cap);
+    return spare ? spare : rcbuf_new(cap);
+}
+
 int budget_take_buffer(struct budget *b, size_t cap, struct rcbuf **ret)
 {
     struct budget *own = own_of_loop(b);
-    struct rcbuf *buffer = spare_find(own, cap);
+    struct rcbuf *spare = spare_find(own, cap);
     if (!budget_take(b, cap)) {
-        if (buffer)
-            spare_keep(own, buffer);
+        if (spare)
+            spare_keep(own, spare);
         return ERR_LIMIT;
     }
-    if (!buffer)
-        buffer = rcbuf_new(cap);
+    struct rcbuf *buffer = spare ? spare : rcbuf_new(cap);
     if (!buffer) {
         budget_give(b, cap);
         return ERR_NOMEM;

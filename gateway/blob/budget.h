@@ -14,8 +14,8 @@
 
 struct budget {
     uint64_t used, max;
-    /* Above this only those below may take that hold nothing yet: each body moves on, but none reads far
-     * ahead while many are under way.  0: no such bound. */
+    /* Above this only those below may take that hold nothing yet: each body moves on, but none
+     * reads far ahead while many are under way.  0: no such bound. */
     uint64_t eager_max;
     struct budget *parent; /* referenced; NULL: the loop's own */
     unsigned refs;
@@ -42,6 +42,8 @@ void budget_give(struct budget *b, uint64_t bytes);
  * anything.  Returns: OK; ERR_LIMIT (the budget: wait and try again); ERR_NOMEM.
  * Owns: *ret is the caller's one reference. */
 int budget_take_buffer(struct budget *b, size_t cap, struct rcbuf **ret);
+/* The buffer alone, for bytes that have been taken already.  NULL: no memory. */
+struct rcbuf *budget_buffer(struct budget *b, size_t cap);
 /* Drops the caller's reference and gives the bytes back.  A buffer that others still refer to is
  * not kept. */
 void budget_give_buffer(struct budget *b, struct rcbuf **buffer);
@@ -58,4 +60,7 @@ static inline void budget_waiter_init(struct budget_waiter *w, void (*wake)(stru
 }
 /* Wakes when anything is given back to b or to a parent of b. */
 void budget_wait(struct budget *b, struct budget_waiter *w);
-static inline void budget_wait_end(struct budget_waiter *w) { list_remove(&w->node); }
+static inline void budget_wait_end(struct budget_waiter *w)
+{
+    list_remove(&w->node);
+}

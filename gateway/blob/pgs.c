@@ -1,12 +1,13 @@
-/* Nodes and placement groups, from the cluster map; the choice of a group for a write. */
+/* Placement groups, from the cluster map; the choice of a group for a write. */
 #include "common/base/check.h"
-#include "common/base/mutant.h"
+#include "gateway/blob/code.h"
 #include "gateway/blob/internal.h"
 #include "gateway/meta/meta_client.h"
 
 #include <stdlib.h>
 
 #define CHOICE_TRIES 16
+#define CHOICE_MORE 64
 
 static int pg_cmp(const void *a, const void *b)
 {
@@ -14,54 +15,52 @@ static int pg_cmp(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-static bool zone_index(struct blob_client *bc, const char *zone, unsigned *ret)
+/* The code of that shape, made at its first use.  NULL: no memory. */
+static const struct ec *code_of(struct blob_client *bc, unsigned data, unsigned parity)
 {
-    for (unsigned i = 0; i < bc->zone_count; i++) {
-        if (strcmp(bc->zones[i], zone) == 0) {
-            *ret = i;
-            return true;
+    for (size_t i = 0; i < bc->code_count; i++)
+        if (bc->codes[i]->data == data && bc->codes[i]->parity == parity)
+            return bc->codes[i];
+    struct ec **p = realloc(bc->codes, (bc->code_count + 1) * sizeof(struct ec *));
+    bc->codes = p ? p : bc->codes;
+    struct ec *ec = p ? calloc(1, sizeof(*ec)) : NULL;
+    if (!ec)
+        return NULL;
+    int err = ec_init(ec, data, parity);
+    CHECK(err == OK); /* the shape was checked */
+    return bc->codes[bc->code_count++] = ec;
+}
+
+/* Is it a group that this version can write to and read from? */
+static bool is_known_shape(const Cairn__PlacementGroup *g)
+{
+    if (g->n_members == 0 || g->n_members > PG_MEMBERS_MAX ||
+        (g->n_next_members && g->n_next_members != g->n_members))
+        return false;
+    if (g->scheme == CAIRN__SCHEME__SCHEME_REP3)
+        return true;
+    return g->scheme == CAIRN__SCHEME__SCHEME_RS && g->data_shards >= 1 &&
+           g->data_shards <= EC_DATA_MAX && g->parity_shards >= 1 &&
+           g->parity_shards <= EC_PARITY_MAX && g->data_shards + g->parity_shards == g->n_members;
+}
+
+/* Returns: OK; ERR_NOMEM. */
+static int pg_take(struct blob_client *bc, const Cairn__PlacementGroup *g, struct blob_pg *pg)
+{
+    *pg = (struct blob_pg){.id = g->id,
+                           .epoch = g->epoch,
+                           .shard_count = (unsigned)g->n_members,
+                           .lists = g->n_next_members ? 2 : 1};
+    for (unsigned list = 0; list < pg->lists; list++) {
+        for (unsigned i = 0; i < pg->shard_count; i++) {
+            struct blob_node *n = node_by_id(bc, list ? g->next_members[i] : g->members[i]);
+            pg->member[list][i] = n;
+            pg->degraded |= n && bc->zones[n->zone].down;
         }
     }
-    void *p = realloc(bc->zones, (bc->zone_count + 1) * sizeof(*bc->zones));
-    if (!p || strlen(zone) >= sizeof(bc->zones[0])) {
-        bc->zones = p ? p : bc->zones;
-        return false;
-    }
-    bc->zones = p;
-    strcpy(bc->zones[bc->zone_count], zone);
-    *ret = bc->zone_count++;
-    return true;
-}
-
-static struct blob_node *node_by_id(struct blob_client *bc, const char *id)
-{
-    for (size_t i = 0; i < bc->node_count; i++)
-        if (strcmp(bc->nodes[i]->id, id) == 0)
-            return bc->nodes[i];
-    return NULL;
-}
-
-static bool node_take(struct blob_client *bc, const Cairn__NodeRecord *r)
-{
-    struct blob_node *n = node_by_id(bc, r->node_id);
-    if (strlen(r->node_id) >= sizeof(n->id))
-        return true; /* no certificate can bear it: never reachable */
-    if (!n) {
-        struct blob_node **p =
-            realloc(bc->nodes, (bc->node_count + 1) * sizeof(struct blob_node *));
-        if (!p)
-            return false;
-        bc->nodes = p;
-        n = calloc(1, sizeof(*n));
-        if (!n)
-            return false;
-        strcpy(n->id, r->node_id);
-        bc->nodes[bc->node_count++] = n;
-    }
-    struct rpc_peer *peer = rpc_peer_get(bc->rpc, r->addr, r->node_id);
-    n->peer = peer ? peer : n->peer;
-    n->own_zone = bc->config.zone && strcmp(bc->config.zone, r->zone) == 0;
-    return n->peer && zone_index(bc, r->zone, &n->zone);
+    if (g->scheme == CAIRN__SCHEME__SCHEME_RS)
+        pg->ec = code_of(bc, g->data_shards, g->parity_shards);
+    return g->scheme == CAIRN__SCHEME__SCHEME_RS && !pg->ec ? ERR_NOMEM : OK;
 }
 
 void pgs_update(struct blob_client *bc)
@@ -70,32 +69,25 @@ void pgs_update(struct blob_client *bc)
     if (!map || map->version == bc->map_version)
         return;
     struct blob_pg *pgs = calloc(map->n_pgs + 1, sizeof(*pgs));
-    if (!pgs)
-        return; /* the old map goes on to serve */
-    for (size_t i = 0; i < map->n_nodes; i++) {
-        if (map->nodes[i]->role == NET_ROLE_STORAGENODE && !node_take(bc, map->nodes[i])) {
-            free(pgs);
-            return;
-        }
-    }
     size_t count = 0;
-    for (size_t i = 0; i < map->n_pgs; i++) {
-        const Cairn__PlacementGroup *g = map->pgs[i];
-        if (g->scheme != CAIRN__SCHEME__SCHEME_REP3 || !g->n_members ||
-            g->n_members > PG_MEMBERS_MAX)
-            continue; /* a scheme that this version cannot write or read */
-        struct blob_pg *pg = &pgs[count++];
-        pg->id = g->id;
-        pg->epoch = g->epoch;
-        pg->member_count = (unsigned)g->n_members;
-        for (unsigned k = 0; k < pg->member_count; k++)
-            pg->member[k] = node_by_id(bc, g->members[k]);
+    bool has_coded = false;
+    int err = pgs ? nodes_update(bc, map) : ERR_NOMEM;
+    for (size_t i = 0; i < map->n_pgs && err == OK; i++) {
+        if (!is_known_shape(map->pgs[i]))
+            continue;
+        err = pg_take(bc, map->pgs[i], &pgs[count]);
+        has_coded |= pgs[count++].ec != NULL;
+    }
+    if (err != OK) {
+        free(pgs);
+        return; /* the old map goes on to serve */
     }
     if (count)
         qsort(pgs, count, sizeof(*pgs), pg_cmp);
     free(bc->pgs);
     bc->pgs = pgs;
     bc->pg_count = count;
+    bc->has_coded = has_coded;
     bc->map_version = map->version;
 }
 
@@ -106,72 +98,104 @@ const struct blob_pg *pgs_find(struct blob_client *bc, uint32_t id)
     return bc->pg_count ? bsearch(&key, bc->pgs, bc->pg_count, sizeof(key), pg_cmp) : NULL;
 }
 
-bool node_is_usable(const struct blob_client *bc, const struct blob_node *n)
+size_t blob_parity_bytes(struct blob_client *bc, size_t segment_bytes)
 {
-    return n && n->peer && rpc_peer_is_up(n->peer) && env_now_ns(bc->env) >= n->suspect_until_ns;
+    size_t ret = 0;
+    pgs_update(bc);
+    if (segment_bytes <= bc->config.replicate_bytes_max || !bc->has_coded)
+        return 0;
+    for (size_t i = 0; i < bc->pg_count; i++)
+        if (bc->pgs[i].ec)
+            ret = MAX(ret, code_buffer_bytes(bc->pgs[i].ec, segment_bytes));
+    return ret;
 }
 
-static unsigned zones_of(const struct blob_client *bc, const struct blob_pg *pg, bool usable_only,
-                         unsigned *ret_members)
+/* ---- quorums ---- */
+
+bool pg_quorum(const struct blob_pg *pg, const uint32_t durable[PG_LISTS])
 {
-    unsigned zones[PG_MEMBERS_MAX], zone_count = 0;
-    *ret_members = 0;
-    for (unsigned i = 0; i < pg->member_count; i++) {
-        const struct blob_node *n = pg->member[i];
-        if (!n || (usable_only && !node_is_usable(bc, n)))
-            continue;
-        ++*ret_members;
-        unsigned k = 0;
-        while (k < zone_count && zones[k] != n->zone)
-            k++;
-        if (k == zone_count)
-            zones[zone_count++] = n->zone;
+    for (unsigned list = 0; list < pg->lists; list++) {
+        struct quorum q = {
+            .data = pg_data(pg), .shards = pg->shard_count, .degraded = pg->degraded};
+        for (unsigned i = 0; i < pg->shard_count; i++) {
+            const struct blob_node *n = pg->member[list][i];
+            q.known |= n ? 1u << i : 0;
+            q.zone[i] = n ? n->zone : 0;
+        }
+        if (!quorum_reached(&q, durable[list]))
+            return false;
     }
-    return zone_count;
-}
-
-void pg_quorum(const struct blob_pg *pg, unsigned *ret_copies, unsigned *ret_zones)
-{
-    unsigned members, zones = zones_of(NULL, pg, false, &members);
-    /* Two zones of three; a cluster of one zone has no zone to lose, but still two copies. */
-    *ret_zones = MIN(zones, 2);
-    *ret_copies = MIN(pg->member_count, 2);
-    if (MUTANT(BLOB_ONE_COPY))
-        *ret_zones = *ret_copies = 1;
+    return true;
 }
 
 static bool can_reach_quorum(const struct blob_client *bc, const struct blob_pg *pg)
 {
-    unsigned copies, zones, members, usable_zones;
-    pg_quorum(pg, &copies, &zones);
-    usable_zones = zones_of(bc, pg, true, &members);
-    return members >= copies && usable_zones >= zones && zones > 0;
+    uint32_t usable[PG_LISTS] = {0};
+    for (unsigned list = 0; list < pg->lists; list++)
+        for (unsigned i = 0; i < pg->shard_count; i++)
+            usable[list] |= node_is_usable(bc, pg->member[list][i]) ? 1u << i : 0;
+    return pg_quorum(pg, usable);
 }
 
-static uint64_t pg_load(const struct blob_pg *pg)
+/* ---- the choice ---- */
+
+/* What speaks against or for a group that can reach its quorum. */
+struct merit {
+    unsigned faults;   /* members that are down, suspect, slow or draining */
+    uint64_t load;     /* bytes on their way to its members */
+    uint64_t capacity; /* of its smallest member */
+};
+
+/* Where shards will lie counts: the members to be, if there are any. */
+static struct merit merit_of(const struct blob_client *bc, const struct blob_pg *pg)
 {
-    uint64_t load = 0;
-    for (unsigned i = 0; i < pg->member_count; i++)
-        load += pg->member[i] ? pg->member[i]->outstanding_bytes : 0;
-    return load;
+    struct merit m = {.capacity = UINT64_MAX};
+    for (unsigned i = 0; i < pg->shard_count; i++) {
+        const struct blob_node *n = pg->member[pg->lists - 1][i];
+        if (!n || !node_is_usable(bc, n) || node_is_slow(bc, n) || n->draining)
+            m.faults++;
+        m.load += n ? n->outstanding_bytes : 0;
+        m.capacity = MIN(m.capacity, n ? n->bytes_total : 0);
+    }
+    return m;
 }
 
-static bool is_avoided(uint32_t id, const uint32_t *avoid, size_t count)
+/* Is a better than b?  Equally loaded groups are drawn in proportion to their space, so that they
+ * fill alike. */
+static bool is_better(const struct merit *a, const struct merit *b, uint32_t dice)
 {
-    for (size_t i = 0; i < count; i++)
-        if (avoid[i] == id)
-            return true;
-    return false;
+    if (a->faults != b->faults)
+        return a->faults < b->faults;
+    double space_a = (double)a->capacity, space_b = (double)b->capacity;
+    if (a->capacity == 0 || b->capacity == 0)
+        space_a = space_b = 1; /* not known */
+    if (a->load != b->load)
+        return (double)a->load * space_b < (double)b->load * space_a;
+    return (double)dice / UINT32_MAX * (space_a + space_b) < space_a;
 }
 
-const struct blob_pg *pgs_choose(struct blob_client *bc, const uint32_t *avoid, size_t avoid_count)
+static bool is_wanted(const struct blob_pg *pg, const struct pg_wish *wish, bool coded)
+{
+    if (coded != (pg->ec != NULL))
+        return false;
+    if (coded && wish->made && pg->ec != wish->made)
+        return false;
+    if (coded && code_buffer_bytes(pg->ec, wish->bytes) > wish->parity_cap)
+        return false;
+    for (size_t i = 0; i < wish->avoid_count; i++)
+        if (wish->avoid[i].pg == pg->id && pg->epoch <= wish->avoid[i].epoch)
+            return false;
+    return true;
+}
+
+/* Of the coded groups, or of the replicated ones. */
+static const struct blob_pg *choose_of(struct blob_client *bc, const struct pg_wish *wish,
+                                       bool coded)
 {
     const struct blob_pg *best = NULL;
+    struct merit best_merit = {0};
     unsigned found = 0;
     uint64_t dice;
-    pgs_update(bc);
-    if (bc->pg_count == 0)
-        return NULL;
     env_random(bc->env, &dice, sizeof(dice));
     /* The better of two at random spreads load almost as well as the best of all, without herding.
      */
@@ -179,18 +203,45 @@ const struct blob_pg *pgs_choose(struct blob_client *bc, const uint32_t *avoid, 
         const struct blob_pg *pg = &bc->pgs[dice % bc->pg_count];
         dice = dice * 6364136223846793005ull + 1442695040888963407ull;
         dice ^= dice >> 29;
-        if (pg == best || is_avoided(pg->id, avoid, avoid_count) || !can_reach_quorum(bc, pg))
+        if (pg == best || !is_wanted(pg, wish, coded) || !can_reach_quorum(bc, pg))
             continue;
+        struct merit merit = merit_of(bc, pg);
         found++;
-        if (!best || pg_load(pg) < pg_load(best))
+        if (!best || is_better(&merit, &best_merit, (uint32_t)(dice >> 32))) {
             best = pg;
+            best_merit = merit;
+        }
     }
-    /* Few can: look at all of them in order; then at those that are merely suspect. */
-    for (size_t i = 0; !best && i < bc->pg_count; i++)
-        if (!is_avoided(bc->pgs[i].id, avoid, avoid_count) && can_reach_quorum(bc, &bc->pgs[i]))
-            best = &bc->pgs[i];
-    for (size_t i = 0; !best && i < bc->pg_count; i++)
-        if (!is_avoided(bc->pgs[i].id, avoid, avoid_count))
-            best = &bc->pgs[i];
+    /* Few can: look at all of them.  The better of two is not a good one: look at some more. */
+    for (size_t i = 0; i < bc->pg_count; i++) {
+        const struct blob_pg *pg = &bc->pgs[(dice + i) % bc->pg_count];
+        if (best && (best_merit.faults == 0 || i >= CHOICE_MORE))
+            break;
+        if (pg == best || !is_wanted(pg, wish, coded) || !can_reach_quorum(bc, pg))
+            continue;
+        struct merit merit = merit_of(bc, pg);
+        if (!best || merit.faults < best_merit.faults) {
+            best = pg;
+            best_merit = merit;
+        }
+    }
     return best;
+}
+
+const struct blob_pg *pgs_choose(struct blob_client *bc, const struct pg_wish *wish)
+{
+    const struct blob_pg *ret = NULL;
+    pgs_update(bc);
+    if (bc->pg_count == 0)
+        return NULL;
+    if (wish->parity_cap > 0)
+        ret = choose_of(bc, wish, true);
+    if (!ret)
+        ret = choose_of(bc, wish, false);
+    /* None can, it seems: those that are merely suspect, copies first, which need least. */
+    for (int coded = 0; coded <= (wish->parity_cap > 0); coded++)
+        for (size_t i = 0; !ret && i < bc->pg_count; i++)
+            if (is_wanted(&bc->pgs[i], wish, coded))
+                ret = &bc->pgs[i];
+    return ret;
 }

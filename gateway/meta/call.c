@@ -11,6 +11,7 @@
 #include "common/base/check.h"
 #include "gateway/meta/internal.h"
 #include "proto/methods.h"
+#include "proto/storage.pb-c.h"
 
 #define HOPS_MAX 3 /* hints followed at once before a backoff */
 
@@ -38,6 +39,11 @@ static void address_request(struct meta_call *call, uint32_t partition, uint64_t
         ADDRESS(Cairn__ListPartsRequest);
     } else if (call->method == &method_meta_read_part_body) {
         ADDRESS(Cairn__ReadPartBodyRequest);
+    } else if (call->method == &method_meta_list_segments) {
+        ADDRESS(Cairn__ListSegmentsRequest);
+    } else if (call->method == &method_root_cluster_status ||
+               call->method == &method_root_drain_node) {
+        CHECK(call->root); /* there is one root, and it says itself whether it leads */
     } else {
         CHECK(call->method == &method_meta_list_buckets);
         ((Cairn__ListBucketsRequest *)m)->epoch = epoch;
@@ -62,6 +68,12 @@ static const char *leader_hint(const struct meta_call *call, void *response)
         route = ((Cairn__ListPartsResponse *)response)->route;
     else if (call->method == &method_meta_read_part_body)
         route = ((Cairn__ReadPartBodyResponse *)response)->route;
+    else if (call->method == &method_meta_list_segments)
+        route = ((Cairn__ListSegmentsResponse *)response)->route;
+    else if (call->method == &method_root_cluster_status)
+        return ((Cairn__ClusterStatusResponse *)response)->leader_hint;
+    else if (call->method == &method_root_drain_node)
+        return ((Cairn__DrainNodeResponse *)response)->leader_hint;
     else if (call->method == &method_meta_list_buckets)
         route = ((Cairn__ListBucketsResponse *)response)->route;
     return route ? route->leader_hint : "";

@@ -72,10 +72,7 @@ static int state_keep(struct meta_list_state *st, ProtobufCMessage **page, const
     return OK;
 }
 
-/* Moves behind the range that was asked.  Returns: OK; ERR_END when nothing of the bucket (or of
- * the prefix) lies behind it; ERR_PROTO; ERR_NOMEM. */
-static int state_next_partition(struct meta_list_state *st, struct slice end, uint64_t bucket_id,
-                                struct slice prefix)
+int meta_range_next(struct slice end, uint64_t bucket_id, struct slice *ret_key)
 {
     uint64_t end_bucket = 0;
     if (end.len == 0)
@@ -84,8 +81,20 @@ static int state_next_partition(struct meta_list_state *st, struct slice end, ui
         end_bucket = end_bucket << 8 | (i < end.len ? end.ptr[i] : 0);
     if (end_bucket > bucket_id)
         return ERR_END;
-    struct slice key = end.len > 8 ? SLICE(end.ptr + 8, end.len - 8) : SLICE_EMPTY;
-    if (end_bucket < bucket_id || slice_cmp(key, buf_view(&st->at)) <= 0)
+    *ret_key = end.len > 8 ? SLICE(end.ptr + 8, end.len - 8) : SLICE_EMPTY;
+    return end_bucket < bucket_id ? ERR_PROTO : OK;
+}
+
+/* Moves behind the range that was asked.  Returns: OK; ERR_END when nothing of the bucket (or of
+ * the prefix) lies behind it; ERR_PROTO; ERR_NOMEM. */
+static int state_next_partition(struct meta_list_state *st, struct slice end, uint64_t bucket_id,
+                                struct slice prefix)
+{
+    struct slice key;
+    int err = meta_range_next(end, bucket_id, &key);
+    if (err)
+        return err;
+    if (slice_cmp(key, buf_view(&st->at)) <= 0)
         return ERR_PROTO; /* a range that ends where it was entered */
     buf_set(&st->at, key);
     if (st->at.failed)

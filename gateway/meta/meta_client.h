@@ -222,6 +222,10 @@ void meta_list_uploads_fini(struct meta_list_uploads *list);
  * OK; ERR_NOT_READY (no map, or nothing overlaps); ERR_NOMEM. */
 int meta_bucket_ranges(struct meta_client *mc, uint64_t bucket_id, struct buf *ret_starts,
                        uint32_t *ret_count);
+/* Behind the range that a call was routed by (range_end): where the bucket goes on.
+ * Returns: OK; ERR_END (it ends there); ERR_PROTO (the range was not of this bucket).  *ret_key is
+ * borrowed from the range's end. */
+int meta_range_next(struct slice range_end, uint64_t bucket_id, struct slice *ret_key);
 /* Of objects: the root is not counted. */
 size_t meta_partition_count(const struct meta_client *mc);
 /* Which partition holds the key, as the map has it now.  OK; ERR_NOT_READY. */

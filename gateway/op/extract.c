@@ -119,6 +119,8 @@ static void piece_of_segment(struct extract *x, const Cairn__Segment *s, uint64_
     p->blob = (struct blob_read){
         .pg = s->pg,
         .blob_bytes = s->bytes,
+        .has_crc32c = true,
+        .crc32c = s->crc32c,
         .offset = offset,
         .bytes = MIN(to - offset, x->end - x->at),
         .deadline_ns = request_deadline(x->req),

@@ -80,4 +80,5 @@ const struct operation operations[S3_OP_COUNT] = {
     [S3_OP_LIST_PARTS] = {NEED_BUCKET, NULL, list_parts_start},
     [S3_OP_COMPLETE_MULTIPART_UPLOAD] = {NEED_BUCKET, put_object_needs, complete_upload_start},
     [S3_OP_ABORT_MULTIPART_UPLOAD] = {NEED_BUCKET, NULL, abort_upload_start},
+    [S3_OP_ADMIN] = {0, NULL, admin_start},
 };

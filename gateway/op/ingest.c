@@ -24,13 +24,18 @@ static int segments_init(struct ingest *in)
     env_random(gw->env, in->write_id.bytes, ID_BYTES);
     if (count > SEGMENTS_MAX)
         return ERR_TOO_LARGE;
+    /* Beside each segment's bytes; where they do not fit together there will be copies only. */
+    size_t parity = blob_parity_bytes(gw->bc, (size_t)in->segment_bytes);
+    if (in->segment_bytes + parity > gw->config->body_bytes_max)
+        parity = 0;
+    in->parity_bytes_max = parity;
     uint64_t first = MIN(in->segment_bytes, in->total);
-    if (budget_exhausted(gw->budget, first))
+    if (budget_exhausted(gw->budget, first + MIN(blob_parity_bytes(gw->bc, first), parity)))
         return ERR_OVERLOAD;
     in->segments = request_alloc(in->req, count * sizeof(*in->segments));
     Cairn__Segment *all = request_alloc(in->req, count * sizeof(*all));
     struct id128 *ids = request_alloc(in->req, count * sizeof(*ids));
-    in->budget = budget_new(gw->budget, in->segment_bytes * INGEST_SEGMENTS_MAX);
+    in->budget = budget_new(gw->budget, (in->segment_bytes + parity) * INGEST_SEGMENTS_MAX);
     if (!in->segments || !all || !ids || !in->budget)
         return ERR_NOMEM;
     for (size_t i = 0; i < count; i++) {
@@ -110,7 +115,8 @@ size_t ingest_push(struct ingest *in, struct slice data)
     while (taken < data.len && in->err == OK) {
         if (!in->current.buf) {
             uint64_t cap = MIN(in->segment_bytes, in->total - in->received);
-            int err = blob_segment_init(&in->current, in->budget, cap);
+            size_t parity = MIN(blob_parity_bytes(in->req->gw->bc, cap), in->parity_bytes_max);
+            int err = blob_segment_init(&in->current, in->budget, cap, parity);
             if (err == ERR_LIMIT)
                 budget_wait(in->budget, &in->waiter);
             else if (err != OK)

@@ -32,6 +32,7 @@ struct ingest {
     /* private */
     uint64_t received, segment_bytes;
     struct id128 write_id; /* in the owner of every segment: which of them belong together */
+    size_t parity_bytes_max; /* of each segment, beside its bytes */
     struct budget *budget;
     struct budget_waiter waiter;
     struct blob_segment current;

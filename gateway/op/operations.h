@@ -22,3 +22,4 @@ void upload_part_start(struct request *req);
 void list_parts_start(struct request *req);
 void complete_upload_start(struct request *req);
 void abort_upload_start(struct request *req);
+void admin_start(struct request *req);

@@ -81,7 +81,7 @@ void reply_document(struct request *req, struct buf *document)
     buf_fini(document);
 }
 
-void reply_xml(struct request *req, int status, struct buf *document)
+static void reply_typed(struct request *req, int status, const char *type, struct buf *document)
 {
     if (document->failed) {
         buf_fini(document);
@@ -89,8 +89,18 @@ void reply_xml(struct request *req, int status, struct buf *document)
         return;
     }
     reply_begin(req, status);
-    http_response_field_cstr(req->http, "Content-Type", "application/xml");
+    http_response_field_cstr(req->http, "Content-Type", type);
     reply_document(req, document);
+}
+
+void reply_xml(struct request *req, int status, struct buf *document)
+{
+    reply_typed(req, status, "application/xml", document);
+}
+
+void reply_json(struct request *req, struct buf *document)
+{
+    reply_typed(req, 200, "application/json", document);
 }
 
 void reply_error(struct request *req, enum s3_code code)

@@ -82,6 +82,8 @@ void reply_checksum(struct request *req, const Cairn__Checksum *checksum, unsign
 void reply_no_body(struct request *req);
 /* begin, the document as the body; it is taken over. */
 void reply_xml(struct request *req, int status, struct buf *document);
+/* The same of JSON. */
+void reply_json(struct request *req, struct buf *document);
 /* After an own begin and content type: the document as the body; it is taken over. */
 void reply_document(struct request *req, struct buf *document);
 /* The error document of code and req->fault (whose code it becomes). */

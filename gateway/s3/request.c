@@ -277,6 +277,23 @@ static enum s3_code object_op(struct s3_request *r, struct s3_fault *fault)
     return not_allowed(r, "OBJECT", fault);
 }
 
+/* The operator's questions: under a path that no bucket can have, whatever the host says. */
+static bool is_admin(const struct s3_request *r)
+{
+    return slice_has_prefix(r->raw_path, SLICE_LIT(S3_ADMIN_PREFIX));
+}
+
+static enum s3_code admin_op(struct s3_request *r, struct s3_fault *fault)
+{
+    size_t prefix = sizeof(S3_ADMIN_PREFIX) - 1;
+    if (!s3_percent_decode(r->arena, r->raw_path, false, &r->path) || !utf8_valid(r->path))
+        return s3_fault_set(fault, S3_INVALID_URI, NULL);
+    r->key = SLICE(r->path.ptr + prefix, r->path.len - prefix);
+    if (!method_is(r, "GET") && !method_is(r, "POST"))
+        return not_allowed(r, "ADMIN", fault);
+    return found(r, S3_OP_ADMIN);
+}
+
 static enum s3_code choose_op(struct s3_request *r, struct s3_fault *fault)
 {
     if (method_is(r, "OPTIONS"))
@@ -451,6 +468,8 @@ enum s3_code s3_request_parse(struct arena *arena, const struct s3_addressing *a
     enum s3_code code = parse_query(ret, fault);
     if (code != S3_OK)
         return code;
+    if (is_admin(ret))
+        return admin_op(ret, fault);
     code = locate(addressing, ret, fault);
     if (code != S3_OK)
         return code;

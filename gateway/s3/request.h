@@ -10,6 +10,8 @@
 #define S3_BUCKET_NAME_MIN 3
 #define S3_BUCKET_NAME_MAX 63
 #define S3_PARAMS_MAX 64
+/* What lies below is no object: the operator's questions (S3_OP_ADMIN).  No bucket has that name. */
+#define S3_ADMIN_PREFIX "/_cairn/admin/v1/"
 #define S3_PART_NUMBER_MAX 10000
 #define S3_OBJECT_BYTES_MAX (5ull << 40)
 #define S3_PUT_BYTES_MAX (5ull << 30)
@@ -37,7 +39,8 @@
     X(UPLOAD_PART_COPY, "UploadPartCopy")                                                          \
     X(LIST_PARTS, "ListParts")                                                                     \
     X(COMPLETE_MULTIPART_UPLOAD, "CompleteMultipartUpload")                                        \
-    X(ABORT_MULTIPART_UPLOAD, "AbortMultipartUpload")
+    X(ABORT_MULTIPART_UPLOAD, "AbortMultipartUpload")                                              \
+    X(ADMIN, "Admin")
 
 enum s3_op {
     S3_OP_NONE,
@@ -64,7 +67,7 @@ struct s3_request {
     struct slice path;      /* decoded raw_path (Resource of error documents) */
     struct slice host;      /* Host, without the port */
     struct slice bucket;    /* empty: the service itself */
-    struct slice key;       /* empty: the bucket itself */
+    struct slice key;       /* empty: the bucket itself; of S3_OP_ADMIN what follows the prefix */
     bool virtual_host;
     struct s3_param *params;
     size_t param_count;

@@ -31,6 +31,7 @@ struct planner {
     uint16_t *members;        /* as planned: group * PLACE_SHARDS_MAX + i */
     struct place_change *all; /* by group; moves 0: none */
     uint32_t *head, *follow;  /* places of each node, of the scheme at hand */
+    unsigned *zone_taken;     /* zeros between calls */
     bool *seen;               /* groups whose scheme has had its turn */
     unsigned cap;             /* of the scheme at hand */
     struct place_scheme scheme;
@@ -61,14 +62,22 @@ static bool same_scheme(struct place_scheme a, struct place_scheme b)
     return a.data == b.data && a.parity == b.parity;
 }
 
-/* Members in a zone, not counting place `except`.  Those that must go count until they have a new
- * place: they may come back. */
-static unsigned in_zone(const struct planner *p, size_t group, unsigned zone, unsigned except)
+/* Counts the members' zones, without place `except`, into zone_taken, or out of it again.  Those
+ * that must go count until they have a new place: they may come back. */
+static void count_zones(const struct planner *p, const uint16_t *members, unsigned count,
+                        unsigned except, int step)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (i != except && members[i] != PLACE_NONE)
+            p->zone_taken[p->v->nodes[members[i]].zone] += (unsigned)step;
+}
+
+static unsigned in_zone(const struct planner *p, size_t group, unsigned zone)
 {
     const uint16_t *members = members_of(p, group);
     unsigned count = 0;
     for (unsigned i = 0; i < p->v->groups[group].count; i++)
-        count += i != except && members[i] != PLACE_NONE && p->v->nodes[members[i]].zone == zone;
+        count += members[i] != PLACE_NONE && p->v->nodes[members[i]].zone == zone;
     return count;
 }
 
@@ -95,20 +104,48 @@ static uint64_t dice(size_t group, uint16_t node)
     return hash64(7, SLICE(key, sizeof(key)));
 }
 
-/* The least loaded node that may take place i of the group.  PLACE_NONE: none. */
-static uint16_t taker(const struct planner *p, size_t group, unsigned i)
+/* A place from a to b lowers the sum of load² / weight. */
+static bool evens(const struct planner *p, uint16_t a, uint16_t b)
 {
+    return p->load[a] > 0 &&
+           (2ull * p->load[b] + 1) * p->weight[a] < (2ull * p->load[a] - 1) * p->weight[b];
+}
+
+/* load - share > 1, or share - load > 1. */
+static bool is_over(const struct planner *p, uint16_t n)
+{
+    return p->load[n] > 0 && (p->load[n] - 1ull) * p->weight_sum > p->load_sum * p->weight[n];
+}
+
+static bool is_under(const struct planner *p, uint16_t n)
+{
+    return (p->load[n] + 1ull) * p->weight_sum < p->load_sum * p->weight[n];
+}
+
+/* A place from a to b makes load more even, and is worth it. */
+static bool is_worth(const struct planner *p, uint16_t a, uint16_t b)
+{
+    return evens(p, a, b) && (is_over(p, a) || is_under(p, b));
+}
+
+/* The least loaded node that may take place i of the group, and is worth it if load is evened
+ * (from: who gives).  PLACE_NONE: none. */
+static uint16_t taker(const struct planner *p, size_t group, unsigned i, uint16_t from)
+{
+    const uint16_t *members = members_of(p, group);
     uint16_t best = PLACE_NONE;
+    count_zones(p, members, p->v->groups[group].count, i, 1);
     for (uint16_t n = 0; n < p->v->node_count; n++) {
         const struct place_node *node = &p->v->nodes[n];
-        if (node->state != PLACE_UP || node->draining)
+        if (node->state != PLACE_UP || node->draining || p->zone_taken[node->zone] >= p->cap ||
+            (from != PLACE_NONE && !is_worth(p, from, n)))
             continue;
         int c = best == PLACE_NONE ? -1 : compare_room(p, n, best);
-        if (c > 0 || (c == 0 && dice(group, n) >= dice(group, best)) || is_member(p, group, n) ||
-            in_zone(p, group, node->zone, i) >= p->cap)
+        if (c > 0 || (c == 0 && dice(group, n) >= dice(group, best)) || is_member(p, group, n))
             continue;
         best = n;
     }
+    count_zones(p, members, p->v->groups[group].count, i, -1);
     return best;
 }
 
@@ -167,37 +204,23 @@ static bool can_rebuild(const struct planner *p, const struct place_group *g)
     return left >= g->scheme.data;
 }
 
-/* Once over the group.  Returns the members that must go and stay; *ret_moved: some went. */
-static unsigned replace_some(struct planner *p, size_t group, bool *ret_moved)
-{
-    unsigned left = 0;
-    for (unsigned i = 0; i < p->v->groups[group].count; i++) {
-        uint16_t now = members_of(p, group)[i];
-        if (!is_bad(p, now))
-            continue;
-        uint16_t to = taker(p, group, i);
-        const struct place_node *node = node_of(p, now);
-        left += to == PLACE_NONE;
-        if (to == PLACE_NONE)
-            continue;
-        move(p, group, i, to, node && node->state != PLACE_LOST ? PLACE_DRAIN : PLACE_LOSS);
-        *ret_moved = true;
-    }
-    return left;
-}
-
+/* Once over the group is enough: a place that one bad member makes in a zone by going elsewhere is
+ * none that another lacked, for it could have gone there, too. */
 static void replace_bad(struct planner *p, size_t group)
 {
     const struct place_group *g = &p->v->groups[group];
-    unsigned left = 0;
-    for (unsigned i = 0; i < g->count; i++)
-        left += is_bad(p, members_of(p, group)[i]);
-    /* Whoever goes may make room in a zone for another. */
-    for (bool moved = left > 0 && can_rebuild(p, g); moved && left > 0;) {
-        moved = false;
-        left = replace_some(p, group, &moved);
+    bool stuck = false, hopeless = !can_rebuild(p, g);
+    for (unsigned i = 0; i < g->count; i++) {
+        uint16_t now = members_of(p, group)[i];
+        if (!is_bad(p, now))
+            continue;
+        uint16_t to = hopeless ? PLACE_NONE : taker(p, group, i, PLACE_NONE);
+        const struct place_node *node = node_of(p, now);
+        stuck |= to == PLACE_NONE;
+        if (to != PLACE_NONE)
+            move(p, group, i, to, node && node->state != PLACE_LOST ? PLACE_DRAIN : PLACE_LOSS);
     }
-    p->stuck += left > 0;
+    p->stuck += stuck;
 }
 
 /* ---- 2. crowded zones ---- */
@@ -206,33 +229,15 @@ static void thin_out(struct planner *p, size_t group)
 {
     for (unsigned i = 0; i < p->v->groups[group].count; i++) {
         const struct place_node *node = node_of(p, members_of(p, group)[i]);
-        if (!node || in_zone(p, group, node->zone, PLACE_SHARDS_MAX) <= p->cap)
+        if (!node || in_zone(p, group, node->zone) <= p->cap)
             continue;
-        uint16_t to = taker(p, group, i);
+        uint16_t to = taker(p, group, i, PLACE_NONE);
         if (to != PLACE_NONE && p->v->nodes[to].zone != node->zone)
             move(p, group, i, to, PLACE_SPREAD);
     }
 }
 
 /* ---- 3. load ---- */
-
-/* A place from a to b lowers the sum of load² / weight. */
-static bool evens(const struct planner *p, uint16_t a, uint16_t b)
-{
-    return p->load[a] > 0 &&
-           (2ull * p->load[b] + 1) * p->weight[a] < (2ull * p->load[a] - 1) * p->weight[b];
-}
-
-/* load - share > 1, or share - load > 1. */
-static bool is_over(const struct planner *p, uint16_t n)
-{
-    return p->load[n] > 0 && (p->load[n] - 1ull) * p->weight_sum > p->load_sum * p->weight[n];
-}
-
-static bool is_under(const struct planner *p, uint16_t n)
-{
-    return (p->load[n] + 1ull) * p->weight_sum < p->load_sum * p->weight[n];
-}
 
 /* The best move of any place of a.  False: none evens anything. */
 static bool move_from(struct planner *p, uint16_t a)
@@ -244,8 +249,8 @@ static bool move_from(struct planner *p, uint16_t a)
         unsigned i = at % PLACE_SHARDS_MAX;
         if (p->v->groups[group].members[i] != a)
             continue; /* it has just come here */
-        uint16_t to = taker(p, group, i);
-        if (to == PLACE_NONE || !evens(p, a, to) || (!is_over(p, a) && !is_under(p, to)))
+        uint16_t to = taker(p, group, i, a);
+        if (to == PLACE_NONE)
             continue;
         int c = best == PLACE_NONE ? -1 : compare_room(p, to, best);
         /* Rather a group that changes anyhow. */
@@ -263,9 +268,8 @@ static bool move_from(struct planner *p, uint16_t a)
 /* Is there anybody at all to whom a place of a could go? */
 static bool may_give(const struct planner *p, uint16_t a)
 {
-    bool over = is_over(p, a);
     for (uint16_t b = 0; b < p->v->node_count; b++)
-        if (place_may_hold(&p->v->nodes[b]) && evens(p, a, b) && (over || is_under(p, b)))
+        if (place_may_hold(&p->v->nodes[b]) && is_worth(p, a, b))
             return true;
     return false;
 }
@@ -284,15 +288,20 @@ static uint16_t fullest(const struct planner *p, const bool *tried)
     return best;
 }
 
+/* In rounds, each of which tries every node until it has nothing more to give: what was in vain in
+ * one may have become possible in the next. */
 static void even_out(struct planner *p)
 {
-    bool tried[PLACE_NODES_MAX] = {false};
-    uint16_t a;
-    while ((a = fullest(p, tried)) != PLACE_NONE) {
-        if (!may_give(p, a) || !move_from(p, a))
-            tried[a] = true;
-        else
-            memset(tried, 0, sizeof(tried)); /* it may have made room for others */
+    for (bool moved = true; moved;) {
+        bool tried[PLACE_NODES_MAX] = {false};
+        uint16_t a;
+        moved = false;
+        while ((a = fullest(p, tried)) != PLACE_NONE) {
+            if (may_give(p, a) && move_from(p, a))
+                moved = true;
+            else
+                tried[a] = true;
+        }
     }
 }
 
@@ -388,8 +397,9 @@ static bool planner_init(struct planner *p, const struct place_view *v)
     p->follow = calloc(groups * PLACE_SHARDS_MAX, sizeof(p->follow[0]));
     p->all = calloc(groups, sizeof(p->all[0]));
     p->seen = calloc(groups, sizeof(p->seen[0]));
+    p->zone_taken = calloc(v->zone_count + 1, sizeof(p->zone_taken[0]));
     if (!p->weight || !p->load || !p->place_bytes || !p->head || !p->members || !p->follow ||
-        !p->all || !p->seen)
+        !p->all || !p->seen || !p->zone_taken)
         return false;
     place_weights(v, p->weight);
     for (size_t i = 0; i < v->node_count; i++)
@@ -414,6 +424,7 @@ static void planner_fini(struct planner *p)
     free(p->follow);
     free(p->all);
     free(p->seen);
+    free(p->zone_taken);
 }
 
 int place_plan(const struct place_view *v, size_t changes_max, struct place_plan *ret)

@@ -101,6 +101,7 @@ static inline uint64_t frame_bytes(uint64_t data_bytes)
     return FRAME_HEAD_BYTES + (data_bytes + FRAME_ALIGN - 1) / FRAME_ALIGN * FRAME_ALIGN;
 }
 
+#define FRAME_KEY_OFFSET 160u /* of a shard's owner's key in an encoded head */
 /* For a shard: info and what lies above it; key and CRCs are taken from info.  For marks: block_crcs
  * and block_count. */
 void frame_head_encode(const struct frame_head *h, uint8_t ret[FRAME_HEAD_BYTES]);

@@ -7,8 +7,10 @@
 #include <assert.h>
 
 #define RECORD_VERSION 1u
+#define BLOB_VERSION 2u /* 1 had no groups and times; the disk record says which one an index has */
 enum { BLOB_DELETED = 1 };
 enum { SHARD_DAMAGED = 1 };
+enum { NODE_LOST_FLAG = 1 };
 enum { EXTENT_USED = 1, EXTENT_SEALED_FLAG = 2, EXTENT_BROKEN_FLAG = 4 };
 
 static_assert(RECORD_KEY_BYTES_MAX >= 1 + 8 + ID_BYTES, "the longest key");
@@ -68,6 +70,18 @@ struct record_key record_key_scrub(uint32_t extent_id)
 
 struct record_key record_key_disk(void) { return key_of('d', 0, 0, 0, 0, NULL); }
 
+struct record_key record_key_group(uint32_t pg, struct id128 blob_id, uint16_t shard_index)
+{
+    struct record_key k = key_of('g', pg, 4, 0, 0, &blob_id);
+    struct writer w = {k.bytes + k.len};
+    w_uint(&w, shard_index, 2);
+    k.len += 2;
+    return k;
+}
+
+struct record_key record_key_closed(uint32_t pg) { return key_of('c', pg, 4, 0, 0, NULL); }
+struct record_key record_key_node(struct id128 disk_id) { return key_of('n', 0, 0, 0, 0, &disk_id); }
+
 static bool cursor_done(const struct cursor *c) { return !c->failed && cursor_left(c) == 0; }
 
 bool record_key_blob_parse(struct slice key, struct id128 *ret)
@@ -124,11 +138,45 @@ bool record_key_scrub_parse(struct slice key, uint32_t *ret_extent)
     return key_of_extent(key, 's', ret_extent);
 }
 
+bool record_key_group_parse(struct slice key, uint32_t *ret_pg, struct id128 *ret_blob,
+                            uint16_t *ret_shard_index)
+{
+    struct cursor c = cursor_of(key);
+    bool ours = cursor_u8(&c) == 'g';
+    uint32_t pg = cursor_be32(&c);
+    struct slice id = cursor_bytes(&c, ID_BYTES);
+    uint16_t shard_index = cursor_be16(&c);
+    if (!ours || !cursor_done(&c) || !id128_from_slice(id, ret_blob))
+        return false;
+    *ret_pg = pg;
+    *ret_shard_index = shard_index;
+    return true;
+}
+
+bool record_key_closed_parse(struct slice key, uint32_t *ret_pg)
+{
+    struct cursor c = cursor_of(key);
+    bool ours = cursor_u8(&c) == 'c';
+    uint32_t pg = cursor_be32(&c);
+    if (!ours || !cursor_done(&c))
+        return false;
+    *ret_pg = pg;
+    return true;
+}
+
+bool record_key_node_parse(struct slice key, struct id128 *ret_disk)
+{
+    struct cursor c = cursor_of(key);
+    bool ours = cursor_u8(&c) == 'n';
+    struct slice id = cursor_bytes(&c, ID_BYTES);
+    return ours && cursor_done(&c) && id128_from_slice(id, ret_disk);
+}
+
 size_t blob_record_encode(const struct blob_record *r, uint8_t ret[RECORD_BYTES_MAX])
 {
     struct writer w = {ret};
     CHECK(r->shard_count <= SHARDS_PER_BLOB_MAX && (!r->deleted || r->shard_count == 0));
-    w_uint(&w, RECORD_VERSION, 1);
+    w_uint(&w, BLOB_VERSION, 1);
     w_uint(&w, r->deleted ? BLOB_DELETED : 0, 1);
     w_uint(&w, r->shard_count, 1);
     w_uint(&w, 0, 1);
@@ -145,6 +193,8 @@ size_t blob_record_encode(const struct blob_record *r, uint8_t ret[RECORD_BYTES_
         w_uint(&w, s->bytes, 8);
         w_uint(&w, s->seq, 8);
         w_uint(&w, s->crcs_digest, 4);
+        w_uint(&w, s->pg, 4);
+        w_uint(&w, s->time_ms, 8);
     }
     CHECK((size_t)(w.at - ret) <= RECORD_BYTES_MAX);
     return (size_t)(w.at - ret);
@@ -162,7 +212,7 @@ int blob_record_decode(struct slice value, struct blob_record *ret)
     ret->time_ms = cursor_be64(&c);
     if (c.failed || ret->shard_count > SHARDS_PER_BLOB_MAX || (ret->deleted && ret->shard_count))
         return ERR_CORRUPT;
-    if (version != RECORD_VERSION)
+    if (version != BLOB_VERSION)
         return ERR_VERSION;
     for (uint32_t i = 0; i < ret->shard_count; i++) {
         struct shard_record *s = &ret->shards[i];
@@ -175,6 +225,8 @@ int blob_record_decode(struct slice value, struct blob_record *ret)
         s->bytes = cursor_be64(&c);
         s->seq = cursor_be64(&c);
         s->crcs_digest = cursor_be32(&c);
+        s->pg = cursor_be32(&c);
+        s->time_ms = cursor_be64(&c);
         if (s->bytes == 0 || s->bytes > SHARD_BYTES_MAX || s->offset % FRAME_ALIGN != 0 ||
             s->offset > EXTENT_BYTES_MAX || (s->extent_id == EXTENT_NONE && !s->damaged))
             return ERR_CORRUPT;
@@ -200,7 +252,7 @@ bool blob_record_take(struct blob_record *r, const struct shard_record *shard,
                       struct shard_record *ret_old)
 {
     struct shard_record *known = blob_record_find(r, shard->shard_index);
-    ret_old->extent_id = EXTENT_NONE;
+    *ret_old = (struct shard_record){0};
     if (r->seq > shard->seq) /* a later mark is known, whether or not a still later shard lives */
         return false;
     if (known && known->seq >= shard->seq)
@@ -249,6 +301,71 @@ int live_record_decode(struct slice value, struct live_record *ret)
     struct slice id = cursor_bytes(&c, ID_BYTES);
     ret->shard_index = cursor_be16(&c);
     return cursor_done(&c) && id128_from_slice(id, &ret->blob_id) ? OK : ERR_CORRUPT;
+}
+
+void group_record_encode(const struct group_record *r, uint8_t ret[GROUP_RECORD_BYTES])
+{
+    struct writer w = {ret};
+    w_uint(&w, RECORD_VERSION, 1);
+    w_uint(&w, r->damaged ? SHARD_DAMAGED : 0, 1);
+    w_uint(&w, r->time_ms, 8);
+    w_uint(&w, r->crcs_digest, 4);
+    CHECK(w.at == ret + GROUP_RECORD_BYTES);
+}
+
+int group_record_decode(struct slice value, struct group_record *ret)
+{
+    struct cursor c = cursor_of(value);
+    uint8_t version = cursor_u8(&c);
+    ret->damaged = cursor_u8(&c) & SHARD_DAMAGED;
+    ret->time_ms = cursor_be64(&c);
+    ret->crcs_digest = cursor_be32(&c);
+    if (!cursor_done(&c))
+        return ERR_CORRUPT;
+    return version == RECORD_VERSION ? OK : ERR_VERSION;
+}
+
+size_t node_record_encode(const struct node_record *r, uint8_t ret[NODE_RECORD_BYTES_MAX])
+{
+    struct writer w = {ret};
+    size_t len = strlen(r->path);
+    CHECK(len <= DISK_PATH_BYTES_MAX);
+    w_uint(&w, RECORD_VERSION, 1);
+    w_uint(&w, r->lost ? NODE_LOST_FLAG : 0, 1);
+    w_uint(&w, len, 1);
+    w_bytes(&w, r->path, len);
+    return (size_t)(w.at - ret);
+}
+
+int node_record_decode(struct slice value, struct node_record *ret)
+{
+    struct cursor c = cursor_of(value);
+    uint8_t version = cursor_u8(&c);
+    ret->lost = cursor_u8(&c) & NODE_LOST_FLAG;
+    struct slice path = cursor_bytes(&c, cursor_u8(&c));
+    if (!cursor_done(&c))
+        return ERR_CORRUPT;
+    if (path.len)
+        memcpy(ret->path, path.ptr, path.len);
+    ret->path[path.len] = 0;
+    return version == RECORD_VERSION ? OK : ERR_VERSION;
+}
+
+void closed_record_encode(uint64_t epoch, uint8_t ret[CLOSED_RECORD_BYTES])
+{
+    struct writer w = {ret};
+    w_uint(&w, RECORD_VERSION, 1);
+    w_uint(&w, epoch, 8);
+}
+
+int closed_record_decode(struct slice value, uint64_t *ret_epoch)
+{
+    struct cursor c = cursor_of(value);
+    uint8_t version = cursor_u8(&c);
+    *ret_epoch = cursor_be64(&c);
+    if (!cursor_done(&c))
+        return ERR_CORRUPT;
+    return version == RECORD_VERSION ? OK : ERR_VERSION;
 }
 
 void extent_record_encode(const struct extent_record *r, uint8_t ret[EXTENT_RECORD_BYTES])
@@ -304,7 +421,7 @@ int scrub_record_decode(struct slice value, struct scrub_record *ret)
 void disk_record_encode(const struct disk_record *r, uint8_t ret[DISK_RECORD_BYTES])
 {
     struct writer w = {ret};
-    w_uint(&w, RECORD_VERSION, 1);
+    w_uint(&w, BLOB_VERSION, 1);
     w_bytes(&w, r->disk_id.bytes, ID_BYTES);
     w_uint(&w, r->extent_bytes, 8);
     CHECK(w.at == ret + DISK_RECORD_BYTES);
@@ -318,5 +435,5 @@ int disk_record_decode(struct slice value, struct disk_record *ret)
     ret->extent_bytes = cursor_be64(&c);
     if (!cursor_done(&c) || !id128_from_slice(id, &ret->disk_id))
         return ERR_CORRUPT;
-    return version == RECORD_VERSION ? OK : ERR_VERSION;
+    return version == BLOB_VERSION ? OK : ERR_VERSION;
 }

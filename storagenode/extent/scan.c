@@ -80,6 +80,7 @@ enum scan_event scan_step(struct scan *s, uint64_t window_offset, struct slice w
                            .offset = h->offset, .known = true, .kind = h->kind,
                            .blob_id = h->info.blob_id, .shard_index = h->info.shard_index,
                            .seq = h->seq, .bytes = h->data_bytes,
+                           .time_ms = h->info.time_ms, .pg = h->info.pg,
                            .crcs_digest = shard_crcs_digest(h->block_crcs, h->block_count)});
             continue;
         }

@@ -15,8 +15,8 @@ struct scan_bad {
     enum frame_kind kind;     /* known */
     struct id128 blob_id;     /* known, a shard */
     uint16_t shard_index;
-    uint64_t seq, bytes;
-    uint32_t crcs_digest;
+    uint64_t seq, bytes, time_ms;
+    uint32_t crcs_digest, pg;
 };
 
 struct scan {

@@ -1,14 +1,13 @@
 /* The RPC side of a storage node. */
-#include "storagenode/io/service.h"
+#include "storagenode/io/service_impl.h"
 
 #include "common/base/check.h"
 #include "common/obs/log.h"
-#include "common/obs/metrics.h"
 #include "proto/methods.h"
 #include "proto/storage.pb-c.h"
+#include "storagenode/io/report.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 static_assert((int)SHARD_SCHEME_REP3 == (int)CAIRN__SCHEME__SCHEME_REP3 &&
@@ -16,22 +15,15 @@ static_assert((int)SHARD_SCHEME_REP3 == (int)CAIRN__SCHEME__SCHEME_REP3 &&
               "schemes are stored as they travel");
 static_assert(FRAME_BLOCK_BYTES == SHARD_BLOCK_BYTES, "payloads are summed by the shards' blocks");
 
-struct service {
-    struct store *store;
-    struct env *env;
-    size_t under_way;
-    struct metric_histogram *put_seconds, *get_seconds, *delete_seconds;
-};
-
-/* One call in the store's hands. */
+/* One call in the disks' hands. */
 struct call {
     struct service *service;
     struct rpc_request *req;
     uint64_t start_ns;
     union {
-        struct store_put put;
+        struct disks_put put;
         struct store_get get;
-        struct store_delete del;
+        struct disks_delete del;
     };
 };
 
@@ -59,8 +51,6 @@ static void call_end(struct call *c, struct metric_histogram *seconds, int err,
     rpc_reply(c->req, err, err ? NULL : msg, payload, payload ? 1 : 0);
 }
 
-static struct slice bytes_of(const ProtobufCBinaryData *b) { return SLICE(b->data, b->len); }
-
 /* An id that may be left out. */
 static bool id_or_none(const ProtobufCBinaryData *b, struct id128 *ret)
 {
@@ -76,7 +66,7 @@ static void put_answer(struct call *c, int err)
     free(c);
 }
 
-static void on_put(struct store_put *put)
+static void on_put(struct disks_put *put)
 {
     put_answer(container_of(put, struct call, put), put->err);
 }
@@ -129,18 +119,55 @@ static void serve_put(void *arg, struct rpc_request *req)
     struct call *c = call_new(s, req);
     if (!c)
         return;
-    int err = put_decode(req, &c->put);
+    int err = put_decode(req, &c->put.put);
+    /* A peer rebuilds what the group has had. */
+    c->put.any_epoch = req->peer.role == NET_ROLE_STORAGENODE;
     c->put.cb = on_put;
     if (!err)
-        err = store_put_start(s->store, &c->put);
+        err = disks_put_start(s->disks, &c->put);
     if (err)
         put_answer(c, err);
 }
 
 /* ---- get ---- */
 
+/* What the shard's header says of it; the key stays in the payload's buffer. */
+struct info_message {
+    Cairn__ShardInfo info;
+    Cairn__ShardOwner owner;
+};
+
+static ProtobufCBinaryData id_message(const struct id128 *id)
+{
+    return (ProtobufCBinaryData){id128_is_zero(*id) ? 0 : ID_BYTES,
+                                 (uint8_t *)(uintptr_t)id->bytes};
+}
+
+static void info_fill(const struct shard_info *info, struct info_message *ret)
+{
+    cairn__shard_info__init(&ret->info);
+    cairn__shard_owner__init(&ret->owner);
+    ret->info.pg = info->pg;
+    ret->info.pg_epoch = info->pg_epoch;
+    ret->info.scheme = (Cairn__Scheme)info->scheme;
+    ret->info.owner = &ret->owner;
+    ret->info.time_ms = info->time_ms;
+    ret->info.data_shards = info->data_shards;
+    ret->info.parity_shards = info->parity_shards;
+    ret->info.blob_bytes = info->blob_bytes;
+    ret->info.blob_crc32c = info->blob_crc32c;
+    ret->owner.bucket_id = info->owner.bucket_id;
+    ret->owner.key =
+        (ProtobufCBinaryData){info->owner.key.len, (uint8_t *)(uintptr_t)info->owner.key.ptr};
+    ret->owner.upload_id = id_message(&info->owner.upload_id);
+    ret->owner.write_id = id_message(&info->owner.write_id);
+    ret->owner.part_number = info->owner.part_number;
+    ret->owner.segment_number = info->owner.segment_number;
+}
+
 static void get_answer(struct call *c, int err)
 {
+    struct info_message info;
     Cairn__GetShardResponse response = CAIRN__GET_SHARD_RESPONSE__INIT;
     struct store_get *g = &c->get;
     if (err == ERR_CHECKSUM) {
@@ -153,6 +180,10 @@ static void get_answer(struct call *c, int err)
     response.shard_bytes = g->shard_bytes;
     response.n_block_crcs = g->block_count;
     response.block_crcs = g->block_crcs;
+    if (!err && g->want_info) {
+        info_fill(&g->info, &info);
+        response.info = &info.info;
+    }
     call_end(c, c->service->get_seconds, err, &response.base, err ? NULL : &g->payload);
     payload_unref(&g->payload);
     free(c);
@@ -175,9 +206,10 @@ static void serve_get(void *arg, struct rpc_request *req)
     c->get.shard_index = (uint16_t)m->shard_index;
     c->get.offset = m->offset;
     c->get.bytes = m->bytes;
+    c->get.want_info = m->want_info;
     if (m->shard_index <= SHARD_INDEX_MAX &&
         id128_from_slice(bytes_of(&m->blob_id), &c->get.blob_id))
-        err = store_get_start(s->store, &c->get);
+        err = disks_get_start(s->disks, &c->get);
     if (err)
         get_answer(c, err);
 }
@@ -192,12 +224,12 @@ static void delete_answer(struct call *c, int err)
     free(c);
 }
 
-static void on_delete(struct store_delete *del)
+static void on_delete(struct disks_delete *del)
 {
     delete_answer(container_of(del, struct call, del), del->err);
 }
 
-static int delete_decode(const Cairn__DeleteShardsRequest *m, struct store_delete *ret)
+static int delete_decode(const Cairn__DeleteShardsRequest *m, struct disks_delete *ret)
 {
     if (m->n_blob_ids > MARKS_PER_REQUEST_MAX)
         return ERR_TOO_LARGE;
@@ -225,7 +257,7 @@ static void serve_delete(void *arg, struct rpc_request *req)
         return;
     }
     if (!err)
-        err = store_delete_start(s->store, &c->del);
+        err = disks_delete_start(s->disks, &c->del);
     if (err)
         delete_answer(c, err);
 }
@@ -235,130 +267,52 @@ static void serve_delete(void *arg, struct rpc_request *req)
 static void serve_status(void *arg, struct rpc_request *req)
 {
     struct service *s = arg;
-    struct store_stats st;
+    struct disks_status st;
+    struct report report;
     Cairn__StoreStatusResponse response = CAIRN__STORE_STATUS_RESPONSE__INIT;
-    store_stats_get(s->store, &st);
-    response.bytes_total = st.bytes_total;
-    response.bytes_free = st.bytes_free;
-    response.shards = st.shards;
-    response.live_bytes = st.live_bytes;
-    response.dead_bytes = st.dead_bytes;
-    response.writable = st.writable;
+    for (size_t pos = 0; disks_status_next(s->disks, &pos, &st);) {
+        if (st.state != DISKS_STATE_UP)
+            continue; /* what it has is not to be counted on */
+        response.bytes_total += st.stats.bytes_total;
+        response.bytes_free += st.stats.bytes_free;
+        response.shards += st.stats.shards;
+        response.live_bytes += st.stats.live_bytes;
+        response.dead_bytes += st.stats.dead_bytes;
+        response.writable |= st.writable;
+    }
+    int err = report_init(&report, s->disks);
+    if (err) {
+        rpc_reply(req, err, NULL, NULL, 0);
+        return;
+    }
+    response.report = &report.message;
     rpc_reply(req, OK, &response.base, NULL, 0);
+    report_fini(&report);
 }
 
-/* ---- metrics ---- */
-
-#define STAT(field) offsetof(struct store_stats, field)
-static const struct stat_metric {
-    size_t offset;
-    bool counter;
-    const char *name, *help;
-} stat_metrics[] = {
-    {STAT(puts), true, "cairn_store_puts_total", "Shards acknowledged, all synced."},
-    {STAT(put_bytes), true, "cairn_store_put_bytes_total", "Bytes of shards acknowledged."},
-    {STAT(put_errors), true, "cairn_store_put_errors_total", "Puts refused or failed."},
-    {STAT(gets), true, "cairn_store_gets_total", "Reads answered, all verified."},
-    {STAT(get_bytes), true, "cairn_store_get_bytes_total", "Bytes read, in whole blocks."},
-    {STAT(get_errors), true, "cairn_store_get_errors_total", "Reads that failed."},
-    {STAT(deletes), true, "cairn_store_deletes_total", "Blobs durably marked as deleted."},
-    {STAT(batches), true, "cairn_store_batches_total", "Group commits."},
-    {STAT(frames), true, "cairn_store_frames_total", "Frames written."},
-    {STAT(syncs), true, "cairn_store_syncs_total", "Syncs of extents for group commits."},
-    {STAT(index_flushes), true, "cairn_store_index_flushes_total", "Flushes of the index."},
-    {STAT(extents_reclaimed), true, "cairn_store_extents_reclaimed_total", "Extents emptied."},
-    {STAT(reclaimed_bytes_copied), true, "cairn_store_reclaimed_bytes_total",
-     "Bytes copied out of extents that were reclaimed."},
-    {STAT(corruptions), true, "cairn_store_corruptions_total",
-     "Damaged frames, shards and extents found."},
-    {STAT(torn_frames), true, "cairn_store_torn_frames_total",
-     "Unacknowledged frames dropped by recovery."},
-    {STAT(recovered_frames), true, "cairn_store_recovered_frames_total",
-     "Frames that recovery indexed again."},
-    {STAT(scrub_bytes), true, "cairn_store_scrub_bytes_total", "Bytes read again by the scrub."},
-    {STAT(scrub_found), true, "cairn_store_scrub_found_total", "Shards that the scrub found damaged."},
-    {STAT(scrub_passes), true, "cairn_store_scrub_passes_total", "Passes of the scrub that ended."},
-    {STAT(scrub_oldest_age_s), false, "cairn_store_scrub_oldest_age_seconds",
-     "For how long the longest unverified byte has not been verified, at most."},
-    {STAT(shards), false, "cairn_store_shards", "Shards stored."},
-    {STAT(live_bytes), false, "cairn_store_live_bytes", "Bytes of frames that are alive."},
-    {STAT(dead_bytes), false, "cairn_store_dead_bytes", "Bytes of frames that are dead."},
-    {STAT(bytes_total), false, "cairn_store_bytes", "Bytes that extents may take."},
-    {STAT(bytes_free), false, "cairn_store_free_bytes", "Bytes that puts may still take."},
-    {STAT(tombstones), false, "cairn_store_tombstones", "Deleted blobs remembered."},
-    {STAT(queued_bytes), false, "cairn_store_queued_bytes", "Bytes of puts waiting or written."},
-    {STAT(queued_count), false, "cairn_store_queued", "Puts and deletes waiting or written."},
-    {STAT(read_bytes), false, "cairn_store_read_bytes", "Bytes of reads under way."},
-};
-
-struct stat_reader {
-    struct store *store;
-    size_t offset;
-};
-
-static struct stat_reader stat_readers[ARRAY_COUNT(stat_metrics)];
-static struct stat_reader batch_readers[STORE_BATCH_BUCKETS];
-
-static double stat_read(void *arg)
-{
-    const struct stat_reader *r = arg;
-    struct store_stats st;
-    uint64_t value;
-    store_stats_get(r->store, &st);
-    memcpy(&value, (const char *)&st + r->offset, sizeof(value));
-    return (double)value;
-}
-
-static double writable_read(void *arg)
-{
-    struct store_stats st;
-    store_stats_get(arg, &st);
-    return st.writable;
-}
-
-static void metrics_register(struct service *s)
-{
-    for (size_t i = 0; i < ARRAY_COUNT(stat_metrics); i++) {
-        const struct stat_metric *m = &stat_metrics[i];
-        stat_readers[i] = (struct stat_reader){s->store, m->offset};
-        metric_function_new(m->name, NULL, m->help, m->counter, stat_read, &stat_readers[i]);
-    }
-    for (unsigned i = 0; i < STORE_BATCH_BUCKETS; i++) {
-        char labels[48];
-        unsigned last = 1u << i, first = i == 0 ? 1 : (last >> 1) + 1;
-        if (i + 1 == STORE_BATCH_BUCKETS)
-            snprintf(labels, sizeof(labels), "operations=\"%u or more\"", first);
-        else
-            snprintf(labels, sizeof(labels), "operations=\"%u-%u\"", first, last);
-        batch_readers[i] =
-            (struct stat_reader){s->store, STAT(batch_sizes) + i * sizeof(uint64_t)};
-        metric_function_new("cairn_store_batch_size_total", labels,
-                            "Group commits by the operations they carried.", true, stat_read,
-                            &batch_readers[i]);
-    }
-    metric_function_new("cairn_store_writable", NULL, "1 while puts are taken.", false,
-                        writable_read, s->store);
-    s->put_seconds = metric_latency_new("cairn_store_put_seconds", NULL, "Time to a durable put.");
-    s->get_seconds = metric_latency_new("cairn_store_get_seconds", NULL, "Time to a verified read.");
-    s->delete_seconds =
-        metric_latency_new("cairn_store_delete_seconds", NULL, "Time to durable deletion marks.");
-}
-
-int service_new(struct rpc *rpc, struct store *store, struct service **ret)
+int service_new(struct rpc *rpc, struct disks *disks, struct service **ret)
 {
     struct service *s = calloc(1, sizeof(*s));
     if (!s)
         return ERR_NOMEM;
-    s->store = store;
+    s->disks = disks;
     s->env = rpc_env(rpc);
-    metrics_register(s);
-    int err = rpc_serve(rpc, &method_store_put, serve_put, s);
+    s->put_seconds = metric_latency_new("cairn_store_put_seconds", NULL, "Time to a durable put.");
+    s->get_seconds =
+        metric_latency_new("cairn_store_get_seconds", NULL, "Time to a verified read.");
+    s->delete_seconds =
+        metric_latency_new("cairn_store_delete_seconds", NULL, "Time to durable deletion marks.");
+    int err = disk_metrics_new(disks, &s->metrics);
+    if (!err)
+        err = rpc_serve(rpc, &method_store_put, serve_put, s);
     if (!err)
         err = rpc_serve(rpc, &method_store_get, serve_get, s);
     if (!err)
         err = rpc_serve(rpc, &method_store_delete, serve_delete, s);
     if (!err)
         err = rpc_serve(rpc, &method_store_status, serve_status, s);
+    if (!err)
+        err = inspect_serve(s, rpc);
     if (err) {
         service_free(s);
         return err;
@@ -371,12 +325,11 @@ void service_free(struct service *s)
 {
     if (!s)
         return;
-    for (size_t i = 0; i < ARRAY_COUNT(stat_metrics); i++)
-        metric_function_forget(&stat_readers[i]);
-    for (size_t i = 0; i < STORE_BATCH_BUCKETS; i++)
-        metric_function_forget(&batch_readers[i]);
-    metric_function_forget(s->store);
+    disk_metrics_free(s->metrics);
     free(s);
 }
 
-size_t service_calls_under_way(const struct service *s) { return s->under_way; }
+size_t service_calls_under_way(const struct service *s)
+{
+    return s->under_way;
+}

@@ -291,7 +291,9 @@ static void put_index(struct store *s, struct kv_batch *kv, const struct store_p
                                  .bytes = put->info.bytes,
                                  .seq = put->seq,
                                  .crcs_digest = shard_crcs_digest(
-                                     put->info.block_crcs, shard_blocks(put->info.bytes))};
+                                     put->info.block_crcs, shard_blocks(put->info.bytes)),
+                                 .pg = put->info.pg,
+                                 .time_ms = put->info.time_ms};
     index_shard(s, kv, put->info.blob_id, &shard, true);
 }
 

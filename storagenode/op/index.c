@@ -22,12 +22,19 @@ int index_load(struct store *s, struct id128 blob_id, struct blob_record *ret)
     return err;
 }
 
-static void blob_put(struct kv_batch *kv, struct id128 blob_id, const struct blob_record *r)
+void index_blob(struct kv_batch *kv, struct id128 blob_id, const struct blob_record *r)
 {
-    uint8_t value[RECORD_BYTES_MAX];
+    uint8_t value[RECORD_BYTES_MAX], group[GROUP_RECORD_BYTES];
     struct record_key key = record_key_blob(blob_id);
     size_t len = blob_record_encode(r, value);
     kv_batch_put(kv, KV_INDEX, record_key_slice(&key), SLICE(value, len));
+    for (uint32_t i = 0; i < r->shard_count; i++) {
+        const struct shard_record *shard = &r->shards[i];
+        key = record_key_group(shard->pg, blob_id, shard->shard_index);
+        group_record_encode(
+            &(struct group_record){shard->time_ms, shard->crcs_digest, shard->damaged}, group);
+        kv_batch_put(kv, KV_INDEX, record_key_slice(&key), SLICE(group, sizeof(group)));
+    }
 }
 
 static void key_delete(struct kv_batch *kv, struct record_key key)
@@ -35,11 +42,13 @@ static void key_delete(struct kv_batch *kv, struct record_key key)
     kv_batch_delete(kv, KV_INDEX, record_key_slice(&key));
 }
 
-/* A shard's frame is dead from now on. */
-static void place_free(struct store *s, struct kv_batch *kv, const struct shard_record *old,
-                       bool account)
+/* A shard's frame is dead from now on.  index_blob() of what is left follows in the same batch. */
+static void place_free(struct store *s, struct kv_batch *kv, struct id128 blob_id,
+                       const struct shard_record *old, bool account)
 {
     struct extent *x = alloc_find(&s->alloc, old->extent_id);
+    if (old->seq > 0)
+        key_delete(kv, record_key_group(old->pg, blob_id, old->shard_index));
     if (old->extent_id == EXTENT_NONE)
         return;
     key_delete(kv, record_key_live(old->extent_id, old->offset));
@@ -67,8 +76,8 @@ void index_shard(struct store *s, struct kv_batch *kv, struct id128 blob_id,
     if (!blob_record_take(&r, shard, &old))
         return;
     s->tombstones -= account && was_tombstone;
-    place_free(s, kv, &old, account);
-    blob_put(kv, blob_id, &r);
+    place_free(s, kv, blob_id, &old, account);
+    index_blob(kv, blob_id, &r);
     if (shard->extent_id == EXTENT_NONE)
         return;
     uint8_t value[LIVE_RECORD_BYTES];
@@ -91,8 +100,8 @@ void index_mark(struct store *s, struct kv_batch *kv, struct id128 blob_id, uint
     if (!blob_record_mark(&r, seq, time_ms, removed, &count))
         return;
     for (uint32_t i = 0; i < count; i++)
-        place_free(s, kv, &removed[i], account);
-    blob_put(kv, blob_id, &r);
+        place_free(s, kv, blob_id, &removed[i], account);
+    index_blob(kv, blob_id, &r);
     if (!r.deleted)
         return;
     s->tombstones += account && !was_tombstone;
@@ -148,10 +157,10 @@ bool index_damaged(struct store *s, struct id128 blob_id, uint16_t shard_index, 
         return fresh;
     shard->damaged = true;
     if (lost) {
-        place_free(s, kv, shard, true);
+        place_free(s, kv, blob_id, shard, true);
         shard->extent_id = EXTENT_NONE;
     }
-    blob_put(kv, blob_id, &r);
+    index_blob(kv, blob_id, &r);
     (void)index_write(s, &kv);
     return fresh;
 }
@@ -192,6 +201,8 @@ static void on_flushed(struct kv_flush_req *req)
     s->flush.durable_mark = s->flush.running_mark;
     s->stats.index_flushes++;
     reclaim_release(s);
+    if (s->config.on_flushed)
+        s->config.on_flushed(s->config.arg);
     store_wake(s);
 }
 

@@ -19,6 +19,12 @@ static int get_verify(struct store_get *g, const struct extent_header *x, struct
         !id128_eq(h->info.blob_id, g->blob_id) || h->info.shard_index != g->shard_index ||
         h->data_bytes != g->shard_bytes)
         return ERR_CORRUPT;
+    if (g->want_info) {
+        g->info = h->info;
+        g->info.block_crcs = NULL;
+        g->info.owner.key =
+            SLICE(g->buffer->data + FRAME_KEY_OFFSET, h->info.owner.key.len); /* not into *h */
+    }
     uint32_t first = (uint32_t)(g->first_byte / SHARD_BLOCK_BYTES);
     for (uint32_t i = 0; i < g->block_count; i++) {
         size_t at = (size_t)i * SHARD_BLOCK_BYTES;

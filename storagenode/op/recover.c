@@ -299,7 +299,9 @@ static int replay(struct recover *r)
             .offset = h->offset,
             .bytes = h->data_bytes,
             .seq = h->seq,
-            .crcs_digest = shard_crcs_digest(h->block_crcs, h->block_count)};
+            .crcs_digest = shard_crcs_digest(h->block_crcs, h->block_count),
+            .pg = h->info.pg,
+            .time_ms = h->info.time_ms};
         struct kv_batch *kv = kv_batch_new();
         if (!kv)
             return ERR_NOMEM;
@@ -442,7 +444,9 @@ static void bad_judge(struct recover *r, struct found *f, bool later)
                                      .extent_id = EXTENT_NONE,
                                      .bytes = bad->bytes,
                                      .seq = bad->seq,
-                                     .crcs_digest = bad->crcs_digest};
+                                     .crcs_digest = bad->crcs_digest,
+                                     .pg = bad->pg,
+                                     .time_ms = bad->time_ms};
         index_shard(s, kv, bad->blob_id, &shard, false);
         (void)index_write(s, &kv);
     }
@@ -559,12 +563,8 @@ static void blob_count(struct recover *r, struct kv_batch *kv, struct id128 blob
         shard->damaged = changed = true;
         shard->extent_id = EXTENT_NONE;
     }
-    if (!changed)
-        return;
-    uint8_t value[RECORD_BYTES_MAX];
-    struct record_key key = record_key_blob(blob_id);
-    size_t len = blob_record_encode(blob, value);
-    kv_batch_put(kv, KV_INDEX, record_key_slice(&key), SLICE(value, len));
+    if (changed)
+        index_blob(kv, blob_id, blob);
 }
 
 /* OK: there is more; ERR_END: all is counted; else an error. */

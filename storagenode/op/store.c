@@ -256,6 +256,13 @@ static int put_age_check(struct store *s, const struct store_put *put)
     return OK;
 }
 
+static bool shard_known(struct store *s, const struct store_put *put)
+{
+    struct store_look look;
+    return store_look(s, put->info.blob_id, put->info.shard_index, &look) == OK &&
+           (look.deleted || (look.found && !look.damaged));
+}
+
 int store_put_start(struct store *s, struct store_put *put)
 {
     int err = state_refuses(s);
@@ -270,7 +277,8 @@ int store_put_start(struct store *s, struct store_put *put)
     if (!err && (s->queued_bytes + put->info.bytes > s->config.queue_bytes_max ||
                  s->queued_count >= s->config.queue_count_max))
         err = ERR_OVERLOAD;
-    if (!err && alloc_room(&s->alloc, ALLOC_PUT, frame_bytes(put->info.bytes)) == ALLOC_NONE)
+    if (!err && alloc_room(&s->alloc, ALLOC_PUT, frame_bytes(put->info.bytes)) == ALLOC_NONE &&
+        !shard_known(s, put)) /* what is here already is answered so, room or not */
         err = ERR_NOSPACE;
     if (!err)
         err = put->payload_crcs ? shard_compare(&put->info, put->payload_crcs)
@@ -374,6 +382,30 @@ int store_locate(struct store *s, struct id128 blob_id, uint16_t shard_index, ui
     return OK;
 }
 
+/* The group's inventory says the same. */
+static void check_group(struct store *s, struct id128 blob_id, const struct shard_record *shard)
+{
+    struct store_inventory_at at = {blob_id, shard->shard_index};
+    struct store_inventory_entry e;
+    size_t count = 0;
+    CHECK(store_inventory(s, shard->pg, &at, &e, 1, &count) == OK && count == 1);
+    CHECK(id128_eq(e.blob_id, blob_id) && e.shard_index == shard->shard_index);
+    CHECK(e.record.time_ms == shard->time_ms && e.record.crcs_digest == shard->crcs_digest);
+    CHECK(e.record.damaged == shard->damaged);
+}
+
+static uint64_t group_records_count(struct store *s)
+{
+    uint64_t count = 0;
+    struct kv_iter *it =
+        s->kv->ops->iter_new(s->kv, NULL, KV_INDEX, SLICE_LIT("g"), SLICE_LIT("h"));
+    CHECK(it);
+    for (it->ops->seek(it, SLICE_EMPTY); it->ops->valid(it); it->ops->next(it))
+        count++;
+    it->ops->free(it);
+    return count;
+}
+
 static void check_shard(struct store *s, struct id128 blob_id, const struct shard_record *shard,
                         uint64_t *live_bytes)
 {
@@ -391,7 +423,7 @@ static void check_shard(struct store *s, struct id128 blob_id, const struct shar
 void store_check(struct store *s)
 {
     struct record_key lower = record_key_blob((struct id128){{0}});
-    uint64_t live_bytes = 0, tombstones = 0;
+    uint64_t live_bytes = 0, tombstones = 0, shards = 0;
     struct id128 blob_id;
     if (s->state == STORE_FAILED)
         return; /* the sums may be ahead of an index that takes no more changes */
@@ -405,10 +437,14 @@ void store_check(struct store *s)
         CHECK(record_key_blob_parse(it->ops->key(it), &blob_id));
         CHECK(blob_record_decode(it->ops->value(it), &r) == OK);
         tombstones += r.deleted;
-        for (uint32_t i = 0; i < r.shard_count; i++)
+        shards += r.shard_count;
+        for (uint32_t i = 0; i < r.shard_count; i++) {
+            check_group(s, blob_id, &r.shards[i]);
             if (r.shards[i].extent_id != EXTENT_NONE)
                 check_shard(s, blob_id, &r.shards[i], &live_bytes);
+        }
     }
     it->ops->free(it);
     CHECK(live_bytes == s->alloc.live_bytes && tombstones == s->tombstones);
+    CHECK(shards == group_records_count(s));
 }

@@ -21,7 +21,7 @@
 #include "common/base/id.h"
 #include "common/env/disk.h"
 #include "common/env/kv.h"
-#include "storagenode/extent/format.h"
+#include "storagenode/extent/record.h"
 
 struct store;
 
@@ -57,6 +57,7 @@ struct store_config {
     void (*on_damage)(void *arg, const struct store_damage *damage);
     /* Once, when the disk or the index goes out of service; starts nothing of the store.  May be NULL. */
     void (*on_failed)(void *arg, int err);
+    void (*on_flushed)(void *arg); /* more of the index is durable; may be NULL */
     void *arg;
 };
 
@@ -119,6 +120,7 @@ struct store_get {
     struct id128 blob_id;
     uint16_t shard_index;
     uint64_t offset, bytes;          /* bytes 0: to the end; what lies behind the end is left out */
+    bool want_info;                  /* `info` is wanted, too */
     void (*cb)(struct store_get *);
     /* result: OK; ERR_NOT_FOUND; ERR_INVAL (offset at or behind the end); ERR_CHECKSUM, ERR_CORRUPT
      * (damaged: another replica has it); ERR_IO; ERR_NOMEM */
@@ -127,6 +129,8 @@ struct store_get {
     struct payload payload;          /* the caller drops it with payload_unref() */
     uint32_t block_crcs[SHARD_BLOCKS_MAX];
     uint32_t block_count;
+    struct shard_info info;          /* what the put said of it; the key points into the payload's
+                                        buffer, there are no CRCs */
     /* private */
     struct store *store;
     struct list node;
@@ -164,6 +168,41 @@ int store_get_start(struct store *s, struct store_get *get);
 
 /* Returns: OK: cb comes; ERR_INVAL, ERR_OVERLOAD, ERR_NOT_READY, ERR_SHUTDOWN, ERR_IO: refused. */
 int store_delete_start(struct store *s, struct store_delete *del);
+
+/* What the index says of a shard, without reading it. */
+struct store_look {
+    bool found, damaged; /* the shard */
+    bool deleted;        /* the blob: a tombstone is remembered */
+    uint32_t crcs_digest;
+};
+/* Returns: OK, whatever there is; ERR_CORRUPT, ERR_IO, ERR_NOMEM: the index cannot say;
+ * ERR_NOT_READY, ERR_SHUTDOWN. */
+int store_look(struct store *s, struct id128 blob_id, uint16_t shard_index, struct store_look *ret);
+
+/* The shards of one placement group, in the order of (blob id, shard index). */
+struct store_inventory_entry {
+    struct id128 blob_id;
+    uint16_t shard_index;
+    struct group_record record;
+};
+struct store_inventory_at { /* zero: the beginning */
+    struct id128 blob_id;
+    uint32_t shard_index;
+};
+/* At most `max` of those at or behind *at, which moves on; fewer than max: there are no more.
+ * Returns: OK; ERR_NOMEM, ERR_CORRUPT, ERR_IO; ERR_NOT_READY, ERR_SHUTDOWN. */
+int store_inventory(struct store *s, uint32_t pg, struct store_inventory_at *at,
+                    struct store_inventory_entry *ret, size_t max, size_t *ret_count);
+
+/* Small facts that a node keeps beside its shards (record.h, kinds 'c' and 'n').  Applied at once,
+ * durable once store_notes_durable(); on_flushed tells when to look again.  The batch is taken in any
+ * case.  Returns: OK; ERR_NOT_READY (not up); else the store has failed. */
+int store_notes_write(struct store *s, struct kv_batch **batch);
+bool store_notes_durable(const struct store *s);
+/* All notes of a kind; NULL: out of memory. */
+struct kv_iter *store_notes_iter(struct store *s, char kind);
+/* Zero before it is open. */
+struct id128 store_disk_id(const struct store *s);
 
 void store_stats_get(const struct store *s, struct store_stats *ret);
 

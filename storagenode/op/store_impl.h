@@ -4,6 +4,7 @@
  *   commit.c   queue → group commit → index              the only writer of frames
  *   read.c     gets
  *   index.c    records in the kv: lookup, changes, flush
+ *   inventory.c what a group has here; facts of the node
  *   prepare.c  new extents, and the next life of emptied ones
  *   reclaim.c  copies what lives out of extents that are mostly dead
  *   scrub.c    reads everything again, in a bounded period
@@ -45,6 +46,7 @@ struct flush {
     uint64_t changes;      /* made to the index so far */
     uint64_t running_mark; /* changes that the running flush covers */
     uint64_t durable_mark; /* changes that are durable */
+    uint64_t notes_mark;   /* changes up to the last note */
     uint64_t bytes;        /* appended since the last start */
     uint64_t last_ns;      /* when the last one started */
 };
@@ -165,6 +167,8 @@ void reads_abandon(struct store *s);
 /* ---- index.c ---- */
 /* OK; ERR_NOT_FOUND; ERR_CORRUPT and others: the index cannot say. */
 int index_load(struct store *s, struct id128 blob_id, struct blob_record *ret);
+/* The blob's record, and what its group's inventory says of its shards. */
+void index_blob(struct kv_batch *kv, struct id128 blob_id, const struct blob_record *r);
 /* Changes gather in a kv batch.  One blob at most once in a batch.  `account`: extents' sums too. */
 void index_shard(struct store *s, struct kv_batch *kv, struct id128 blob_id,
                  const struct shard_record *shard, bool account);

@@ -1,8 +1,14 @@
-"""cairnctl without a cluster: what it answers, and what it ends with."""
+"""cairnctl: what it answers, and what it ends with; without a cluster, and of one."""
 import json
+import os
+import shutil
 import subprocess
+import tempfile
+import time
 
-from cluster import ROOT
+import pytest
+
+from cluster import ROOT, Cluster, serve
 
 CAIRNCTL = ROOT / "build" / "rel" / "bin" / "cairnctl"
 BACKBLAZE = ("--scheme=17+3", "--zones=1", "--nodes=20", "--afr=0.405%", "--node-loss=0", "--zone-loss=0",
@@ -16,7 +22,8 @@ def run(*args, status=0):
 
 
 def test_usage():
-    for command in ("durability", "salvage"):
+    for command in ("durability", "salvage", "status", "nodes", "disks", "pgs", "drain", "undrain", "safe-to-remove",
+                    "verify"):
         assert command in run("--help").stdout
         said = run(command, "--help").stdout
         assert f"usage: cairnctl {command}" in said and "--json" in said
@@ -45,3 +52,142 @@ def test_nonsense_is_refused():
         assert says in run("durability", *args, status=2).stderr, args
     assert "needs the data directories" in run("salvage", status=2).stderr
     assert "No such file" in run("salvage", "/nonexistent", status=2).stderr
+
+
+# ---- of a cluster ----
+
+def ask(cluster, *args, status=0, **env):
+    """With the root user's keys in the environment, and nothing else."""
+    done = subprocess.run([CAIRNCTL, *args, f"--endpoint={cluster.endpoint()}"], text=True, capture_output=True,
+                          timeout=60, env=dict(cluster.shell_env(), **env), cwd=cluster.var.parent)
+    assert status in (None, done.returncode), f"{args}: {done.returncode} {done.stdout}{done.stderr}"
+    assert cluster.credentials[1] not in done.stdout + done.stderr
+    return done
+
+
+def ask_json(cluster, *args, **more):
+    return json.loads(ask(cluster, *args, "--json", **more).stdout)
+
+
+def wait_for(cluster, health, seconds=15):
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = ask_json(cluster, "status", status=None)
+        if answer["health"] == health:
+            return answer
+        assert time.monotonic() < deadline, f"not {health}: {answer}"
+        time.sleep(0.2)
+
+
+def verify_settled(cluster, bucket, seconds=10):
+    """The third copy may come after the answer."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = ask_json(cluster, "verify", bucket, status=None)
+        if answer["full"] == answer["segments"]:
+            return answer
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.2)
+
+
+def test_healthy(cluster):
+    status = wait_for(cluster, "ok", 30)
+    assert [z["zone"] for z in status["zones"]] == ["z1", "z2", "z3"] and not any(z["down"] for z in status["zones"])
+    assert len(status["nodes"]) == 3 and all(n["answers"] and not n["draining"] for n in status["nodes"])
+    assert status["reasons"] == [] and status["pgs"]["well"] == status["pgs"]["count"] > 0
+    said = ask(cluster, "status").stdout
+    assert "health     ok" in said and "z2-storagenode-1" in said and len(said.splitlines()) < 25
+    assert len(ask_json(cluster, "nodes")["nodes"]) == 3
+    groups = ask_json(cluster, "pgs")["pgs"]
+    assert len(groups) == status["pgs"]["count"] and all(len(g["members"]) == 3 for g in groups)
+    deadline = time.monotonic() + 15
+    while len(disks := ask_json(cluster, "disks")["disks"]) < 3:  # nodes report them now and then
+        assert time.monotonic() < deadline, disks
+        time.sleep(0.2)
+    assert all(d["state"] == "up" and d["writable"] and 0 < d["bytes_free"] < d["bytes_total"] for d in disks)
+    assert len(ask(cluster, "disks").stdout.splitlines()) == 4
+    capacity = ask_json(cluster, "status")["capacity"]
+    assert capacity["bytes_total"] == sum(d["bytes_total"] for d in ask_json(cluster, "disks")["disks"])
+
+
+def test_keys(cluster, tmp_path):
+    wrong = tmp_path / "keys"
+    access, _ = cluster.credentials
+    wrong.write_text(f"access_key_id={access}\nsecret_access_key=wrong\n")
+    assert "SignatureDoesNotMatch" in ask(cluster, "status", f"--credentials={wrong}", status=2).stderr
+    wrong.write_text("access_key_id=SOMEBODY\nsecret_access_key=wrong\n")
+    assert "another cluster's keys" in ask(cluster, "status", f"--credentials={wrong}", status=2).stderr
+    ask(cluster, "status", f"--credentials={cluster.var}/root-credentials", AWS_ACCESS_KEY_ID="", status=0)
+    said = ask(cluster, "status", AWS_ACCESS_KEY_ID="", status=2).stderr
+    assert "AWS_ACCESS_KEY_ID" in said and "--credentials" in said
+    said = run("status", "--endpoint=http://127.0.0.1:1", f"--credentials={wrong}", status=2).stderr
+    assert "--endpoint" in said and "127.0.0.1:1" in said
+
+
+def test_drain(cluster):
+    node = "z1-storagenode-1"
+    planned = ask_json(cluster, "drain", node, "--plan")
+    assert planned["plan_only"] and planned["planned"] == []  # one node a zone: nobody could take its places
+    assert not any(n["draining"] for n in ask_json(cluster, "nodes")["nodes"])
+    unsafe = ask_json(cluster, "safe-to-remove", node, status=1)
+    assert not unsafe["safe"] and unsafe["member_of"] > 0 and any("not draining" in m for m in unsafe["missing"])
+    try:
+        ask(cluster, "drain", node)
+        assert [n["node"] for n in ask_json(cluster, "nodes")["nodes"] if n["draining"]] == [node]
+        unsafe = ask_json(cluster, "safe-to-remove", node, status=1)
+        assert unsafe["draining"] and unsafe["member_of"] > 0
+    finally:
+        ask(cluster, "undrain", node)
+    assert not any(n["draining"] for n in ask_json(cluster, "nodes")["nodes"])
+    for command in ("drain", "undrain", "safe-to-remove"):
+        assert "no such storage node" in ask(cluster, command, "z9-storagenode-1", status=2).stderr
+        assert "no node's id" in ask(cluster, command, "a/b", status=2).stderr
+
+
+def test_a_node_is_killed(cluster):
+    wait_for(cluster, "ok", 30)
+    cluster.control("kill", "z3-storagenode-1")
+    try:
+        status = wait_for(cluster, "degraded")
+        assert {n["node"]: n["answers"] for n in status["nodes"]}["z3-storagenode-1"] is False
+        assert status["pgs"]["degraded"] == status["pgs"]["count"]
+    finally:
+        cluster.control("start", "z3-storagenode-1")
+    wait_for(cluster, "ok", 30)
+
+
+@pytest.fixture
+def own(request):
+    """A cluster that may lose data."""
+    yield from serve(request, Cluster(tempfile.mkdtemp(prefix="cairn-cairnctl-")))
+
+
+def test_verify(own):
+    """Clean; then a storage node loses all that it has."""
+    cluster, s3, bucket = own, own.client(), "bucket"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="in the index", Body=b"small")
+    for i in range(4):
+        s3.put_object(Bucket=bucket, Key=f"large {i}", Body=os.urandom(5 << 20))  # two segments each
+    clean = verify_settled(cluster, bucket)
+    assert clean["objects"] == 5 and clean["inline"] == 1 and clean["segments"] == clean["full"] == 8
+    assert clean["bytes"] == 4 * (5 << 20) and clean["degraded"] == clean["lost"] == 0 and clean["bad"] == []
+    assert ask_json(cluster, "verify", bucket, "--deep")["full"] == 8
+    assert "8 full" in ask(cluster, "verify", bucket).stdout
+    assert ask_json(cluster, "verify")["full"] >= 8
+    assert "NoSuchBucket" in ask(cluster, "verify", "no-such-bucket", status=2).stderr
+    node = "z2-storagenode-1"
+    cluster.control("stop", node)
+    away = ask_json(cluster, "verify", bucket, status=1)
+    assert away["degraded"] == 8 and {a["state"] for b in away["bad"] for a in b["absent"]} == {"not answered"}
+    for part in ("extents", "index"):
+        shutil.rmtree(cluster.var / "data" / node / part)
+    cluster.control("start", node)
+    deadline = time.monotonic() + 15
+    while not all(n["answers"] for n in ask_json(cluster, "nodes")["nodes"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    found = ask_json(cluster, "verify", bucket, status=1)
+    assert found["degraded"] == 8 and found["lost"] == found["full"] == 0
+    assert {(a["node"], a["state"]) for b in found["bad"] for a in b["absent"]} == {(node, "missing")}
+    assert {b["key"] for b in found["bad"]} == {f"large {i}" for i in range(4)}

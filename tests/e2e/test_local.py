@@ -70,6 +70,7 @@ class Foreground:
 def test_run(local):
     run = Foreground(local)
     assert "Cairn serves S3 on" in run.said and KEYS["AWS_ACCESS_KEY_ID"] in run.said, run.said
+    assert "cairnctl status --endpoint http://" in run.said
     assert local.credentials == tuple(KEYS.values())
     secrets = [local.var / "root-credentials", *(local.var / "pki").glob("*.key")]
     assert len(secrets) == 15 and all(stat.S_IMODE(f.stat().st_mode) == 0o600 for f in secrets)

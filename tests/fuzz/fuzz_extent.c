@@ -46,6 +46,16 @@ static void fuzz_records(struct slice s)
         CHECK(blob_record_decode(SLICE(bytes, len), &again) == OK);
         CHECK(again.shard_count == blob.shard_count && again.deleted == blob.deleted);
     }
+    struct group_record group;
+    struct node_record node;
+    uint64_t epoch;
+    uint8_t small[NODE_RECORD_BYTES_MAX];
+    if (node_record_decode(s, &node) == OK) {
+        size_t len = node_record_encode(&node, small);
+        CHECK(node_record_decode(SLICE(small, len), &node) == OK);
+    }
+    (void)group_record_decode(s, &group);
+    (void)closed_record_decode(s, &epoch);
     (void)extent_record_decode(s, &extent);
     (void)disk_record_decode(s, &disk);
     (void)live_record_decode(s, &live);

@@ -30,10 +30,12 @@ PURE = {
     "metanode/visible": ("common/base",),
     "metanode/placement": ("common/base",),
     "storagenode/extent": ("common/base",),
+    "storagenode/repair/core": ("common/base",),
     "common/ec": ("common/base",),
     "witness/core": ("common/base",),
     "gateway/s3": ("common/base", "common/crypto"),
     "gateway/cache": ("common/base", "proto"),
+    "gateway/admin": ("common/base",),
     "cli/durability": ("common/base",),
     "cli/salvage": ("common/base", "common/ec", "storagenode/extent"),
 }
@@ -65,16 +67,18 @@ MAY_INCLUDE = {
     "metanode/visible": ("common/base",),
     "metanode/placement": ("common/base",),
     "storagenode/extent": ("common/base",),
+    "storagenode/repair/core": ("common/base",),
     "witness/core": ("common/base",),
     "gateway/s3": ("common/base", "common/crypto", "gateway/http/field.h"),
     "gateway/cache": ("common/base", "proto"),
     "gateway/http": ("common/base",),
+    "gateway/admin": ("common/base", "common/env/net.h", "proto"),
     "cli/args": ("common/base",),
     "cli/durability": ("common/base",),
     # Services never include one another.  cairnctl is none: it reads the extents of a storage node that does not
     # run, by the code that wrote them, so that there is one reading of the format.
     "cli/salvage": ("common/base", "common/ec", "storagenode/extent"),
-    "cli/io": ("common/base", "storagenode/extent", "cli/salvage"),
+    "cli/io": ("common/base", "storagenode/extent", "cli/args", "cli/salvage"),
 }
 
 FILE_LINES_MAX = 900

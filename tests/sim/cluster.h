@@ -21,6 +21,7 @@ struct meta_client;
 struct meta_node;
 struct sim_cluster;
 struct sim_files;
+struct disks;
 struct store;
 struct witness_node;
 
@@ -49,6 +50,7 @@ struct sim_node {
     /* storage node */
     struct disk *disk;
     struct kv *index_kv;
+    struct disks *disks;
     struct store *store;
 };
 

@@ -5,7 +5,7 @@
 #include "common/env/disk_mem.h"
 #include "storagenode/extent/record.h"
 #include "storagenode/io/service.h"
-#include "storagenode/op/store.h"
+#include "storagenode/op/disks.h"
 
 #include <stdio.h>
 
@@ -37,8 +37,9 @@ void sim_store_init(struct sim_node *n)
     CHECK(n->disk && n->index_kv);
 }
 
-static void store_failed(void *arg, int err)
+static void store_failed(void *arg, size_t disk, int err)
 {
+    (void)disk;
     problem(arg, "is out of service", err);
 }
 
@@ -47,7 +48,7 @@ static void opened(void *arg, int err)
     struct sim_node *n = arg;
     struct service *service;
     if (err == OK)
-        err = service_new(n->rpc, n->store, &service);
+        err = service_new(n->rpc, n->disks, &service);
     if (err == OK)
         err = rpc_listen(n->rpc, host_addr(n->host));
     if (err != OK)
@@ -65,18 +66,22 @@ static struct store_config config_of(struct sim_node *n)
         .put_age_ms_max = 5000,
         .clock_skew_ms_max = 5000,
         .tombstone_retention_ms = 15500,
-        .on_failed = store_failed,
-        .arg = n,
     };
 }
 
 void sim_store_boot(struct sim_node *n)
 {
-    struct store_config config = config_of(n);
     disk_mem_attach(n->disk, host_env(n->host));
     kv_mem_set_env(n->index_kv, host_env(n->host));
-    CHECK(store_new(host_env(n->host), n->disk, n->index_kv, &config, &n->store) == OK);
-    store_open_start(n->store, opened, n);
+    struct disks_member member = {.disk = n->disk, .kv = n->index_kv, .path = ""};
+    struct disks_config config = {.store = config_of(n),
+                                  .members = &member,
+                                  .count = 1,
+                                  .on_failed = store_failed,
+                                  .arg = n};
+    CHECK(disks_new(host_env(n->host), &config, &n->disks) == OK);
+    n->store = disks_store(n->disks, 0);
+    disks_open_start(n->disks, opened, n);
 }
 
 static uint64_t random64(void *arg)
@@ -88,6 +93,7 @@ static uint64_t random64(void *arg)
 void sim_store_crash(struct sim_node *n)
 {
     struct world *w = n->cluster->world;
+    n->disks = NULL;
     n->store = NULL;
     disk_mem_crash(n->disk, world_below(w, 4) != 0);
     kv_mem_crash(n->index_kv, random64, w);

@@ -220,7 +220,7 @@ static void write_start(struct world *w, struct writing *x, size_t bytes)
 {
     memset(x, 0, sizeof(*x));
     cairn__shard_owner__init(&x->owner);
-    assert_int_equal(blob_segment_init(&x->segment, w->budget, bytes), OK);
+    assert_int_equal(blob_segment_init(&x->segment, w->budget, bytes, 0), OK);
     uint8_t *data = malloc(bytes);
     for (size_t i = 0; i < bytes; i++)
         data[i] = pattern(i);

@@ -222,6 +222,23 @@ static void deliver_request(struct env_timer *t)
     alloc_fail_go_on();
 }
 
+/* The pieces of a payload arrive as one. */
+static struct payload joined(const struct rpc_call *call)
+{
+    size_t len = 0;
+    if (call->payload_count <= 1)
+        return call->payload_count ? payload_ref(call->payload[0]) : (struct payload){0};
+    for (unsigned i = 0; i < call->payload_count; i++)
+        len += call->payload[i].bytes.len;
+    struct rcbuf *all = rcbuf_new(len);
+    CHECK(all);
+    for (unsigned i = 0; i < call->payload_count; i++) {
+        memcpy(all->data + all->len, call->payload[i].bytes.ptr, call->payload[i].bytes.len);
+        all->len += call->payload[i].bytes.len;
+    }
+    return (struct payload){all, SLICE(all->data, len)};
+}
+
 int rpc_call_start(struct rpc_peer *peer, struct rpc_call *call)
 {
     struct rpc *f = peer->world;
@@ -240,9 +257,8 @@ int rpc_call_start(struct rpc_peer *peer, struct rpc_call *call)
     protobuf_c_message_pack(call->request, c->packed);
     c->request = protobuf_c_message_unpack(call->method->request, NULL, c->packed_len, c->packed);
     CHECK(c->request);
+    c->payload = joined(call);
     alloc_fail_go_on();
-    if (call->payload_count)
-        c->payload = payload_ref(call->payload[0]);
     list_push_back(&f->calls, &c->node);
     env_timer_init(&f->env, &c->timer, deliver_request);
     env_timer_start(&c->timer, peer->latency_ns);

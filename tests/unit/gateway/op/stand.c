@@ -77,13 +77,52 @@ static void serve_view(struct stand *s, struct fake_call *call)
     } else if (call->method == &method_meta_read_part_body) {
         VIEW(Cairn__ReadPartBodyRequest);
         err = index_read_part_body(&view, q, &reply);
+    } else if (call->method == &method_meta_list_segments) {
+        VIEW(Cairn__ListSegmentsRequest);
+        err = index_list_segments(&view, q, &reply);
     } else {
+        CHECK(call->method == &method_meta_list_buckets);
         index_view_init(&view, s->index[0], NULL);
         err = index_list_buckets(&view, q, &reply);
     }
 #undef VIEW
     fake_reply(call, err, err ? NULL : &reply.msg.base, reply.body);
     index_reply_fini(&reply);
+}
+
+bool stand_root(struct stand *s, struct fake_call *call)
+{
+    Cairn__ClusterStatusResponse r = CAIRN__CLUSTER_STATUS_RESPONSE__INIT;
+    Cairn__DrainNodeResponse d = CAIRN__DRAIN_NODE_RESPONSE__INIT;
+    Cairn__NodeRecord record[STAND_NODES];
+    Cairn__NodeStatus status[STAND_NODES], *nodes[STAND_NODES];
+    Cairn__PlacementGroup pg = CAIRN__PLACEMENT_GROUP__INIT, *pgs = &pg;
+    char *members[STAND_NODES];
+    if (call->method == &method_root_drain_node) {
+        fake_reply(call, OK, &d.base, (struct payload){0});
+        return true;
+    }
+    if (call->method != &method_root_cluster_status)
+        return false;
+    for (int i = 0; i < STAND_NODES; i++) {
+        cairn__node_record__init(&record[i]);
+        cairn__node_status__init(nodes[i] = &status[i]);
+        record[i].node_id = record[i].addr = record[i].zone = members[i] = s->node[i].id;
+        record[i].role = NET_ROLE_STORAGENODE;
+        status[i].record = &record[i];
+    }
+    Cairn__DiskRecord disk = CAIRN__DISK_RECORD__INIT, *disks = &disk;
+    record[2].state = CAIRN__NODE_STATE__NODE_DOWN;
+    record[2].disks = &disks;
+    record[2].n_disks = 1;
+    pg.n_members = STAND_NODES;
+    pg.members = members;
+    r.nodes = nodes;
+    r.n_nodes = STAND_NODES;
+    r.pgs = &pgs;
+    r.n_pgs = 1;
+    fake_reply(call, OK, &r.base, (struct payload){0});
+    return true;
 }
 
 static void serve_metanode(void *arg, struct fake_call *call)
@@ -168,14 +207,34 @@ static void store_get(struct stand_node *n, struct fake_call *call)
     fake_reply(call, OK, &r.base, (struct payload){b->data, SLICE(b->data->data + first, last - first)});
 }
 
+static void store_check(struct stand_node *n, struct fake_call *call)
+{
+    const Cairn__CheckShardsRequest *q = (const Cairn__CheckShardsRequest *)(void *)call->request;
+    Cairn__CheckShardsResponse r = CAIRN__CHECK_SHARDS_RESPONSE__INIT;
+    Cairn__ShardState states[1024];
+    CHECK(q->n_blob_ids <= 1024 && q->n_blob_ids == q->n_shard_indexes);
+    n->checks++;
+    for (size_t i = 0; i < q->n_blob_ids; i++)
+        states[i] = blob_find(n, q->blob_ids[i]) ? CAIRN__SHARD_STATE__SHARD_PRESENT
+                                                 : CAIRN__SHARD_STATE__SHARD_MISSING;
+    r.states = states;
+    r.n_states = n->check_max ? MIN(q->n_blob_ids, n->check_max) : q->n_blob_ids;
+    fake_reply(call, n->check_err, n->check_err ? NULL : &r.base, (struct payload){0});
+}
+
 static void serve_store(void *arg, struct fake_call *call)
 {
+    Cairn__StoreStatusResponse status = CAIRN__STORE_STATUS_RESPONSE__INIT;
     struct stand_node *n = arg;
     Cairn__DeleteShardsResponse response = CAIRN__DELETE_SHARDS_RESPONSE__INIT;
     if (call->method == &method_store_put) {
         store_put(n, call);
     } else if (call->method == &method_store_get) {
         store_get(n, call);
+    } else if (call->method == &method_store_check) {
+        store_check(n, call);
+    } else if (call->method == &method_store_status) {
+        fake_reply(call, OK, &status.base, (struct payload){0});
     } else {
         const Cairn__DeleteShardsRequest *q = (const Cairn__DeleteShardsRequest *)(void *)call->request;
         struct stand_blob *b = blob_find(n, q->blob_ids[0]);
@@ -195,13 +254,14 @@ unsigned stand_live_blobs(const struct stand *s)
 
 /* ---- life ---- */
 
-static void bootstrap(struct stand *s)
+static void bootstrap(struct stand *s, bool coded)
 {
     static const char *const zones[] = {"z0", "z1", "z2"};
     Cairn__NodeRecord node[STAND_NODES + 2], *nodes[STAND_NODES + 2];
     Cairn__PartitionDescriptor part[STAND_PARTITIONS], *parts[STAND_PARTITIONS];
     Cairn__ReplicaRef replica = CAIRN__REPLICA_REF__INIT, *replicas = &replica;
-    Cairn__PlacementGroup pg = CAIRN__PLACEMENT_GROUP__INIT, *pgs = &pg;
+    Cairn__PlacementGroup pg = CAIRN__PLACEMENT_GROUP__INIT;
+    Cairn__PlacementGroup coded_pg = CAIRN__PLACEMENT_GROUP__INIT, *pgs[] = {&pg, &coded_pg};
     Cairn__UserRecord user = CAIRN__USER_RECORD__INIT;
     Cairn__AccessKeyRecord key = CAIRN__ACCESS_KEY_RECORD__INIT;
     Cairn__Bootstrap b = CAIRN__BOOTSTRAP__INIT;
@@ -230,8 +290,12 @@ static void bootstrap(struct stand *s)
     }
     part[1].end = part[2].start = (ProtobufCBinaryData){9, (uint8_t *)(uintptr_t)SPLIT};
     pg.id = 1;
-    pg.n_members = STAND_NODES;
-    pg.members = members;
+    pg.n_members = coded_pg.n_members = STAND_NODES;
+    pg.members = coded_pg.members = members;
+    coded_pg.id = 2;
+    coded_pg.scheme = CAIRN__SCHEME__SCHEME_RS;
+    coded_pg.data_shards = 2;
+    coded_pg.parity_shards = 1;
     user.user_id = user.name = key.user_id = key.user_name = (char *)(uintptr_t)"root";
     user.is_root = key.is_root = key.enabled = true;
     key.access_key_id = (char *)(uintptr_t)"ROOTKEY";
@@ -241,8 +305,8 @@ static void bootstrap(struct stand *s)
     b.nodes = nodes;
     b.n_partitions = STAND_PARTITIONS;
     b.partitions = parts;
-    b.n_pgs = 1;
-    b.pgs = &pgs;
+    b.n_pgs = coded ? 2 : 1;
+    b.pgs = pgs;
     b.root_user = &user;
     b.root_key = &key;
     command.epoch = 1;
@@ -274,12 +338,12 @@ static void open_indexes(struct stand *s)
     }
 }
 
-void stand_init(struct stand *s)
+static void open_stand(struct stand *s, bool coded)
 {
     struct cache_config cache = {.bytes_max = 1 << 20};
     struct meta_seed seed = {"meta", "meta"};
     struct meta_config meta = {.zone = "z1", .seeds = &seed, .seed_count = 1};
-    struct blob_config blob = {.zone = "z1"};
+    struct blob_config blob = {.zone = "z1", .replicate_bytes_max = 64 << 10};
     memset(s, 0, sizeof(*s));
     stand = s;
     fake_init(&s->f, 7);
@@ -291,7 +355,7 @@ void stand_init(struct stand *s)
         s->node[i].peer = fake_peer(&s->f, s->node[i].id, serve_store, &s->node[i]);
     }
     open_indexes(s);
-    bootstrap(s);
+    bootstrap(s, coded);
     s->config = (struct gateway_config){
         .region = SLICE_LIT("us-east-1"),
         .inline_bytes_max = 4096,
@@ -308,6 +372,16 @@ void stand_init(struct stand *s)
     assert_int_equal(blob_client_new(&s->f.env, &s->f, s->mc, &blob, &s->bc), OK);
     assert_int_equal(gateway_init(&s->gw, &s->config, &s->metrics, &s->f.env, s->mc, s->bc), OK);
     fake_run(&s->f, 100 * NS_PER_MS);
+}
+
+void stand_init(struct stand *s)
+{
+    open_stand(s, false);
+}
+
+void stand_init_coded(struct stand *s)
+{
+    open_stand(s, true);
 }
 
 void stand_fini(struct stand *s)

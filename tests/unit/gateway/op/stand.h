@@ -33,6 +33,8 @@ struct stand_node {
     struct rpc_peer *peer;
     char id[8];
     int put_err;
+    int check_err;
+    unsigned checks, check_max; /* answers at most; 0: all */
     bool put_hangs;
     struct stand_blob blobs[STAND_BLOBS_MAX];
     unsigned blob_count;
@@ -60,9 +62,13 @@ struct stand {
 extern struct stand *stand;
 
 void stand_init(struct stand *s);
+/* With a coded group (2 + 1) beside the replicated one, for blobs above 64 KiB. */
+void stand_init_coded(struct stand *s);
 void stand_fini(struct stand *s);
 /* Applies the proposal of a call and answers it, unless `lose` (then it hangs). */
 void stand_apply(struct stand *s, struct fake_call *call, bool lose);
+/* For on_view: the root's leader, by whom two storage nodes are up and one is down. */
+bool stand_root(struct stand *s, struct fake_call *call);
 unsigned stand_live_blobs(const struct stand *s); /* on node 0 */
 
 struct exchange {

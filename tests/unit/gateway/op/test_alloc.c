@@ -115,6 +115,30 @@ static void lists(void **state)
     play(200, "GET", "/", SLICE_EMPTY, true);
 }
 
+static void questions(void **state)
+{
+    (void)state;
+    static const char *const targets[] = {"status",
+                                          "nodes",
+                                          "disks",
+                                          "pgs",
+                                          "verify",
+                                          "verify?bucket=bucket&max=1",
+                                          "nodes/s1/safe-to-remove"};
+    s.on_view = stand_root;
+    for (int bad = 0; bad < 2; bad++) {
+        s.node[1].check_err = bad ? ERR_IO : OK;
+        for (size_t i = 0; i < ARRAY_COUNT(targets); i++) {
+            char target[96];
+            snprintf(target, sizeof(target), "/_cairn/admin/v1/%s", targets[i]);
+            assert_true(play(200, "GET", target, SLICE_EMPTY, true) > 5);
+        }
+    }
+    play(200, "POST", "/_cairn/admin/v1/nodes/s1/drain?plan=1", SLICE_EMPTY, true);
+    s.node[1].check_err = OK;
+    s.on_view = NULL;
+}
+
 static void deletes(void **state)
 {
     (void)state;
@@ -153,7 +177,7 @@ static void parts_and_copies(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(puts_and_gets), TEST(lists), TEST(deletes),
-                                       TEST(parts_and_copies)};
+    const struct CMUnitTest tests[] = {TEST(puts_and_gets), TEST(lists), TEST(questions),
+                                       TEST(deletes), TEST(parts_and_copies)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

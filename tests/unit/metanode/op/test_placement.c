@@ -137,7 +137,7 @@ static void live(struct town *t, uint64_t ms)
     look(t);
 }
 
-static void town_init_balanced(struct town *t, uint64_t seed, unsigned stores, uint32_t balance_ms)
+static void town_new(struct town *t, uint64_t seed, unsigned stores, uint32_t balance_ms)
 {
     memset(t, 0, sizeof(*t));
     fx_init(&t->fx, seed);
@@ -150,6 +150,10 @@ static void town_init_balanced(struct town *t, uint64_t seed, unsigned stores, u
     t->fx.cluster.scatter_width = 16;
     while (t->count < stores)
         add_store(t);
+}
+
+static void town_boot(struct town *t)
+{
     fx_boot_all(&t->fx, 0);
     assert_true(fx_wait_ready(&t->fx, 10000));
     live(t, DOWN_MS + 1500);
@@ -157,7 +161,8 @@ static void town_init_balanced(struct town *t, uint64_t seed, unsigned stores, u
 
 static void town_init(struct town *t, uint64_t seed, unsigned stores)
 {
-    town_init_balanced(t, seed, stores, 300000);
+    town_new(t, seed, stores, 300000);
+    town_boot(t);
 }
 
 static void town_fini(struct town *t)
@@ -356,7 +361,8 @@ static void a_new_leader_listens_first(void **state)
 {
     (void)state;
     struct town *t = malloc(sizeof(*t));
-    town_init_balanced(t, 5, 9, 1000);
+    town_new(t, 5, 9, 1000);
+    town_boot(t);
     /* Until one leads for the second time in its life: nor does it remember whom it heard then. */
     bool led[FX_METAS] = {false}, again = false;
     unsigned leader = 0;
@@ -381,6 +387,20 @@ static void a_new_leader_listens_first(void **state)
     look(t);
     for (unsigned i = 0; i < 9; i++)
         assert_int_equal(record(t, t->stores[i].id)->state, CAIRN__NODE_STATE__NODE_DOWN);
+    town_fini(t);
+}
+
+/* A version that does not report is no reason to move its data. */
+static void who_never_reports_is_not_lost(void **state)
+{
+    (void)state;
+    struct town *t = malloc(sizeof(*t));
+    town_new(t, 14, 12, 300000);
+    t->stores[3].silent = true;
+    town_boot(t);
+    live(t, LOST_MS + 5000);
+    assert_int_equal(record(t, "s3")->state, CAIRN__NODE_STATE__NODE_DOWN);
+    assert_int_equal(t->changing_most, 0);
     town_fini(t);
 }
 
@@ -481,6 +501,29 @@ static void a_new_leader_goes_on(void **state)
     town_fini(t);
 }
 
+/* It ends what has been begun, and begins nothing itself before it has listened. */
+static void a_new_leader_begins_nothing_at_once(void **state)
+{
+    (void)state;
+    struct town *t = malloc(sizeof(*t));
+    town_init(t, 15, 12);
+    assert_true(places(t, "s3") > 3);
+    for (unsigned i = 0; i < 12; i++)
+        t->stores[i].fills_not = true;
+    assert_int_equal(drain(t, "s3", false, false), 0);
+    live(t, 2000);
+    for (unsigned i = 0; i < 12; i++)
+        t->stores[i].fills_not = false;
+    fx_crash_meta(&t->fx, (unsigned)fx_leader(&t->fx, 0));
+    assert_true(fx_wait_leader(&t->fx, 0, 10000));
+    live(t, DOWN_MS - 1000);
+    assert_int_equal(changing(t), 0);
+    assert_true(places(t, "s3") > 0);
+    live(t, 15000);
+    assert_int_equal(places(t, "s3"), 0);
+    town_fini(t);
+}
+
 /* Whoever was to come is lost on the way: the change ends without it, and another takes its place.
  */
 static void a_new_member_is_lost(void **state)
@@ -521,6 +564,25 @@ static void reports_are_checked(void **state)
     assert_int_equal(send_report(t, &t->stores[0], leader, "s1"), ERR_AUTH);
     assert_int_equal(send_report(t, &t->stores[0], (leader + 1) % 3, "s0"), ERR_NOT_LEADER);
     struct rpc_call call = {0};
+    Cairn__NodeReportRequest many = CAIRN__NODE_REPORT_REQUEST__INIT;
+    Cairn__NodeReport report = CAIRN__NODE_REPORT__INIT;
+    Cairn__DiskReport disk = CAIRN__DISK_REPORT__INIT, *disks[257];
+    uint8_t disk_id[16] = {1};
+    disk.disk_id = (ProtobufCBinaryData){16, disk_id};
+    for (unsigned i = 0; i < 257; i++)
+        disks[i] = &disk;
+    many.report = &report;
+    report.node_id = t->stores[0].id;
+    report.disks = disks;
+    for (unsigned i = 0; i < 2; i++) {
+        report.n_disks = i == 0 ? 257 : 1; /* too many; then one with too short an id */
+        disk.disk_id.len = i == 0 ? 16 : 15;
+        assert_int_equal(fx_call_from(&t->fx, t->stores[0].rpc, leader, &method_root_node_report,
+                                      &many.base, 500, &call),
+                         ERR_INVAL);
+        rpc_call_fini(&call);
+        call = (struct rpc_call){0};
+    }
     Cairn__ClusterStatusRequest req = CAIRN__CLUSTER_STATUS_REQUEST__INIT;
     assert_int_equal(
         fx_call(&t->fx, (leader + 1) % 3, &method_root_cluster_status, &req.base, 1000, &call),
@@ -669,10 +731,12 @@ int main(void)
         cmocka_unit_test(down_lost_and_up_again),
         cmocka_unit_test(a_lost_zone_is_not_moved),
         cmocka_unit_test(a_new_leader_listens_first),
+        cmocka_unit_test(who_never_reports_is_not_lost),
         cmocka_unit_test(a_plan_is_only_shown),
         cmocka_unit_test(a_drain_goes_to_its_end),
         cmocka_unit_test(who_is_down_need_not_close),
         cmocka_unit_test(a_new_leader_goes_on),
+        cmocka_unit_test(a_new_leader_begins_nothing_at_once),
         cmocka_unit_test(a_new_member_is_lost),
         cmocka_unit_test(reports_are_checked),
         cmocka_unit_test(deletion_reaches_old_and_new_members),

@@ -182,6 +182,41 @@ static void replay_does_not_depend_on_order(void **state)
     }
 }
 
+static void small_records_come_back(void **state)
+{
+    (void)state;
+    uint8_t bytes[NODE_RECORD_BYTES_MAX];
+    struct id128 id = {{1, 2, 3}}, other;
+    uint32_t pg;
+    uint16_t index;
+    uint64_t epoch;
+    struct record_key k = record_key_group(7, id, 300), next = record_key_group(7, id, 301);
+    assert_true(record_key_group_parse(record_key_slice(&k), &pg, &other, &index));
+    assert_true(pg == 7 && index == 300 && id128_eq(id, other));
+    assert_true(k.len == next.len && memcmp(k.bytes, next.bytes, k.len) < 0);
+    assert_false(record_key_blob_parse(record_key_slice(&k), &other));
+    k = record_key_closed(9);
+    assert_true(record_key_closed_parse(record_key_slice(&k), &pg) && pg == 9);
+    k = record_key_node(id);
+    assert_true(record_key_node_parse(record_key_slice(&k), &other) && id128_eq(id, other));
+    struct group_record g = {.time_ms = 5, .crcs_digest = 6, .damaged = true}, g2;
+    group_record_encode(&g, bytes);
+    assert_int_equal(group_record_decode(SLICE(bytes, GROUP_RECORD_BYTES), &g2), OK);
+    assert_true(g2.time_ms == 5 && g2.crcs_digest == 6 && g2.damaged);
+    assert_int_equal(group_record_decode(SLICE(bytes, GROUP_RECORD_BYTES - 1), &g2), ERR_CORRUPT);
+    closed_record_encode(1ull << 40, bytes);
+    assert_int_equal(closed_record_decode(SLICE(bytes, CLOSED_RECORD_BYTES), &epoch), OK);
+    assert_true(epoch == 1ull << 40);
+    struct node_record n = {.lost = true, .path = "/mnt/a"}, n2;
+    size_t len = node_record_encode(&n, bytes);
+    assert_int_equal(node_record_decode(SLICE(bytes, len), &n2), OK);
+    assert_true(n2.lost);
+    assert_string_equal(n2.path, "/mnt/a");
+    assert_int_equal(node_record_decode(SLICE(bytes, len - 1), &n2), ERR_CORRUPT);
+    bytes[0] = 9;
+    assert_int_equal(node_record_decode(SLICE(bytes, len), &n2), ERR_VERSION);
+}
+
 /* ---- allocator ---- */
 
 static void the_reserve_is_for_marks_and_copies(void **state)
@@ -378,6 +413,7 @@ int main(void)
         cmocka_unit_test(a_head_round_trips_and_no_bit_may_flip),
         cmocka_unit_test(names_parse_back),
         cmocka_unit_test(replay_does_not_depend_on_order),
+        cmocka_unit_test(small_records_come_back),
         cmocka_unit_test(the_reserve_is_for_marks_and_copies),
         cmocka_unit_test(the_emptiest_extent_is_reclaimed_first),
         cmocka_unit_test(a_batch_is_bounded_and_names_a_blob_once),

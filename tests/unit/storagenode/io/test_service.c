@@ -15,6 +15,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
 #define ADDR "store:1"
@@ -26,7 +27,7 @@ static struct rpc *gateway, *peer_rpc, *server;
 static struct rpc_peer *from_gateway, *from_peer;
 static struct disk *disk;
 static struct kv *kv;
-static struct store *store;
+static struct disks *disks;
 static struct service *service;
 static bool flag;
 static uint8_t data[BYTES], blob[ID_BYTES] = {7, 7};
@@ -52,7 +53,10 @@ static void on_rpc_closed(void *arg)
     flag = true;
 }
 
-static void wait(void) { fake_run_until(&world, &flag); }
+static void wait(void)
+{
+    fake_run_until(&world, &flag);
+}
 
 static int setup(void **state)
 {
@@ -74,11 +78,13 @@ static int setup(void **state)
     assert_int_equal(rpc_new(&store_node.env, &store_node.net, &names[2], &server), OK);
     disk = disk_mem_new(&store_node.env, &(struct disk_mem_config){.bytes_total = 32 << 20});
     kv = kv_mem_new(&store_node.env, &(struct kv_mem_config){.mode = KV_STATE});
-    assert_int_equal(store_new(&store_node.env, disk, kv, &config, &store), OK);
+    struct disks_member member = {.disk = disk, .kv = kv, .path = ""};
+    struct disks_config all_disks = {.store = config, .members = &member, .count = 1};
+    assert_int_equal(disks_new(&store_node.env, &all_disks, &disks), OK);
     flag = false;
-    store_open_start(store, on_open, NULL);
+    disks_open_start(disks, on_open, NULL);
     wait();
-    assert_int_equal(service_new(server, store, &service), OK);
+    assert_int_equal(service_new(server, disks, &service), OK);
     assert_int_equal(rpc_listen(server, ADDR), OK);
     from_gateway = rpc_peer_get(gateway, ADDR, "store");
     from_peer = rpc_peer_get(peer_rpc, ADDR, "store");
@@ -94,7 +100,7 @@ static int teardown(void **state)
     (void)state;
     assert_int_equal(service_calls_under_way(service), 0);
     flag = false;
-    store_close_start(store, on_close, NULL);
+    disks_close_start(disks, on_close, NULL);
     wait();
     struct rpc *all[] = {gateway, peer_rpc, server};
     for (unsigned i = 0; i < 3; i++) {
@@ -103,7 +109,7 @@ static int teardown(void **state)
         wait();
     }
     service_free(service);
-    store_free(store);
+    disks_free(disks);
     disk_mem_free(disk);
     kv_mem_free(kv);
     metrics_reset();
@@ -135,7 +141,7 @@ static Cairn__PutShardRequest put_message(Cairn__ShardOwner *owner)
     Cairn__PutShardRequest m = CAIRN__PUT_SHARD_REQUEST__INIT;
     cairn__shard_owner__init(owner);
     owner->bucket_id = 5;
-    owner->key = (ProtobufCBinaryData){5, (uint8_t *)(uintptr_t)"k/e/y"};
+    owner->key = (ProtobufCBinaryData){5, (uint8_t *)(uintptr_t) "k/e/y"};
     owner->write_id = (ProtobufCBinaryData){ID_BYTES, blob};
     m.pg = 3;
     m.pg_epoch = 1;
@@ -151,8 +157,10 @@ static Cairn__PutShardRequest put_message(Cairn__ShardOwner *owner)
 static int put_send(struct rpc_peer *peer, const Cairn__PutShardRequest *m, size_t bytes)
 {
     struct rcbuf *buffer = rcbuf_copy(SLICE(data, bytes));
-    struct rpc_call call = {.method = &method_store_put, .request = &m->base,
-                            .payload = {{buffer, SLICE(buffer->data, bytes)}}, .payload_count = 1};
+    struct rpc_call call = {.method = &method_store_put,
+                            .request = &m->base,
+                            .payload = {{buffer, SLICE(buffer->data, bytes)}},
+                            .payload_count = 1};
     int err = call_run(peer, &call);
     rpc_call_fini(&call);
     rcbuf_unref(buffer);
@@ -260,6 +268,158 @@ static void only_a_peer_may_bring_old_shards(void **state)
     assert_int_equal(put_send(from_peer, &m, BYTES), OK);
 }
 
+static void what_the_header_says_is_told(void **state)
+{
+    (void)state;
+    Cairn__ShardOwner owner;
+    Cairn__PutShardRequest m = put_message(&owner);
+    Cairn__GetShardRequest ask = CAIRN__GET_SHARD_REQUEST__INIT;
+    m.data_shards = 5;
+    m.parity_shards = 4;
+    m.blob_bytes = 99;
+    m.blob_crc32c = 77;
+    owner.part_number = 3;
+    assert_int_equal(put_send(from_gateway, &m, BYTES), OK);
+    ask.blob_id = (ProtobufCBinaryData){ID_BYTES, blob};
+    ask.want_info = true;
+    struct rpc_call call = {.method = &method_store_get, .request = &ask.base};
+    assert_int_equal(call_run(from_peer, &call), OK);
+    const Cairn__GetShardResponse *r = (const void *)call.response;
+    assert_non_null(r->info);
+    assert_int_equal(r->info->pg, 3);
+    assert_int_equal(r->info->pg_epoch, 1);
+    assert_int_equal(r->info->time_ms, m.time_ms);
+    assert_int_equal(r->info->data_shards, 5);
+    assert_int_equal(r->info->parity_shards, 4);
+    assert_int_equal(r->info->blob_bytes, 99);
+    assert_int_equal(r->info->blob_crc32c, 77);
+    assert_int_equal(r->info->owner->bucket_id, 5);
+    assert_int_equal(r->info->owner->part_number, 3);
+    assert_int_equal(r->info->owner->key.len, 5);
+    assert_memory_equal(r->info->owner->key.data, "k/e/y", 5);
+    assert_int_equal(r->info->owner->upload_id.len, 0);
+    assert_memory_equal(r->info->owner->write_id.data, blob, ID_BYTES);
+    rpc_call_fini(&call);
+    assert_int_equal(get_send(0, 0, &call), OK);
+    assert_null(((const Cairn__GetShardResponse *)(const void *)call.response)->info);
+    rpc_call_fini(&call);
+}
+
+static int check_send(size_t ids, size_t indexes, bool deep, struct rpc_call *call)
+{
+    static uint8_t other[ID_BYTES] = {1};
+    static ProtobufCBinaryData names[DISKS_CHECK_MAX + 1];
+    static uint32_t numbers[DISKS_CHECK_MAX + 1];
+    Cairn__CheckShardsRequest m = CAIRN__CHECK_SHARDS_REQUEST__INIT;
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+        names[i] = (ProtobufCBinaryData){ID_BYTES, i == 0 ? blob : other};
+    m.blob_ids = names;
+    m.n_blob_ids = ids;
+    m.shard_indexes = numbers;
+    m.n_shard_indexes = indexes;
+    m.deep = deep;
+    *call = (struct rpc_call){.method = &method_store_check, .request = &m.base};
+    return call_run(from_peer, call);
+}
+
+static void checks_are_answered(void **state)
+{
+    (void)state;
+    struct rpc_call call;
+    Cairn__ShardOwner owner;
+    Cairn__PutShardRequest m = put_message(&owner);
+    assert_int_equal(put_send(from_gateway, &m, BYTES), OK);
+    for (int deep = 0; deep < 2; deep++) {
+        assert_int_equal(check_send(2, 2, deep, &call), OK);
+        const Cairn__CheckShardsResponse *r = (const void *)call.response;
+        assert_int_equal(r->n_states, 2);
+        assert_int_equal(r->states[0], CAIRN__SHARD_STATE__SHARD_PRESENT);
+        assert_int_equal(r->states[1], CAIRN__SHARD_STATE__SHARD_MISSING);
+        rpc_call_fini(&call);
+    }
+    assert_int_equal(delete_send(), OK);
+    assert_int_equal(check_send(1, 1, true, &call), OK);
+    assert_int_equal(((const Cairn__CheckShardsResponse *)(const void *)call.response)->states[0],
+                     CAIRN__SHARD_STATE__SHARD_DELETED);
+    rpc_call_fini(&call);
+    assert_int_equal(check_send(2, 1, false, &call), ERR_INVAL);
+    rpc_call_fini(&call);
+    assert_int_equal(check_send(DISKS_CHECK_MAX + 1, DISKS_CHECK_MAX + 1, false, &call),
+                     ERR_TOO_LARGE);
+    rpc_call_fini(&call);
+}
+
+static int inventory_send(Cairn__InventoryRequest *m, struct rpc_call *call)
+{
+    *call = (struct rpc_call){.method = &method_store_inventory, .request = &m->base};
+    return call_run(from_peer, call);
+}
+
+static void inventories_are_answered(void **state)
+{
+    (void)state;
+    struct rpc_call call;
+    Cairn__ShardOwner owner;
+    Cairn__PutShardRequest put = put_message(&owner);
+    Cairn__InventoryRequest m = CAIRN__INVENTORY_REQUEST__INIT;
+    assert_int_equal(put_send(from_gateway, &put, BYTES), OK);
+    m.pg = 3;
+    m.first_byte = blob[0];
+    assert_int_equal(inventory_send(&m, &call), OK);
+    const Cairn__InventoryResponse *r = (const void *)call.response;
+    assert_int_equal(r->n_entries, 1);
+    assert_int_equal(r->n_digests, 0);
+    assert_memory_equal(r->entries[0]->blob_id.data, blob, ID_BYTES);
+    assert_int_equal(r->entries[0]->time_ms, put.time_ms);
+    assert_false(r->entries[0]->damaged || r->more);
+    rpc_call_fini(&call);
+    m.digests = true;
+    assert_int_equal(inventory_send(&m, &call), OK);
+    r = (const void *)call.response;
+    assert_int_equal(r->n_digests, 256);
+    assert_true(r->digests[blob[0]] != 0 && r->digests[blob[0] ^ 1] == 0);
+    rpc_call_fini(&call);
+    m.digests = false;
+    m.after = (ProtobufCBinaryData){ID_BYTES - 1, blob};
+    assert_int_equal(inventory_send(&m, &call), ERR_INVAL);
+    rpc_call_fini(&call);
+    m.after = (ProtobufCBinaryData){ID_BYTES, blob};
+    assert_int_equal(inventory_send(&m, &call), OK);
+    assert_int_equal(((const Cairn__InventoryResponse *)(const void *)call.response)->n_entries, 0);
+    rpc_call_fini(&call);
+    m.first_byte = 256;
+    assert_int_equal(inventory_send(&m, &call), ERR_INVAL);
+    rpc_call_fini(&call);
+    m.first_byte = 0;
+    m.entries_max = DISKS_INVENTORY_MAX + 1;
+    assert_int_equal(inventory_send(&m, &call), ERR_INVAL);
+    rpc_call_fini(&call);
+}
+
+static void closed_epochs_bind_gateways(void **state)
+{
+    (void)state;
+    Cairn__ShardOwner owner;
+    Cairn__PutShardRequest m = put_message(&owner);
+    assert_int_equal(disks_epoch_close(disks, 3, 2), OK);
+    assert_int_equal(put_send(from_gateway, &m, BYTES), ERR_EPOCH);
+    assert_int_equal(put_send(from_peer, &m, BYTES), OK);
+    Cairn__StoreStatusRequest ask = CAIRN__STORE_STATUS_REQUEST__INIT;
+    struct rpc_call status = {.method = &method_store_status, .request = &ask.base};
+    assert_int_equal(call_run(from_gateway, &status), OK);
+    const Cairn__NodeReport *r =
+        ((const Cairn__StoreStatusResponse *)(const void *)status.response)->report;
+    assert_non_null(r);
+    assert_int_equal(r->n_disks, 1);
+    assert_int_equal(r->disks[0]->disk_id.len, ID_BYTES);
+    assert_int_equal(r->disks[0]->state, CAIRN__DISK_STATE__DISK_UP);
+    assert_true(r->disks[0]->writable && r->disks[0]->shards == 1);
+    assert_int_equal(r->n_groups, 1);
+    assert_int_equal(r->groups[0]->pg, 3);
+    assert_int_equal(r->groups[0]->closed_epoch, 2);
+    rpc_call_fini(&status);
+}
+
 static void metrics_tell(void **state)
 {
     (void)state;
@@ -270,7 +430,8 @@ static void metrics_tell(void **state)
     metrics_text(&text);
     buf_u8(&text, 0);
     assert_non_null(strstr((char *)text.ptr, "\ncairn_store_puts_total 1\n"));
-    assert_non_null(strstr((char *)text.ptr, "cairn_store_batch_size_total{operations=\"1-1\"} 1\n"));
+    assert_non_null(
+        strstr((char *)text.ptr, "cairn_store_batch_size_total{operations=\"1-1\"} 1\n"));
     assert_non_null(strstr((char *)text.ptr, "\ncairn_store_writable 1\n"));
     buf_fini(&text);
 }
@@ -281,6 +442,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_put_is_got_and_deleted, setup, teardown),
         cmocka_unit_test_setup_teardown(malformed_puts_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(only_a_peer_may_bring_old_shards, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_the_header_says_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(checks_are_answered, setup, teardown),
+        cmocka_unit_test_setup_teardown(inventories_are_answered, setup, teardown),
+        cmocka_unit_test_setup_teardown(closed_epochs_bind_gateways, setup, teardown),
         cmocka_unit_test_setup_teardown(metrics_tell, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

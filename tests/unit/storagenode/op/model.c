@@ -1,16 +1,17 @@
-/* A store against a reference map.
+/* The disks of a node, one to three, against a reference map.
  *
  * The reference knows of each blob whether it must be there (an acknowledged put), must not be
  * (an acknowledged delete, or never put), or may be either (under way when the world ended; settled
- * by the first look after the next recovery).  A flipped bit turns "must be there" into "its bytes or
- * an error"; a pass of the scrub leaves no frame that is bad on the disk and not marked.  At the end
- * all is deleted, and the space must come back. */
+ * by the first look after the next recovery).  A fault hits one disk: the others go on, and what
+ * lies there can be read.  The inventory of the placement groups says the same as the reference.  A
+ * flipped bit turns "must be there" into "its bytes or an error"; a pass of the scrub leaves no frame
+ * that is bad on the disk and not marked.  At the end all is deleted, and the space must come back. */
 #include "tests/unit/storagenode/op/model.h"
 
 #include "common/base/hash.h"
 #include "common/env/disk_mem.h"
 #include "common/env/kv_mem.h"
-#include "storagenode/op/store.h"
+#include "storagenode/op/disks.h"
 #include "tests/unit/common/env/fake_env.h"
 
 #include <stdio.h>
@@ -21,6 +22,8 @@
 #define EXTENT_BYTES (48u * FRAME_ALIGN) /* 192 KiB: three blocks of a shard fit barely */
 #define SHARD_MAX (2 * SHARD_BLOCK_BYTES + 20000)
 #define STEPS_MAX 200000
+#define MODEL_DISKS_MAX 3
+#define FIRST_PG 7
 
 enum presence { ABSENT, PRESENT, UNKNOWN, DELETED };
 
@@ -32,16 +35,17 @@ struct blob {
     unsigned puts, deletes; /* under way */
     uint64_t changes;       /* starts of puts and deletes so far */
     uint64_t time_ms;
-    bool marked;            /* a delete was started: a put may be refused */
-    uint64_t stored_ms;     /* when it was put; 0: that was not heard */
-    uint64_t reread_at;     /* what had been read again or copied until then */
+    bool marked;        /* a delete was started: a put may be refused */
+    uint64_t stored_ms; /* when it was put; 0: that was not heard */
+    uint64_t reread_at; /* what had been read again or copied until then */
 };
 
 struct model {
     struct fake_env fake;
-    struct disk *disk;
-    struct kv *kv;
-    struct store *store;
+    unsigned disk_count;
+    struct disk *disk[MODEL_DISKS_MAX];
+    struct kv *kv[MODEL_DISKS_MAX];
+    struct disks *disks;
     struct store_config config;
     uint64_t rng, seed;
     struct blob blobs[BLOBS];
@@ -70,9 +74,9 @@ struct call {
     bool expect_present, expect_absent, expect_refused, other_bytes;
     uint8_t *data;
     uint32_t *crcs;
-    struct store_put put;
+    struct disks_put put;
     struct store_get get;
-    struct store_delete del;
+    struct disks_delete del;
     struct id128 ids[3];
     struct blob *more[3];
 };
@@ -85,8 +89,14 @@ static uint64_t rnd(struct model *m)
     return z ^ z >> 31;
 }
 
-static uint64_t below(struct model *m, uint64_t n) { return rnd(m) % n; }
-static uint64_t kv_rng(void *arg) { return rnd(arg); }
+static uint64_t below(struct model *m, uint64_t n)
+{
+    return rnd(m) % n;
+}
+static uint64_t kv_rng(void *arg)
+{
+    return rnd(arg);
+}
 
 #define FAIL(m, ...)                                                                               \
     do {                                                                                           \
@@ -95,7 +105,52 @@ static uint64_t kv_rng(void *arg) { return rnd(arg); }
         (m)->failed = true;                                                                        \
     } while (0)
 
-static void hex(struct id128 id, char ret[ID_HEX_CHARS + 1]) { id128_hex(id, ret); }
+static struct store *store_of(struct model *m, unsigned i)
+{
+    return disks_store(m->disks, i);
+}
+static uint32_t pg_of(struct id128 id)
+{
+    return FIRST_PG + id.bytes[1] % 2;
+}
+
+static bool idle(struct model *m)
+{
+    for (unsigned i = 0; i < m->disk_count; i++)
+        if (!store_is_idle(store_of(m, i)))
+            return false;
+    return true;
+}
+
+/* OK: none has failed. */
+static int failure_of(struct model *m)
+{
+    struct store_stats st;
+    for (unsigned i = 0; i < m->disk_count; i++) {
+        store_stats_get(store_of(m, i), &st);
+        if (st.state == STORE_FAILED)
+            return st.failure;
+    }
+    return OK;
+}
+
+static int locate(struct model *m, struct id128 id, unsigned *ret_disk, uint32_t *ret_extent,
+                  uint64_t *ret_offset, uint64_t *ret_bytes)
+{
+    for (unsigned i = 0; i < m->disk_count; i++) {
+        int err =
+            store_locate(store_of(m, i), id, id.bytes[0] % 3, ret_extent, ret_offset, ret_bytes);
+        *ret_disk = i;
+        if (err != ERR_NOT_FOUND)
+            return err;
+    }
+    return ERR_NOT_FOUND;
+}
+
+static void hex(struct id128 id, char ret[ID_HEX_CHARS + 1])
+{
+    id128_hex(id, ret);
+}
 
 /* ---- blobs and their bytes ---- */
 
@@ -139,11 +194,16 @@ static bool bytes_right(const struct blob *b, uint64_t first, struct slice s)
     return right;
 }
 
-static uint64_t reread(const struct model *m)
+/* Of all disks: what was read on another one is no less an excuse. */
+static uint64_t reread(struct model *m)
 {
     struct store_stats st;
-    store_stats_get(m->store, &st);
-    return m->reread + st.scrub_bytes + st.reclaimed_bytes_copied;
+    uint64_t bytes = m->reread;
+    for (unsigned i = 0; i < m->disk_count; i++) {
+        store_stats_get(store_of(m, i), &st);
+        bytes += st.scrub_bytes + st.reclaimed_bytes_copied;
+    }
+    return bytes;
 }
 
 /* ---- calls ---- */
@@ -201,7 +261,7 @@ static void put_settle(struct call *c, int err)
     }
 }
 
-static void on_put(struct store_put *put)
+static void on_put(struct disks_put *put)
 {
     struct call *c = container_of(put, struct call, put);
     put_settle(c, put->err);
@@ -220,22 +280,21 @@ static void put_start(struct model *m, struct blob *b, bool other)
     }
     c->other_bytes = other;
     c->expect_refused = b->is == DELETED;
-    c->put.info = (struct shard_info){.blob_id = b->id,
-                                      .shard_index = b->id.bytes[0] % 3,
-                                      .pg = 7,
-                                      .pg_epoch = 1,
-                                      .time_ms = b->time_ms,
-                                      .bytes = b->bytes,
-                                      .owner = {.bucket_id = 9,
-                                                .key = SLICE_LIT("a/key"),
-                                                .write_id = b->id},
-                                      .block_crcs = c->crcs};
-    c->put.payload = (struct payload){NULL, SLICE(c->data, b->bytes)};
+    c->put.put.info =
+        (struct shard_info){.blob_id = b->id,
+                            .shard_index = b->id.bytes[0] % 3,
+                            .pg = pg_of(b->id),
+                            .pg_epoch = 1,
+                            .time_ms = b->time_ms,
+                            .bytes = b->bytes,
+                            .owner = {.bucket_id = 9, .key = SLICE_LIT("a/key"), .write_id = b->id},
+                            .block_crcs = c->crcs};
+    c->put.put.payload = (struct payload){NULL, SLICE(c->data, b->bytes)};
     c->put.cb = on_put;
     b->puts++;
     b->changes++;
     m->totals->puts++;
-    int err = store_put_start(m->store, &c->put);
+    int err = disks_put_start(m->disks, &c->put);
     if (err) {
         put_settle(c, err == ERR_IO ? ERR_NOT_READY : err);
         call_free(c);
@@ -257,7 +316,8 @@ static void get_settle(struct call *c, int err)
     for (uint32_t i = 0; err == OK && i < c->get.block_count; i++) {
         struct slice p = c->get.payload.bytes;
         size_t at = (size_t)i * SHARD_BLOCK_BYTES;
-        if (crc32c(0, SLICE(p.ptr + at, MIN(p.len - at, SHARD_BLOCK_BYTES))) != c->get.block_crcs[i])
+        if (crc32c(0, SLICE(p.ptr + at, MIN(p.len - at, SHARD_BLOCK_BYTES))) !=
+            c->get.block_crcs[i])
             FAIL(m, "blob %s: wrong CRC", name);
     }
     if (err == OK && c->expect_absent && quiet)
@@ -292,7 +352,7 @@ static void get_start(struct model *m, struct blob *b, bool ranged)
         c->get.bytes = 1 + below(m, b->bytes);
     }
     m->totals->gets++;
-    int err = store_get_start(m->store, &c->get);
+    int err = disks_get_start(m->disks, &c->get);
     if (err) {
         get_settle(c, err);
         call_free(c);
@@ -307,13 +367,13 @@ static void delete_settle(struct call *c, int err)
         b->deletes--;
         if (err == OK)
             b->is = DELETED;
-        else if (err == ERR_IO && b->is == PRESENT)
-            b->is = UNKNOWN;
+        else if (err != ERR_REFUSED && b->is == PRESENT)
+            b->is = UNKNOWN; /* some disk may have taken it */
     }
     m->totals->nospace += err == ERR_NOSPACE;
 }
 
-static void on_delete(struct store_delete *del)
+static void on_delete(struct disks_delete *del)
 {
     struct call *c = container_of(del, struct call, del);
     delete_settle(c, del->err);
@@ -335,9 +395,10 @@ static void delete_start(struct model *m, struct blob *b)
     c->del.count = count;
     c->del.cb = on_delete;
     m->totals->deletes++;
-    int err = store_delete_start(m->store, &c->del);
+    int err = disks_delete_start(m->disks, &c->del);
     if (err) {
-        delete_settle(c, err == ERR_IO ? ERR_NOT_READY : err);
+        m->totals->nospace += err == ERR_NOSPACE;
+        delete_settle(c, ERR_REFUSED); /* by all: nothing happened */
         call_free(c);
     }
 }
@@ -361,7 +422,7 @@ static void run_until(struct model *m, const bool *flag)
 
 static void run_idle(struct model *m)
 {
-    for (unsigned n = 0; !m->failed && (m->under_way > 0 || !store_is_idle(m->store)); n++) {
+    for (unsigned n = 0; !m->failed && (m->under_way > 0 || !idle(m)); n++) {
         if (n > STEPS_MAX)
             FAIL(m, "never idle: under way %u", m->under_way);
         fake_env_step(&m->fake);
@@ -369,14 +430,18 @@ static void run_idle(struct model *m)
 }
 
 /* What nobody has read or copied since it was put is not unverified for less than that. */
-static void oldest_check(struct model *m, uint64_t oldest_ms)
+static void oldest_check(struct model *m, unsigned disk, uint64_t oldest_ms)
 {
+    uint32_t extent;
+    uint64_t offset, bytes;
     if (m->flips || m->read_faults)
         return;
     for (unsigned i = 0; i < BLOBS; i++) {
         struct blob *b = &m->blobs[i];
         if (b->is == PRESENT && !b->puts && !b->deletes && b->stored_ms > 0 &&
-            b->reread_at == reread(m) && oldest_ms > b->stored_ms)
+            b->reread_at == reread(m) && oldest_ms > b->stored_ms &&
+            store_locate(store_of(m, disk), b->id, b->id.bytes[0] % 3, &extent, &offset, &bytes) ==
+                OK)
             FAIL(m, "unverified since %llu, it is said, and put at %llu",
                  (unsigned long long)oldest_ms, (unsigned long long)b->stored_ms);
     }
@@ -385,30 +450,97 @@ static void oldest_check(struct model *m, uint64_t oldest_ms)
 static void stats_check(struct model *m)
 {
     struct store_stats st;
-    store_stats_get(m->store, &st);
-    if (st.state == STORE_UP)
-        oldest_check(m, st.scrub_oldest_ms);
-    if (st.scrub_found > 0 && !m->flips && !m->read_faults)
-        FAIL(m, "the scrub found damage, and no bit was flipped");
-    if (st.corruptions > 0 && !m->flips && !m->read_faults)
-        FAIL(m, "%llu corruptions reported, and no bit was flipped",
-             (unsigned long long)st.corruptions);
-    if (st.live_bytes + st.dead_bytes > st.bytes_total + EXTENT_BYTES)
-        FAIL(m, "more bytes than there is room");
+    for (unsigned i = 0; i < m->disk_count; i++) {
+        store_stats_get(store_of(m, i), &st);
+        if (st.state == STORE_UP)
+            oldest_check(m, i, st.scrub_oldest_ms);
+        if (st.scrub_found > 0 && !m->flips && !m->read_faults)
+            FAIL(m, "the scrub found damage, and no bit was flipped");
+        if (st.corruptions > 0 && !m->flips && !m->read_faults)
+            FAIL(m, "%llu corruptions reported, and no bit was flipped",
+                 (unsigned long long)st.corruptions);
+        if (st.live_bytes + st.dead_bytes > st.bytes_total + EXTENT_BYTES)
+            FAIL(m, "more bytes than there is room");
+    }
 }
 
 static void stats_take(struct model *m)
 {
     struct store_stats st;
-    store_stats_get(m->store, &st);
     stats_check(m);
-    m->totals->reclaimed += st.extents_reclaimed;
-    m->totals->recovered += st.recovered_frames;
-    m->totals->torn += st.torn_frames;
-    m->totals->corruptions += st.corruptions;
-    m->totals->scrub_passes += st.scrub_passes;
-    m->totals->scrub_found += st.scrub_found;
+    for (unsigned i = 0; i < m->disk_count; i++) {
+        store_stats_get(store_of(m, i), &st);
+        m->totals->reclaimed += st.extents_reclaimed;
+        m->totals->recovered += st.recovered_frames;
+        m->totals->torn += st.torn_frames;
+        m->totals->corruptions += st.corruptions;
+        m->totals->scrub_passes += st.scrub_passes;
+        m->totals->scrub_found += st.scrub_found;
+    }
     m->reread = reread(m);
+}
+
+/* ---- inventories ---- */
+
+static struct blob *blob_of(struct model *m, struct id128 id)
+{
+    for (unsigned i = 0; i < BLOBS; i++)
+        if (id128_eq(m->blobs[i].id, id))
+            return &m->blobs[i];
+    return NULL;
+}
+
+static void entry_check(struct model *m, uint32_t pg, const struct store_inventory_entry *e,
+                        bool seen[BLOBS])
+{
+    char name[ID_HEX_CHARS + 1];
+    struct blob *b = blob_of(m, e->blob_id);
+    hex(e->blob_id, name);
+    if (!b) {
+        for (unsigned i = 0; i < MIN(m->retired_count, RETIRED); i++)
+            if (id128_eq(m->retired[i], e->blob_id))
+                FAIL(m, "blob %s: deleted, and in the inventory", name);
+        return; /* one that was given up: nobody knows whether it is there */
+    }
+    if (b->is == ABSENT || b->is == DELETED)
+        FAIL(m, "blob %s: not there, but in the inventory", name);
+    if (pg != pg_of(b->id) || e->shard_index != b->id.bytes[0] % 3 ||
+        e->record.time_ms != b->time_ms)
+        FAIL(m, "blob %s: the inventory says something else of it", name);
+    if (e->record.damaged && !b->tainted && !m->read_faults)
+        FAIL(m, "blob %s: damaged, says the inventory", name);
+    seen[b - m->blobs] = true;
+}
+
+/* Each disk's own, while all are idle and up. */
+static void inventory_check(struct model *m)
+{
+    bool seen[BLOBS] = {false};
+    if (failure_of(m) != OK)
+        return;
+    for (unsigned i = 0; i < m->disk_count; i++)
+        for (uint32_t pg = FIRST_PG; pg < FIRST_PG + 2; pg++) {
+            struct store_inventory_at at = {0};
+            struct store_inventory_entry e[3];
+            size_t count = 3;
+            while (count == 3 && !m->failed) {
+                if (store_inventory(store_of(m, i), pg, &at, e, 3, &count) != OK)
+                    FAIL(m, "no inventory");
+                for (size_t n = 0; n < count; n++)
+                    entry_check(m, pg, &e[n], seen);
+            }
+        }
+    for (unsigned i = 0; i < BLOBS; i++)
+        if (m->blobs[i].is == PRESENT && !seen[i] && !m->blobs[i].tainted)
+            FAIL(m, "blob %u: acknowledged, but in no inventory", i);
+}
+
+static void all_check(struct model *m)
+{
+    for (unsigned i = 0; i < m->disk_count && !m->failed; i++)
+        store_check(store_of(m, i));
+    if (!m->failed)
+        inventory_check(m);
 }
 
 static void on_open(void *arg, int err)
@@ -429,11 +561,13 @@ static void on_close(void *arg, int err)
 static void world_end(struct model *m, bool lose)
 {
     stats_take(m);
-    disk_mem_crash(m->disk, lose);
-    disk_mem_fail_clear(m->disk);
-    kv_mem_crash(m->kv, lose && below(m, 2) ? NULL : kv_rng, m);
-    store_free(m->store);
-    m->store = NULL;
+    for (unsigned i = 0; i < m->disk_count; i++) {
+        disk_mem_crash(m->disk[i], lose);
+        disk_mem_fail_clear(m->disk[i]);
+        kv_mem_crash(m->kv[i], lose && below(m, 2) ? NULL : kv_rng, m);
+    }
+    disks_free(m->disks);
+    m->disks = NULL;
     while (!list_empty(&m->calls)) {
         struct call *c = container_of(m->calls.next, struct call, node);
         if (c->kind == PUT) {
@@ -459,7 +593,7 @@ static int look(struct model *m, struct blob *b)
     c->get.shard_index = b->id.bytes[0] % 3;
     c->get.cb = on_get;
     c->changes_before = b->changes;
-    err = store_get_start(m->store, &c->get);
+    err = disks_get_start(m->disks, &c->get);
     if (err) {
         call_free(c);
         return err;
@@ -493,9 +627,13 @@ static void settle_unknown(struct model *m)
 static void store_begin(struct model *m)
 {
     m->opened = false;
-    int err = store_new(&m->fake.env, m->disk, m->kv, &m->config, &m->store);
+    struct disks_member members[MODEL_DISKS_MAX];
+    for (unsigned i = 0; i < m->disk_count; i++)
+        members[i] = (struct disks_member){m->disk[i], m->kv[i], "", OK};
+    struct disks_config config = {.store = m->config, .members = members, .count = m->disk_count};
+    int err = disks_new(&m->fake.env, &config, &m->disks);
     CHECK(err == OK);
-    store_open_start(m->store, on_open, m);
+    disks_open_start(m->disks, on_open, m);
 }
 
 static void world_begin(struct model *m)
@@ -510,8 +648,8 @@ static void world_begin(struct model *m)
     run_until(m, &m->opened);
     if (m->failed)
         return;
-    if (m->open_err) {
-        FAIL(m, "does not open: %s", err_name(m->open_err));
+    if (m->open_err || failure_of(m)) {
+        FAIL(m, "does not open: %s", err_name(m->open_err ? m->open_err : failure_of(m)));
         return;
     }
     settle_unknown(m);
@@ -520,8 +658,7 @@ static void world_begin(struct model *m)
     for (unsigned i = 0; i < BLOBS && !m->failed; i++)
         get_start(m, &m->blobs[i], false);
     run_idle(m);
-    if (!m->failed)
-        store_check(m->store);
+    all_check(m);
     stats_check(m);
 }
 
@@ -536,25 +673,32 @@ static void crash(struct model *m)
 static void close_and_open(struct model *m)
 {
     struct store_stats st;
+    bool recovered = false;
     m->closed = false;
-    store_close_start(m->store, on_close, m);
+    disks_close_start(m->disks, on_close, m);
     run_until(m, &m->closed);
     if (m->failed)
         return;
     if (m->under_way > 0)
         FAIL(m, "closed with calls under way");
-    store_stats_get(m->store, &st);
-    bool clean = st.failure == OK;
+    bool clean = true;
+    for (unsigned i = 0; i < m->disk_count; i++) {
+        store_stats_get(store_of(m, i), &st);
+        clean &= st.failure == OK;
+    }
     m->totals->closes++;
     world_end(m, true);
     store_begin(m);
     run_until(m, &m->opened);
     if (m->failed)
         return;
-    store_stats_get(m->store, &st);
+    for (unsigned i = 0; i < m->disk_count; i++) {
+        store_stats_get(store_of(m, i), &st);
+        recovered |= st.recovered_frames > 0;
+    }
     if (m->open_err)
         FAIL(m, "does not open: %s", err_name(m->open_err));
-    else if (clean && st.recovered_frames > 0)
+    else if (clean && recovered)
         FAIL(m, "frames to recover after a clean close");
     else
         settle_unknown(m);
@@ -579,8 +723,8 @@ static void retired_check(struct model *m)
     uint32_t extent;
     uint64_t offset, bytes;
     for (unsigned i = 0; i < MIN(m->retired_count, RETIRED) && !m->failed; i++) {
-        int err = store_locate(m->store, m->retired[i], m->retired[i].bytes[0] % 3, &extent, &offset,
-                               &bytes);
+        unsigned at;
+        int err = locate(m, m->retired[i], &at, &extent, &offset, &bytes);
         if (err != ERR_NOT_FOUND)
             FAIL(m, "a deleted blob came back: %s", err_name(err));
     }
@@ -592,31 +736,32 @@ static void flip(struct model *m)
     uint32_t extent;
     uint64_t offset, bytes;
     char name[EXTENT_NAME_BYTES + 1];
+    unsigned at = (unsigned)below(m, m->disk_count);
     if (below(m, 6) == 0) { /* one copy of a header: nobody may notice */
         extent_name(1 + (uint32_t)below(m, 6), name);
-        disk_mem_flip(m->disk, name, below(m, 64), (unsigned)below(m, 8));
+        disk_mem_flip(m->disk[at], name, below(m, 64), (unsigned)below(m, 8));
         return;
     }
-    if (store_locate(m->store, b->id, b->id.bytes[0] % 3, &extent, &offset, &bytes) != OK)
+    if (locate(m, b->id, &at, &extent, &offset, &bytes) != OK)
         return;
     extent_name(extent, name);
-    disk_mem_flip(m->disk, name, offset + below(m, bytes), (unsigned)below(m, 8));
+    disk_mem_flip(m->disk[at], name, offset + below(m, bytes), (unsigned)below(m, 8));
     b->tainted = true;
     m->totals->flips++;
 }
 
 /* What the disk holds of a blob, as far as the index names a place. */
-static bool whole_on_disk(struct model *m, const struct blob *b)
+static bool whole_on_disk(struct model *m, unsigned disk, const struct blob *b)
 {
     uint32_t extent;
     uint64_t offset, bytes;
     char name[EXTENT_NAME_BYTES + 1];
     struct frame_head head;
-    if (store_locate(m->store, b->id, b->id.bytes[0] % 3, &extent, &offset, &bytes) != OK)
+    if (store_locate(store_of(m, disk), b->id, b->id.bytes[0] % 3, &extent, &offset, &bytes) != OK)
         return true;
     uint8_t *frame = malloc(bytes), *want = malloc(b->bytes);
     extent_name(extent, name);
-    CHECK(disk_mem_peek(m->disk, name, offset, frame, bytes));
+    CHECK(disk_mem_peek(m->disk[disk], name, offset, frame, bytes));
     bool whole = frame_head_decode(SLICE(frame, FRAME_HEAD_BYTES), &head) == OK, same = false;
     for (int other = 0; other < 2; other++) {
         blob_fill(b, want, other);
@@ -627,33 +772,41 @@ static bool whole_on_disk(struct model *m, const struct blob *b)
     return whole && same;
 }
 
-/* A whole pass, undisturbed, leaves nothing that is bad on the disk and good in the index. */
+/* Up, and a pass has not ended since there were `before`. */
+static bool scrubs(struct model *m, unsigned disk, uint64_t before)
+{
+    struct store_stats st;
+    store_stats_get(store_of(m, disk), &st);
+    return st.state == STORE_UP && st.scrub_passes == before;
+}
+
+/* A whole pass, undisturbed, leaves nothing that is bad on a disk and good in its index. */
 static void scrub_all(struct model *m)
 {
     struct store_stats st;
+    struct store_look seen;
     char name[ID_HEX_CHARS + 1];
     run_idle(m);
-    if (m->failed)
-        return;
-    store_stats_get(m->store, &st);
-    uint64_t before = st.scrub_passes;
-    store_scrub_start_now(m->store);
-    for (unsigned n = 0; st.scrub_passes == before && st.state == STORE_UP && !m->failed; n++) {
-        if (n > STEPS_MAX)
-            FAIL(m, "the scrub does not end");
-        fake_env_step(&m->fake);
-        store_stats_get(m->store, &st);
+    for (unsigned i = 0; i < m->disk_count && !m->failed; i++) {
+        store_stats_get(store_of(m, i), &st);
+        store_scrub_start_now(store_of(m, i));
+        for (unsigned n = 0; scrubs(m, i, st.scrub_passes) && !m->failed; n++) {
+            if (n > STEPS_MAX)
+                FAIL(m, "the scrub does not end");
+            fake_env_step(&m->fake);
+        }
     }
     run_idle(m);
-    if (m->failed || st.state != STORE_UP || m->read_faults)
+    if (m->failed || failure_of(m) != OK || m->read_faults)
         return;
-    for (unsigned i = 0; i < BLOBS && !m->failed; i++) {
-        struct blob *b = &m->blobs[i];
-        if (whole_on_disk(m, b))
+    for (unsigned i = 0; i < m->disk_count * BLOBS && !m->failed; i++) {
+        struct blob *b = &m->blobs[i % BLOBS];
+        if (whole_on_disk(m, i / BLOBS, b))
             continue;
         hex(b->id, name);
         m->totals->bad_seen++;
-        if (look(m, b) != ERR_CORRUPT)
+        if (store_look(store_of(m, i / BLOBS), b->id, b->id.bytes[0] % 3, &seen) != OK ||
+            !seen.damaged)
             FAIL(m, "blob %s: bad on the disk, and the scrub passed over it", name);
     }
     stats_check(m);
@@ -664,16 +817,17 @@ static void fault(struct model *m)
     static const enum disk_kind kinds[] = {DISK_WRITE, DISK_WRITE, DISK_OPEN, DISK_ALLOCATE,
                                            DISK_KIND_COUNT};
     uint64_t which = below(m, 7);
+    unsigned at = (unsigned)below(m, m->disk_count);
     m->totals->failures++;
     if (which == 5) {
-        kv_mem_fail_nth(m->kv, 1 + below(m, 6), ERR_IO);
+        kv_mem_fail_nth(m->kv[at], 1 + below(m, 6), ERR_IO);
     } else if (which == 6) {
         m->read_faults = true;
-        disk_mem_fail(m->disk, DISK_READ, 1 + (uint32_t)below(m, 6), ERR_IO, false);
+        disk_mem_fail(m->disk[at], DISK_READ, 1 + (uint32_t)below(m, 6), ERR_IO, false);
     } else {
         enum disk_kind kind = kinds[which];
         m->read_faults |= kind == DISK_KIND_COUNT;
-        disk_mem_fail(m->disk, kind, 1 + (uint32_t)below(m, 6),
+        disk_mem_fail(m->disk[at], kind, 1 + (uint32_t)below(m, 6),
                       kind == DISK_ALLOCATE && below(m, 2) ? ERR_NOSPACE : ERR_IO, below(m, 2));
     }
 }
@@ -695,19 +849,18 @@ static void operate(struct model *m)
     } else if (what < 70) {
         delete_start(m, b);
     } else if (what < 75) {
-        store_flush_now(m->store);
+        store_flush_now(store_of(m, (unsigned)below(m, m->disk_count)));
     } else if (what < 79) {
-        store_reclaim_now(m->store);
+        store_reclaim_now(store_of(m, (unsigned)below(m, m->disk_count)));
     } else if (what < 88) {
         steps(m, below(m, 30));
     } else if (what < 89) {
-        store_scrub_start_now(m->store); /* beside all that follows */
+        store_scrub_start_now(store_of(m, (unsigned)below(m, m->disk_count))); /* beside the rest */
     } else if (what < 90) {
         scrub_all(m);
     } else if (what < 94) {
         run_idle(m);
-        if (!m->failed)
-            store_check(m->store);
+        all_check(m);
         retired_check(m);
         stats_check(m);
     } else if (what < 95) {
@@ -731,10 +884,11 @@ static void operate(struct model *m)
 static void space_returns(struct model *m)
 {
     struct store_stats st;
-    disk_mem_fail_clear(m->disk);
-    kv_mem_fail_nth(m->kv, 0, ERR_IO);
-    store_stats_get(m->store, &st);
-    if (st.state == STORE_FAILED)
+    for (unsigned i = 0; i < m->disk_count; i++) {
+        disk_mem_fail_clear(m->disk[i]);
+        kv_mem_fail_nth(m->kv[i], 0, ERR_IO);
+    }
+    if (failure_of(m) != OK)
         crash(m);
     steps(m, 100); /* long enough to look again at a file system that was full */
     for (unsigned i = 0; i < BLOBS && !m->failed; i++) {
@@ -743,23 +897,24 @@ static void space_returns(struct model *m)
             run_idle(m);
     }
     run_idle(m);
-    for (unsigned i = 0; i < 4 && !m->failed; i++) {
-        store_reclaim_now(m->store);
+    for (unsigned i = 0; i < 4 * m->disk_count && !m->failed; i++) {
+        store_reclaim_now(store_of(m, i % m->disk_count));
         run_idle(m);
     }
     if (m->failed)
         return;
     retired_check(m);
-    store_check(m->store);
-    store_stats_get(m->store, &st);
+    all_check(m);
     for (unsigned i = 0; i < BLOBS && !m->failed; i++)
         if (m->blobs[i].is != DELETED)
             FAIL(m, "a delete was refused with space for marks");
-    if (!m->failed && (st.live_bytes > 0 || st.extents_free + 2 < st.bytes_total / EXTENT_BYTES) &&
-        !m->flips)
-        FAIL(m, "space did not come back: live %llu, free %llu of %llu extents",
-             (unsigned long long)st.live_bytes, (unsigned long long)st.extents_free,
-             (unsigned long long)st.extents);
+    for (unsigned i = 0; i < m->disk_count && !m->failed && !m->flips; i++) {
+        store_stats_get(store_of(m, i), &st);
+        if (st.live_bytes > 0 || st.extents_free + 2 < st.bytes_total / EXTENT_BYTES)
+            FAIL(m, "space did not come back: live %llu, free %llu of %llu extents",
+                 (unsigned long long)st.live_bytes, (unsigned long long)st.extents_free,
+                 (unsigned long long)st.extents);
+    }
     struct blob fresh;
     blob_new(m, &fresh);
     put_start(m, &fresh, false);
@@ -780,6 +935,7 @@ static void model_init(struct model *m, uint64_t seed)
     m->faults = world == 4;
     m->flips = world == 5;
     m->small = world == 6 || world == 4;
+    m->disk_count = 1 + (unsigned)(seed / 8 % MODEL_DISKS_MAX);
     unsigned extents = m->small ? 7 : 14;
     m->config = (struct store_config){.extent_bytes = EXTENT_BYTES,
                                       .capacity_bytes = extents * EXTENT_BYTES,
@@ -795,9 +951,12 @@ static void model_init(struct model *m, uint64_t seed)
                                    .delay_ns_max = below(m, 2) ? 0 : 2 * NS_PER_MS,
                                    .sector_bytes = world == 7 ? 1 : 512};
     struct kv_mem_config kv = {.mode = KV_STATE, .flush_delay_ns = below(m, 20) * NS_PER_MS};
-    m->disk = disk_mem_new(&m->fake.env, &disk);
-    m->kv = kv_mem_new(&m->fake.env, &kv);
-    CHECK(m->disk && m->kv);
+    for (unsigned i = 0; i < m->disk_count; i++) {
+        disk.seed = seed + ((uint64_t)i << 32);
+        m->disk[i] = disk_mem_new(&m->fake.env, &disk);
+        m->kv[i] = kv_mem_new(&m->fake.env, &kv);
+        CHECK(m->disk[i] && m->kv[i]);
+    }
     for (unsigned i = 0; i < BLOBS; i++)
         blob_new(m, &m->blobs[i]);
 }
@@ -810,17 +969,18 @@ bool model_run(uint64_t seed, unsigned operations, char *ret_why, size_t why_len
     world_begin(&m);
     for (unsigned i = 0; i < operations && !m.failed; i++) {
         operate(&m);
-        struct store_stats st;
-        store_stats_get(m.store, &st);
-        if (st.state == STORE_FAILED && !m.faults)
-            FAIL(&m, "failed without a fault: %s", err_name(st.failure));
-        else if (st.state == STORE_FAILED && below(&m, 8) == 0)
+        int failure = failure_of(&m);
+        if (failure && !m.faults)
+            FAIL(&m, "failed without a fault: %s", err_name(failure));
+        else if (failure && below(&m, 8) == 0)
             crash(&m);
     }
     if (!m.failed)
         space_returns(&m);
     world_end(&m, true);
-    disk_mem_free(m.disk);
-    kv_mem_free(m.kv);
+    for (unsigned i = 0; i < m.disk_count; i++) {
+        disk_mem_free(m.disk[i]);
+        kv_mem_free(m.kv[i]);
+    }
     return !m.failed;
 }

@@ -4,7 +4,7 @@
 #include "common/env/disk_mem.h"
 #include "common/env/kv_mem.h"
 #include "storagenode/extent/record.h"
-#include "storagenode/op/store.h"
+#include "storagenode/op/disks.h"
 #include "tests/unit/common/alloc_fail.h"
 #include "tests/unit/common/env/fake_env.h"
 
@@ -305,11 +305,185 @@ static void opening(void **state)
     world_fini();
 }
 
+/* ---- a node ---- */
+
+static struct disks *disks;
+
+static int open_disks(void)
+{
+    struct disks_member member = {.disk = &disk, .kv = &kv, .path = "/a"};
+    struct disks_config config = {.store = {.extent_bytes = EXTENT_BYTES,
+                                            .capacity_bytes = 8 * EXTENT_BYTES,
+                                            .extents_reserve = 2,
+                                            .flush_interval_ms = 3600 * 1000,
+                                            .flush_bytes = 1ull << 40},
+                                  .members = &member,
+                                  .count = 1};
+    int err = disks_new(&fake.env, &config, &disks);
+    if (err != OK)
+        return err;
+    called = false;
+    disks_open_start(disks, on_open, &err);
+    while (!called)
+        turn();
+    return err;
+}
+
+static void power_loss_disks(void)
+{
+    disk_mem_crash(inner_disk, true);
+    kv_mem_crash(inner_kv, NULL, NULL);
+    memset(under_way, 0, sizeof(under_way));
+    disks_free(disks);
+    disks = NULL;
+}
+
+static void on_disks_put(struct disks_put *p)
+{
+    (void)p;
+    called = true;
+}
+
+static void on_disks_delete(struct disks_delete *d)
+{
+    (void)d;
+    called = true;
+}
+
+static void on_check(struct disks_check *c)
+{
+    (void)c;
+    called = true;
+}
+
+static void on_inventory(struct disks_inventory *i)
+{
+    (void)i;
+    called = true;
+}
+
+static int disks_put_run(uint8_t n)
+{
+    uint32_t crcs[2] = {crc32c(0, SLICE(bytes, SHARD_BLOCK_BYTES)),
+                        crc32c(0, SLICE(bytes + SHARD_BLOCK_BYTES, 1000))};
+    struct disks_put p = {.put = {.info = {.blob_id = blob(n),
+                                           .pg = 1,
+                                           .pg_epoch = 9,
+                                           .time_ms = env_wall_ms(&fake.env),
+                                           .bytes = BLOB_BYTES,
+                                           .block_crcs = crcs},
+                                  .payload.bytes = SLICE(bytes, BLOB_BYTES)},
+                          .cb = on_disks_put};
+    called = false;
+    int err = disks_put_start(disks, &p);
+    while (err == OK && !called)
+        turn();
+    return err ? err : p.err;
+}
+
+static int disks_delete_run(uint8_t n)
+{
+    struct id128 id = blob(n);
+    struct disks_delete d = {.blob_ids = &id, .count = 1, .cb = on_disks_delete};
+    called = false;
+    int err = disks_delete_start(disks, &d);
+    while (err == OK && !called)
+        turn();
+    return err ? err : d.err;
+}
+
+static int check_run(uint8_t n, enum disks_shard *ret)
+{
+    struct id128 id = blob(n);
+    uint32_t index = 0;
+    struct disks_check c = {.blob_ids = &id,
+                            .shard_indexes = &index,
+                            .count = 1,
+                            .deep = true,
+                            .bytes_max = 1 << 20,
+                            .states = ret,
+                            .cb = on_check};
+    called = false;
+    int err = disks_check_start(disks, &c);
+    while (err == OK && !called)
+        turn();
+    return err ? err : c.err;
+}
+
+static int inventory_run(size_t *ret_count)
+{
+    struct disks_inventory inv = {.pg = 1, .first_byte = blob(0).bytes[0], .cb = on_inventory};
+    called = false;
+    int err = disks_inventory_start(disks, &inv);
+    while (err == OK && !called)
+        turn();
+    *ret_count = inv.count;
+    if (!err) {
+        err = inv.err;
+        disks_inventory_fini(&inv);
+    }
+    return err;
+}
+
+static void a_node(void **state)
+{
+    (void)state;
+    uint64_t n = 0;
+    for (bool failed = true; failed; n++) {
+        enum disks_shard shard = DISKS_SHARD_MISSING;
+        size_t count = 0;
+        world_init();
+        power_loss();
+        assert_int_equal(open_disks(), OK);
+        assert_int_equal(disks_put_run(1), OK);
+        assert_int_equal(disks_put_run(2), OK);
+        alloc_fail_at(n);
+        int inv_err = inventory_run(&count), check_err = check_run(1, &shard);
+        int close_err = disks_epoch_close(disks, 1, 5);
+        int put_err = disks_put_run(3), del_err = disks_delete_run(2);
+        failed = alloc_fail_end();
+        assert_true(inv_err != OK || count == 2);
+        struct disks_counts counts;
+        disks_count(disks, &counts); /* it may have taken itself out of service */
+        assert_true(check_err != OK || shard == DISKS_SHARD_PRESENT ||
+                    (shard == DISKS_SHARD_UNREADABLE && counts.up == 0));
+        for (unsigned i = 0; i < 50; i++)
+            turn();
+        bool closed = disks_epoch_closed(disks, 1) == 5;
+        if (!failed)
+            assert_true(inv_err == OK && check_err == OK && close_err == OK && put_err == OK &&
+                        del_err == OK && closed);
+        power_loss_disks();
+        alloc_fail_at(n);
+        int err = open_disks();
+        bool again = alloc_fail_end();
+        failed |= again;
+        if (err != OK) {
+            assert_true(again);
+            if (disks)
+                power_loss_disks();
+            assert_int_equal(open_disks(), OK);
+        }
+        struct store_look look;
+        struct store *s = disks_store(disks, 0);
+        assert_int_equal(store_look(s, blob(1), 0, &look), OK);
+        assert_true(look.found);
+        assert_int_equal(store_look(s, blob(2), 0, &look), OK);
+        assert_true(look.deleted || (look.found && del_err != OK));
+        assert_true(!closed || disks_epoch_closed(disks, 1) == 5);
+        power_loss_disks();
+        disk_mem_free(inner_disk);
+        kv_mem_free(inner_kv);
+    }
+    assert_true(n > 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(puts_gets_deletes),
         cmocka_unit_test(opening),
+        cmocka_unit_test(a_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

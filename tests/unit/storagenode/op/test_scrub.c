@@ -14,6 +14,7 @@
 
 
 #define MIB (1ull << 20)
+#define HELD_MAX 4
 #define DAY_NS (86400 * NS_PER_SEC)
 
 /* Between the store and the disk: sees what the scrub reads, and holds back what a test wants. */
@@ -21,7 +22,9 @@ struct between {
     struct disk disk;
     struct disk *inner;
     bool hold_scrub, hold_writes;
-    struct disk_req *scrub, *write; /* held */
+    struct disk_req *scrub; /* held */
+    struct disk_req *writes[HELD_MAX]; /* held: of frames, and of an extent's header beside them */
+    unsigned write_count;
     uint64_t scrub_reads;
 };
 
@@ -45,12 +48,15 @@ static void between_start(struct disk *d, struct disk_req *r)
         assert_in_range(r->bytes, 4096, MIB + 4096);
         b->scrub_reads++;
     }
-    if (scrub && b->hold_scrub)
+    if (scrub && b->hold_scrub) {
+        assert_null(b->scrub);
         b->scrub = r;
-    else if (r->kind == DISK_WRITE && b->hold_writes)
-        b->write = r;
-    else
+    } else if (r->kind == DISK_WRITE && b->hold_writes) {
+        assert_true(b->write_count < HELD_MAX);
+        b->writes[b->write_count++] = r;
+    } else {
         disk_start(b->inner, r);
+    }
 }
 
 static void between_file_close(struct disk *d, struct disk_file *f)
@@ -66,6 +72,23 @@ static void let_go(struct between *b, struct disk_req **held)
     assert_non_null(r);
     *held = NULL;
     disk_start(b->inner, r);
+}
+
+static void writes_let_go(struct between *b)
+{
+    b->hold_writes = false;
+    for (unsigned i = 0; i < b->write_count; i++)
+        disk_start(b->inner, b->writes[i]);
+    b->write_count = 0;
+}
+
+/* The write of a frame; the header of an extent lies at 0. */
+static bool frame_held(const struct between *b)
+{
+    for (unsigned i = 0; i < b->write_count; i++)
+        if (b->writes[i]->offset > 0)
+            return true;
+    return false;
 }
 
 static void on_open(void *arg, int err)
@@ -225,8 +248,10 @@ static void put_begin(struct world *w, struct put *p, unsigned n, uint32_t bytes
 
 static void put_end(struct world *w, struct put *p)
 {
-    while (!p->done)
+    for (unsigned n = 0; !p->done; n++) {
+        assert_true(n < 100000);
         steps(w, 1);
+    }
     assert_int_equal(p->put.err, OK);
     free(p->data);
 }
@@ -493,7 +518,7 @@ static void others_go_first_until_it_is_late(void **state)
     put(&w, 1, 5000);
     w.between.hold_writes = true;
     put_begin(&w, &first, 2, 5000);
-    while (!w.between.write)
+    while (!frame_held(&w.between))
         steps(&w, 1);
     put_begin(&w, &second, 3, 5000); /* waits for the next commit */
     store_scrub_start_now(w.store);
@@ -502,9 +527,55 @@ static void others_go_first_until_it_is_late(void **state)
     w.fake.now_ns += 13 * DAY_NS;
     steps(&w, 100);
     assert_true(w.between.scrub_reads > 0);
+    assert_false(first.done || second.done);
+    writes_let_go(&w.between);
+    put_end(&w, &first);
+    put_end(&w, &second);
+    pass_end(&w, 0);
+    pass(&w);
+    assert_int_equal(get(&w, 2), OK);
+    assert_int_equal(get(&w, 3), OK);
+    idle(&w);
+    store_check(w.store);
     world_fini(&w);
-    free(first.data);
-    free(second.data);
+}
+
+/* Wherever the scrub is, and in either order of the writes. */
+static void a_write_may_end_whenever_it_does(void **state)
+{
+    (void)state;
+    for (unsigned n = 0; n < 120; n++) {
+        struct world w;
+        struct put first, second;
+        world_init(&w, 256 * 1024, 8);
+        put(&w, 1, 5000);
+        w.between.hold_writes = true;
+        w.between.hold_scrub = n % 3 == 0;
+        put_begin(&w, &first, 2, 5000);
+        while (!frame_held(&w.between))
+            steps(&w, 1);
+        put_begin(&w, &second, 3, 250000); /* into the next extent */
+        store_scrub_start_now(w.store);
+        w.fake.now_ns += 13 * DAY_NS;
+        steps(&w, n);
+        w.between.hold_scrub = false;
+        if (n % 2 && w.between.write_count > 1) {
+            struct disk_req *r = w.between.writes[0];
+            w.between.writes[0] = w.between.writes[1];
+            w.between.writes[1] = r;
+        }
+        writes_let_go(&w.between);
+        put_end(&w, &first);
+        put_end(&w, &second);
+        if (w.between.scrub)
+            let_go(&w.between, &w.between.scrub);
+        pass(&w);
+        assert_int_equal(stats(&w).scrub_found, 0);
+        assert_int_equal(get(&w, 3), OK);
+        idle(&w);
+        store_check(w.store);
+        world_fini(&w);
+    }
 }
 
 static void a_pass_reads_at_the_allowed_rate(void **state)
@@ -658,6 +729,7 @@ int main(void)
         cmocka_unit_test(an_extent_that_is_read_is_not_reused),
         cmocka_unit_test(failed_reads_are_damage_and_want_of_memory_is_not),
         cmocka_unit_test(others_go_first_until_it_is_late),
+        cmocka_unit_test(a_write_may_end_whenever_it_does),
         cmocka_unit_test(a_pass_reads_at_the_allowed_rate),
         cmocka_unit_test(all_is_read_within_the_period),
         cmocka_unit_test(a_pass_that_is_asked_for_begins_anew),

@@ -70,8 +70,6 @@ int meta_config_check(const struct meta_config *c, struct buf *ret_error)
         what = "tick, witness_poll and clock_ahead must be above 0";
     else if (t->placement == 0 || t->node_down < 2 * t->placement || t->node_lost <= t->node_down)
         what = "node_down_after must be at least two placement intervals, and node_lost_after longer";
-    else if (l->pg_changes_max == 0)
-        what = "placement_changes_max must be above 0";
     else if (l->proposals_max == 0 || l->reads_max == 0 || l->lists_max == 0 ||
              l->apply_entries_max == 0 || l->append_entries_max == 0 ||
              l->append_entries_max > BATCH_ENTRIES_MAX || l->log_entries_max == 0 ||

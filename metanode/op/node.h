@@ -71,7 +71,7 @@ struct meta_limits {
     uint64_t log_cache_bytes;
     uint32_t snapshot_chunk_bytes;
     uint64_t snapshot_bytes_per_s;  /* sent by the node */
-    uint32_t pg_changes_max;        /* placement groups whose members change at one time */
+    uint32_t pg_changes_max;        /* placement groups whose members change at one time; 0: none, plans only */
 };
 
 struct meta_config {

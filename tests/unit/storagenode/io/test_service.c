@@ -414,6 +414,7 @@ static void closed_epochs_bind_gateways(void **state)
     assert_int_equal(r->disks[0]->disk_id.len, ID_BYTES);
     assert_int_equal(r->disks[0]->state, CAIRN__DISK_STATE__DISK_UP);
     assert_true(r->disks[0]->writable && r->disks[0]->shards == 1);
+    assert_int_equal(r->disks[0]->scrub_found, 0);
     assert_int_equal(r->n_groups, 1);
     assert_int_equal(r->groups[0]->pg, 3);
     assert_int_equal(r->groups[0]->closed_epoch, 2);

@@ -29,6 +29,9 @@ static struct id128 disk_ids[DISKS];
 static bool called;
 static unsigned failures;
 static size_t failed_disk;
+static unsigned damages;
+static size_t damaged_disk;
+static struct id128 damaged_blob;
 static uint8_t bytes[BLOB_BYTES];
 
 static struct id128 blob(unsigned n)
@@ -58,6 +61,14 @@ static void on_failed(void *arg, size_t at, int err)
     failed_disk = at;
 }
 
+static void on_damage(void *arg, size_t at, const struct store_damage *d)
+{
+    (void)arg;
+    damages++;
+    damaged_disk = at;
+    damaged_blob = d->blob_id;
+}
+
 /* Opens the node with the disks of the mask. */
 static int open_with(unsigned mask, const struct id128 *lost, size_t lost_count)
 {
@@ -76,7 +87,8 @@ static int open_with(unsigned mask, const struct id128 *lost, size_t lost_count)
                                   .count = count,
                                   .lost = lost,
                                   .lost_count = lost_count,
-                                  .on_failed = on_failed};
+                                  .on_failed = on_failed,
+                                  .on_damage = on_damage};
     int err = disks_new(&fake.env, &config, &disks);
     assert_int_equal(err, OK);
     called = false;
@@ -109,7 +121,7 @@ static int setup(void **state)
     struct disks_status st;
     fake_env_init(&fake);
     fake.now_ns = 1000000 * NS_PER_SEC;
-    failures = 0;
+    failures = damages = 0;
     for (unsigned i = 0; i < DISKS; i++) {
         disk[i] =
             disk_mem_new(&fake.env, &(struct disk_mem_config){.seed = 7 + i,
@@ -408,6 +420,40 @@ static void a_disk_fails_alone(void **state)
     for (unsigned n = 0; n < 30; n++)
         assert_int_equal(get(n), OK);
     assert_int_equal(del(201), OK);
+}
+
+static void scrub_run(size_t at)
+{
+    struct store_stats before, st;
+    store_stats_get(disks_store(disks, at), &before);
+    store_scrub_start_now(disks_store(disks, at));
+    st = before;
+    for (unsigned n = 0; st.scrub_passes == before.scrub_passes; n++) {
+        assert_true(n < ROUNDS_MAX);
+        assert_true(fake_env_step(&fake));
+        store_stats_get(disks_store(disks, at), &st);
+    }
+}
+
+static void a_scrub_tells_the_disk(void **state)
+{
+    (void)state;
+    uint32_t extent;
+    uint64_t offset, length;
+    char name[EXTENT_NAME_BYTES + 1];
+    unsigned n = 0;
+    do
+        assert_int_equal(put(++n), OK);
+    while (holder(n) != 2);
+    assert_int_equal(store_locate(disks_store(disks, 2), blob(n), 0, &extent, &offset, &length),
+                     OK);
+    extent_name(extent, name);
+    assert_true(disk_mem_flip(disk[2], name, offset + FRAME_HEAD_BYTES + 100, 3));
+    for (size_t at = 0; at < DISKS; at++)
+        scrub_run(at);
+    assert_int_equal(damages, 1);
+    assert_int_equal(damaged_disk, 2);
+    assert_true(id128_eq(damaged_blob, blob(n)));
 }
 
 static void all_disks_fail(void **state)
@@ -771,6 +817,7 @@ int main(void)
         CASE(a_retry_meets_the_put_under_way),
         CASE(only_all_full_is_no_space),
         CASE(a_disk_fails_alone),
+        CASE(a_scrub_tells_the_disk),
         CASE(all_disks_fail),
         CASE(a_disk_is_missed_until_it_is_given_up),
         CASE(an_empty_directory_is_a_new_disk),

@@ -414,10 +414,43 @@ static void closed_epochs_bind_gateways(void **state)
     assert_int_equal(r->disks[0]->disk_id.len, ID_BYTES);
     assert_int_equal(r->disks[0]->state, CAIRN__DISK_STATE__DISK_UP);
     assert_true(r->disks[0]->writable && r->disks[0]->shards == 1);
-    assert_int_equal(r->disks[0]->scrub_found, 0);
     assert_int_equal(r->n_groups, 1);
     assert_int_equal(r->groups[0]->pg, 3);
     assert_int_equal(r->groups[0]->closed_epoch, 2);
+    rpc_call_fini(&status);
+}
+
+static void a_scrub_is_reported(void **state)
+{
+    (void)state;
+    Cairn__ShardOwner owner;
+    Cairn__PutShardRequest m = put_message(&owner);
+    Cairn__StoreStatusRequest ask = CAIRN__STORE_STATUS_REQUEST__INIT;
+    struct rpc_call status = {.method = &method_store_status, .request = &ask.base};
+    struct id128 id;
+    struct store_stats st = {0};
+    uint32_t extent;
+    uint64_t offset, bytes;
+    char name[EXTENT_NAME_BYTES + 1];
+    assert_int_equal(put_send(from_gateway, &m, BYTES), OK);
+    memcpy(id.bytes, blob, ID_BYTES);
+    assert_int_equal(store_locate(disks_store(disks, 0), id, (uint16_t)m.shard_index, &extent,
+                                  &offset, &bytes),
+                     OK);
+    extent_name(extent, name);
+    assert_true(disk_mem_flip(disk, name, offset + FRAME_HEAD_BYTES, 1));
+    store_scrub_start_now(disks_store(disks, 0));
+    while (st.scrub_found == 0) {
+        assert_true(fake_step(&world));
+        store_stats_get(disks_store(disks, 0), &st);
+    }
+    assert_int_equal(call_run(from_gateway, &status), OK);
+    const Cairn__DiskReport *d =
+        ((const Cairn__StoreStatusResponse *)(const void *)status.response)->report->disks[0];
+    store_stats_get(disks_store(disks, 0), &st);
+    assert_int_equal(d->scrub_found, 1);
+    assert_true(d->scrub_bytes >= BYTES && d->scrub_bytes == st.scrub_bytes);
+    assert_true(d->scrub_oldest_ms > 0 && d->scrub_oldest_ms <= st.scrub_oldest_ms);
     rpc_call_fini(&status);
 }
 
@@ -434,6 +467,7 @@ static void metrics_tell(void **state)
     assert_non_null(
         strstr((char *)text.ptr, "cairn_store_batch_size_total{operations=\"1-1\"} 1\n"));
     assert_non_null(strstr((char *)text.ptr, "\ncairn_store_writable 1\n"));
+    assert_non_null(strstr((char *)text.ptr, "\ncairn_store_scrub_found_total 0\n"));
     buf_fini(&text);
 }
 
@@ -447,6 +481,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(checks_are_answered, setup, teardown),
         cmocka_unit_test_setup_teardown(inventories_are_answered, setup, teardown),
         cmocka_unit_test_setup_teardown(closed_epochs_bind_gateways, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_scrub_is_reported, setup, teardown),
         cmocka_unit_test_setup_teardown(metrics_tell, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,62 +6,15 @@
  * lies there can be read.  The inventory of the placement groups says the same as the reference.  A
  * flipped bit turns "must be there" into "its bytes or an error"; a pass of the scrub leaves no frame
  * that is bad on the disk and not marked.  At the end all is deleted, and the space must come back. */
-#include "tests/unit/storagenode/op/model.h"
+#include "tests/unit/storagenode/op/model_impl.h"
 
 #include "common/base/hash.h"
 #include "common/env/disk_mem.h"
 #include "common/env/kv_mem.h"
-#include "storagenode/op/disks.h"
-#include "tests/unit/common/env/fake_env.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
-#define BLOBS 40
-#define RETIRED 64
-#define EXTENT_BYTES (48u * FRAME_ALIGN) /* 192 KiB: three blocks of a shard fit barely */
-#define SHARD_MAX (2 * SHARD_BLOCK_BYTES + 20000)
 #define STEPS_MAX 200000
-#define MODEL_DISKS_MAX 3
-#define FIRST_PG 7
-
-enum presence { ABSENT, PRESENT, UNKNOWN, DELETED };
-
-struct blob {
-    struct id128 id;
-    uint32_t bytes;
-    enum presence is;
-    bool tainted;           /* a bit of it was flipped: an error is right, too */
-    unsigned puts, deletes; /* under way */
-    uint64_t changes;       /* starts of puts and deletes so far */
-    uint64_t time_ms;
-    bool marked;        /* a delete was started: a put may be refused */
-    uint64_t stored_ms; /* when it was put; 0: that was not heard */
-    uint64_t reread_at; /* what had been read again or copied until then */
-};
-
-struct model {
-    struct fake_env fake;
-    unsigned disk_count;
-    struct disk *disk[MODEL_DISKS_MAX];
-    struct kv *kv[MODEL_DISKS_MAX];
-    struct disks *disks;
-    struct store_config config;
-    uint64_t rng, seed;
-    struct blob blobs[BLOBS];
-    struct id128 retired[RETIRED]; /* deleted for ever */
-    uint64_t retired_ms[RETIRED];
-    unsigned retired_count;
-    uint64_t reread;         /* bytes scrubbed or copied in earlier lives */
-    struct list calls;
-    unsigned under_way;
-    bool opened, closed, faults, flips, small, read_faults;
-    int open_err;
-    bool failed;
-    char *why;
-    size_t why_len;
-    struct model_totals *totals;
-};
 
 enum call_kind { PUT, GET, DELETE };
 
@@ -98,40 +51,12 @@ static uint64_t kv_rng(void *arg)
     return rnd(arg);
 }
 
-#define FAIL(m, ...)                                                                               \
-    do {                                                                                           \
-        if (!(m)->failed)                                                                          \
-            snprintf((m)->why, (m)->why_len, __VA_ARGS__);                                         \
-        (m)->failed = true;                                                                        \
-    } while (0)
-
-static struct store *store_of(struct model *m, unsigned i)
-{
-    return disks_store(m->disks, i);
-}
-static uint32_t pg_of(struct id128 id)
-{
-    return FIRST_PG + id.bytes[1] % 2;
-}
-
 static bool idle(struct model *m)
 {
     for (unsigned i = 0; i < m->disk_count; i++)
         if (!store_is_idle(store_of(m, i)))
             return false;
     return true;
-}
-
-/* OK: none has failed. */
-static int failure_of(struct model *m)
-{
-    struct store_stats st;
-    for (unsigned i = 0; i < m->disk_count; i++) {
-        store_stats_get(store_of(m, i), &st);
-        if (st.state == STORE_FAILED)
-            return st.failure;
-    }
-    return OK;
 }
 
 static int locate(struct model *m, struct id128 id, unsigned *ret_disk, uint32_t *ret_extent,
@@ -171,7 +96,7 @@ static void blob_new(struct model *m, struct blob *b)
 
 /* The bytes follow from the id; one pattern in three is all the same byte, so that torn writes over
  * older frames of the same content are met, too. */
-static void blob_fill(const struct blob *b, uint8_t *to, bool other)
+void model_blob_fill(const struct blob *b, uint8_t *to, bool other)
 {
     uint64_t x;
     memcpy(&x, b->id.bytes, sizeof(x));
@@ -188,22 +113,10 @@ static void blob_fill(const struct blob *b, uint8_t *to, bool other)
 static bool bytes_right(const struct blob *b, uint64_t first, struct slice s)
 {
     uint8_t *want = malloc(b->bytes);
-    blob_fill(b, want, false);
+    model_blob_fill(b, want, false);
     bool right = first + s.len <= b->bytes && memcmp(want + first, s.ptr, s.len) == 0;
     free(want);
     return right;
-}
-
-/* Of all disks: what was read on another one is no less an excuse. */
-static uint64_t reread(struct model *m)
-{
-    struct store_stats st;
-    uint64_t bytes = m->reread;
-    for (unsigned i = 0; i < m->disk_count; i++) {
-        store_stats_get(store_of(m, i), &st);
-        bytes += st.scrub_bytes + st.reclaimed_bytes_copied;
-    }
-    return bytes;
 }
 
 /* ---- calls ---- */
@@ -257,7 +170,7 @@ static void put_settle(struct call *c, int err)
     m->totals->nospace += err == ERR_NOSPACE;
     if (err == OK) {
         b->stored_ms = env_wall_ms(&m->fake.env);
-        b->reread_at = reread(m);
+        b->reread_at = model_reread(m);
     }
 }
 
@@ -273,7 +186,7 @@ static void put_start(struct model *m, struct blob *b, bool other)
     struct call *c = call_new(m, PUT, b);
     c->data = malloc(b->bytes);
     c->crcs = malloc(shard_blocks(b->bytes) * sizeof(uint32_t));
-    blob_fill(b, c->data, other);
+    model_blob_fill(b, c->data, other);
     for (uint32_t i = 0; i < shard_blocks(b->bytes); i++) {
         size_t at = (size_t)i * SHARD_BLOCK_BYTES;
         c->crcs[i] = crc32c(0, SLICE(c->data + at, MIN(b->bytes - at, SHARD_BLOCK_BYTES)));
@@ -420,7 +333,7 @@ static void run_until(struct model *m, const bool *flag)
     }
 }
 
-static void run_idle(struct model *m)
+void model_run_idle(struct model *m)
 {
     for (unsigned n = 0; !m->failed && (m->under_way > 0 || !idle(m)); n++) {
         if (n > STEPS_MAX)
@@ -429,45 +342,10 @@ static void run_idle(struct model *m)
     }
 }
 
-/* What nobody has read or copied since it was put is not unverified for less than that. */
-static void oldest_check(struct model *m, unsigned disk, uint64_t oldest_ms)
-{
-    uint32_t extent;
-    uint64_t offset, bytes;
-    if (m->flips || m->read_faults)
-        return;
-    for (unsigned i = 0; i < BLOBS; i++) {
-        struct blob *b = &m->blobs[i];
-        if (b->is == PRESENT && !b->puts && !b->deletes && b->stored_ms > 0 &&
-            b->reread_at == reread(m) && oldest_ms > b->stored_ms &&
-            store_locate(store_of(m, disk), b->id, b->id.bytes[0] % 3, &extent, &offset, &bytes) ==
-                OK)
-            FAIL(m, "unverified since %llu, it is said, and put at %llu",
-                 (unsigned long long)oldest_ms, (unsigned long long)b->stored_ms);
-    }
-}
-
-static void stats_check(struct model *m)
-{
-    struct store_stats st;
-    for (unsigned i = 0; i < m->disk_count; i++) {
-        store_stats_get(store_of(m, i), &st);
-        if (st.state == STORE_UP)
-            oldest_check(m, i, st.scrub_oldest_ms);
-        if (st.scrub_found > 0 && !m->flips && !m->read_faults)
-            FAIL(m, "the scrub found damage, and no bit was flipped");
-        if (st.corruptions > 0 && !m->flips && !m->read_faults)
-            FAIL(m, "%llu corruptions reported, and no bit was flipped",
-                 (unsigned long long)st.corruptions);
-        if (st.live_bytes + st.dead_bytes > st.bytes_total + EXTENT_BYTES)
-            FAIL(m, "more bytes than there is room");
-    }
-}
-
 static void stats_take(struct model *m)
 {
     struct store_stats st;
-    stats_check(m);
+    model_stats_check(m);
     for (unsigned i = 0; i < m->disk_count; i++) {
         store_stats_get(store_of(m, i), &st);
         m->totals->reclaimed += st.extents_reclaimed;
@@ -477,70 +355,7 @@ static void stats_take(struct model *m)
         m->totals->scrub_passes += st.scrub_passes;
         m->totals->scrub_found += st.scrub_found;
     }
-    m->reread = reread(m);
-}
-
-/* ---- inventories ---- */
-
-static struct blob *blob_of(struct model *m, struct id128 id)
-{
-    for (unsigned i = 0; i < BLOBS; i++)
-        if (id128_eq(m->blobs[i].id, id))
-            return &m->blobs[i];
-    return NULL;
-}
-
-static void entry_check(struct model *m, uint32_t pg, const struct store_inventory_entry *e,
-                        bool seen[BLOBS])
-{
-    char name[ID_HEX_CHARS + 1];
-    struct blob *b = blob_of(m, e->blob_id);
-    hex(e->blob_id, name);
-    if (!b) {
-        for (unsigned i = 0; i < MIN(m->retired_count, RETIRED); i++)
-            if (id128_eq(m->retired[i], e->blob_id))
-                FAIL(m, "blob %s: deleted, and in the inventory", name);
-        return; /* one that was given up: nobody knows whether it is there */
-    }
-    if (b->is == ABSENT || b->is == DELETED)
-        FAIL(m, "blob %s: not there, but in the inventory", name);
-    if (pg != pg_of(b->id) || e->shard_index != b->id.bytes[0] % 3 ||
-        e->record.time_ms != b->time_ms)
-        FAIL(m, "blob %s: the inventory says something else of it", name);
-    if (e->record.damaged && !b->tainted && !m->read_faults)
-        FAIL(m, "blob %s: damaged, says the inventory", name);
-    seen[b - m->blobs] = true;
-}
-
-/* Each disk's own, while all are idle and up. */
-static void inventory_check(struct model *m)
-{
-    bool seen[BLOBS] = {false};
-    if (failure_of(m) != OK)
-        return;
-    for (unsigned i = 0; i < m->disk_count; i++)
-        for (uint32_t pg = FIRST_PG; pg < FIRST_PG + 2; pg++) {
-            struct store_inventory_at at = {0};
-            struct store_inventory_entry e[3];
-            size_t count = 3;
-            while (count == 3 && !m->failed) {
-                if (store_inventory(store_of(m, i), pg, &at, e, 3, &count) != OK)
-                    FAIL(m, "no inventory");
-                for (size_t n = 0; n < count; n++)
-                    entry_check(m, pg, &e[n], seen);
-            }
-        }
-    for (unsigned i = 0; i < BLOBS; i++)
-        if (m->blobs[i].is == PRESENT && !seen[i] && !m->blobs[i].tainted)
-            FAIL(m, "blob %u: acknowledged, but in no inventory", i);
-}
-
-static void all_check(struct model *m)
-{
-    for (unsigned i = 0; i < m->disk_count && !m->failed; i++)
-        store_check(store_of(m, i));
-    if (!m->failed)
-        inventory_check(m);
+    m->reread = model_reread(m);
 }
 
 static void on_open(void *arg, int err)
@@ -657,9 +472,9 @@ static void world_begin(struct model *m)
         return;
     for (unsigned i = 0; i < BLOBS && !m->failed; i++)
         get_start(m, &m->blobs[i], false);
-    run_idle(m);
-    all_check(m);
-    stats_check(m);
+    model_run_idle(m);
+    model_all_check(m);
+    model_stats_check(m);
 }
 
 static void crash(struct model *m)
@@ -750,68 +565,6 @@ static void flip(struct model *m)
     m->totals->flips++;
 }
 
-/* What the disk holds of a blob, as far as the index names a place. */
-static bool whole_on_disk(struct model *m, unsigned disk, const struct blob *b)
-{
-    uint32_t extent;
-    uint64_t offset, bytes;
-    char name[EXTENT_NAME_BYTES + 1];
-    struct frame_head head;
-    if (store_locate(store_of(m, disk), b->id, b->id.bytes[0] % 3, &extent, &offset, &bytes) != OK)
-        return true;
-    uint8_t *frame = malloc(bytes), *want = malloc(b->bytes);
-    extent_name(extent, name);
-    CHECK(disk_mem_peek(m->disk[disk], name, offset, frame, bytes));
-    bool whole = frame_head_decode(SLICE(frame, FRAME_HEAD_BYTES), &head) == OK, same = false;
-    for (int other = 0; other < 2; other++) {
-        blob_fill(b, want, other);
-        same |= memcmp(frame + FRAME_HEAD_BYTES, want, b->bytes) == 0;
-    }
-    free(frame);
-    free(want);
-    return whole && same;
-}
-
-/* Up, and a pass has not ended since there were `before`. */
-static bool scrubs(struct model *m, unsigned disk, uint64_t before)
-{
-    struct store_stats st;
-    store_stats_get(store_of(m, disk), &st);
-    return st.state == STORE_UP && st.scrub_passes == before;
-}
-
-/* A whole pass, undisturbed, leaves nothing that is bad on a disk and good in its index. */
-static void scrub_all(struct model *m)
-{
-    struct store_stats st;
-    struct store_look seen;
-    char name[ID_HEX_CHARS + 1];
-    run_idle(m);
-    for (unsigned i = 0; i < m->disk_count && !m->failed; i++) {
-        store_stats_get(store_of(m, i), &st);
-        store_scrub_start_now(store_of(m, i));
-        for (unsigned n = 0; scrubs(m, i, st.scrub_passes) && !m->failed; n++) {
-            if (n > STEPS_MAX)
-                FAIL(m, "the scrub does not end");
-            fake_env_step(&m->fake);
-        }
-    }
-    run_idle(m);
-    if (m->failed || failure_of(m) != OK || m->read_faults)
-        return;
-    for (unsigned i = 0; i < m->disk_count * BLOBS && !m->failed; i++) {
-        struct blob *b = &m->blobs[i % BLOBS];
-        if (whole_on_disk(m, i / BLOBS, b))
-            continue;
-        hex(b->id, name);
-        m->totals->bad_seen++;
-        if (store_look(store_of(m, i / BLOBS), b->id, b->id.bytes[0] % 3, &seen) != OK ||
-            !seen.damaged)
-            FAIL(m, "blob %s: bad on the disk, and the scrub passed over it", name);
-    }
-    stats_check(m);
-}
-
 static void fault(struct model *m)
 {
     static const enum disk_kind kinds[] = {DISK_WRITE, DISK_WRITE, DISK_OPEN, DISK_ALLOCATE,
@@ -857,19 +610,19 @@ static void operate(struct model *m)
     } else if (what < 89) {
         store_scrub_start_now(store_of(m, (unsigned)below(m, m->disk_count))); /* beside the rest */
     } else if (what < 90) {
-        scrub_all(m);
+        model_scrub_all(m);
     } else if (what < 94) {
-        run_idle(m);
-        all_check(m);
+        model_run_idle(m);
+        model_all_check(m);
         retired_check(m);
-        stats_check(m);
+        model_stats_check(m);
     } else if (what < 95) {
         m->fake.now_ns += below(m, 400) * NS_PER_SEC;
     } else if (what < 97 && m->flips) {
         for (uint64_t n = 1 + below(m, 4); n > 0; n--)
             flip(m);
         if (below(m, 2))
-            scrub_all(m);
+            model_scrub_all(m);
     } else if (what < 97 && m->faults) {
         fault(m);
     } else if (what == 98 && below(m, 2)) {
@@ -894,17 +647,17 @@ static void space_returns(struct model *m)
     for (unsigned i = 0; i < BLOBS && !m->failed; i++) {
         delete_start(m, &m->blobs[i]);
         if (i % 4 == 0)
-            run_idle(m);
+            model_run_idle(m);
     }
-    run_idle(m);
+    model_run_idle(m);
     for (unsigned i = 0; i < 4 * m->disk_count && !m->failed; i++) {
         store_reclaim_now(store_of(m, i % m->disk_count));
-        run_idle(m);
+        model_run_idle(m);
     }
     if (m->failed)
         return;
     retired_check(m);
-    all_check(m);
+    model_all_check(m);
     for (unsigned i = 0; i < BLOBS && !m->failed; i++)
         if (m->blobs[i].is != DELETED)
             FAIL(m, "a delete was refused with space for marks");
@@ -918,7 +671,7 @@ static void space_returns(struct model *m)
     struct blob fresh;
     blob_new(m, &fresh);
     put_start(m, &fresh, false);
-    run_idle(m);
+    model_run_idle(m);
     if (!m->failed && fresh.is != PRESENT)
         FAIL(m, "no room for a put after everything was deleted");
 }

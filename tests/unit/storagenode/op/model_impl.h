@@ -41,7 +41,7 @@ struct model {
     struct id128 retired[RETIRED]; /* deleted for ever */
     uint64_t retired_ms[RETIRED];
     unsigned retired_count;
-    uint64_t reread;         /* bytes scrubbed or copied in earlier lives */
+    uint64_t reread; /* bytes scrubbed or copied in earlier lives */
     struct list calls;
     unsigned under_way;
     bool opened, closed, faults, flips, small, read_faults;
@@ -87,7 +87,8 @@ void model_run_idle(struct model *m);
 void model_blob_fill(const struct blob *b, uint8_t *to, bool other);
 
 /* ---- model_check.c: what does not hold is a FAIL ---- */
-/* Bytes scrubbed or copied so far, of all disks: what was read on another one is no less an excuse. */
+/* Bytes scrubbed or copied so far, of all disks: what was read on another one is no less an excuse.
+ */
 uint64_t model_reread(struct model *m);
 /* What the stores say of themselves. */
 void model_stats_check(struct model *m);

@@ -7,11 +7,10 @@
 
 #include <stdlib.h>
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
-
 
 #define MIB (1ull << 20)
 #define HELD_MAX 4
@@ -22,7 +21,7 @@ struct between {
     struct disk disk;
     struct disk *inner;
     bool hold_scrub, hold_writes;
-    struct disk_req *scrub; /* held */
+    struct disk_req *scrub;            /* held */
     struct disk_req *writes[HELD_MAX]; /* held: of frames, and of an extent's header beside them */
     unsigned write_count;
     uint64_t scrub_reads;

@@ -195,9 +195,9 @@ LAYERS = [
           ["spec/check.sh"]),
     Layer("sim", 240, "does a whole cluster keep its promises in a hostile world, 1,000 seeds?",
           make("sim-run")),
-    Layer("mutants", 200, "does the simulator find planted bugs, each within its number of seeds?",
+    Layer("mutants", 100, "does the simulator find planted bugs, each within its number of seeds?",
           make("sim-mutants-run")),
-    Layer("e2e", 240, "do real clients work against real processes?", [*PYTEST, "tests/e2e"], count_pytest),
+    Layer("e2e", 340, "do real clients work against real processes?", [*PYTEST, "tests/e2e"], count_pytest),
     Layer("chaos", 290, "do real processes survive kills, stops, cut networks and the loss of a zone under load?",
           ["tests/chaos/run.sh", *PYTEST, "tests/chaos"], count_pytest),
 ]

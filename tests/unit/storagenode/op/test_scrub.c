@@ -7,10 +7,11 @@
 
 #include <stdlib.h>
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 #define MIB (1ull << 20)
 #define HELD_MAX 4

@@ -15,6 +15,7 @@
 
 #define MIB (1ull << 20)
 #define HELD_MAX 4
+#define STEPS_MAX 200000u /* until what is waited for must have happened */
 #define DAY_NS (86400 * NS_PER_SEC)
 
 /* Between the store and the disk: sees what the scrub reads, and holds back what a test wants. */
@@ -121,8 +122,10 @@ static void steps(struct world *w, unsigned n)
 
 static void idle(struct world *w)
 {
-    while (!store_is_idle(w->store))
+    for (unsigned n = 0; !store_is_idle(w->store); n++) {
+        assert_true(n < STEPS_MAX);
         steps(w, 1);
+    }
 }
 
 static void world_init(struct world *w, uint64_t extent_bytes, unsigned extents)
@@ -194,7 +197,7 @@ static void run_for(struct world *w, uint64_t ns)
 static void pass_end(struct world *w, uint64_t passes_before)
 {
     for (unsigned n = 0; stats(w).scrub_passes == passes_before; n++) {
-        assert_true(n < 10000000);
+        assert_true(n < 50 * STEPS_MAX);
         steps(w, 1);
     }
 }
@@ -249,7 +252,7 @@ static void put_begin(struct world *w, struct put *p, unsigned n, uint32_t bytes
 static void put_end(struct world *w, struct put *p)
 {
     for (unsigned n = 0; !p->done; n++) {
-        assert_true(n < 100000);
+        assert_true(n < STEPS_MAX);
         steps(w, 1);
     }
     assert_int_equal(p->put.err, OK);
@@ -275,8 +278,10 @@ static int get(struct world *w, unsigned n)
     struct store_get g = {.blob_id = blob(n), .cb = on_get};
     done = false;
     int err = store_get_start(w->store, &g);
-    while (!err && !done)
+    for (unsigned turn = 0; !err && !done; turn++) {
+        assert_true(turn < STEPS_MAX);
         steps(w, 1);
+    }
     err = err ? err : g.err;
     for (size_t i = 0; err == OK && i < g.payload.bytes.len; i++)
         assert_int_equal(g.payload.bytes.ptr[i], (uint8_t)n);
@@ -296,8 +301,10 @@ static void del(struct world *w, unsigned n)
     struct store_delete d = {.blob_ids = &id, .count = 1, .cb = on_delete};
     done = false;
     assert_int_equal(store_delete_start(w->store, &d), OK);
-    while (!done)
+    for (unsigned turn = 0; !done; turn++) {
+        assert_true(turn < STEPS_MAX);
         steps(w, 1);
+    }
     assert_int_equal(d.err, OK);
 }
 
@@ -544,6 +551,7 @@ static void others_go_first_until_it_is_late(void **state)
 static void a_write_may_end_whenever_it_does(void **state)
 {
     (void)state;
+    unsigned scrub_held = 0, both_held = 0;
     for (unsigned n = 0; n < 120; n++) {
         struct world w;
         struct put first, second;
@@ -564,6 +572,8 @@ static void a_write_may_end_whenever_it_does(void **state)
             w.between.writes[0] = w.between.writes[1];
             w.between.writes[1] = r;
         }
+        scrub_held += w.between.scrub != NULL;
+        both_held += w.between.write_count > 1;
         writes_let_go(&w.between);
         put_end(&w, &first);
         put_end(&w, &second);
@@ -576,6 +586,7 @@ static void a_write_may_end_whenever_it_does(void **state)
         store_check(w.store);
         world_fini(&w);
     }
+    assert_true(scrub_held > 20 && both_held > 40);
 }
 
 static void a_pass_reads_at_the_allowed_rate(void **state)

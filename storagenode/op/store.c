@@ -127,7 +127,10 @@ static void close_step(struct store *s)
     int err = s->failure;
     s->close_cb = NULL;
     s->state = STORE_CLOSED;
-    env_timer_stop(&s->tick);
+    /* The env may go before the store is freed: no timer is left with it. */
+    struct env_timer *timers[] = {&s->tick, &s->kick, &s->reclaim.pause, &s->scrub.pause};
+    for (size_t i = 0; i < ARRAY_COUNT(timers); i++)
+        env_timer_stop(timers[i]);
     files_close(s);
     cb(s->close_arg, err);
 }

@@ -672,9 +672,26 @@ static void what_was_not_asked_for_is_refused(void **state)
     world_fini(&w);
 }
 
+/* The process's env goes before its stores are freed. */
+static void a_closed_store_leaves_no_timer(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    assert_int_equal(put(&w, 1, 100), OK);
+    idle(&w);
+    w.closed = false;
+    store_close_start(w.store, on_close, &w);
+    while (!w.closed)
+        fake_env_step(&w.fake);
+    assert_true(list_empty(&w.fake.timers));
+    world_fini(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_closed_store_leaves_no_timer),
         cmocka_unit_test(ranges_are_whole_blocks),
         cmocka_unit_test(a_retried_put_writes_once),
         cmocka_unit_test(many_puts_share_a_sync),

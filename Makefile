@@ -24,7 +24,7 @@ CFLAGS := -std=gnu11 -g -pthread -fno-omit-frame-pointer -ffunction-sections -fd
 LDFLAGS := -pthread -Wl,--gc-sections -Wl,--as-needed
 # Names for the frames that a crash reports (common/proc/proc_crash.h).
 PROGRAM_LDFLAGS := -rdynamic
-LDLIBS := -lrocksdb -luv -lprotobuf-c -lssl -lcrypto -lhttp_parser -lexpat -ljansson -lyaml \
+LDLIBS := -lrocksdb -luv -lprotobuf-c -lssl -lcrypto -lhttp_parser -lexpat -lz -ljansson -lyaml \
           -lisal -lxxhash -lm
 ifneq ($(filter x86_64%,$(shell $(CC) -dumpmachine)),)
 LDLIBS += -lIPSec_MB
@@ -114,8 +114,9 @@ $(B)/bin/cairn-$(1): $(B)/$(1)/main.o $(call libs_under,$(1)) $(COMMON_LIBS)
 	$$(link)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
-# It reads storage nodes' extents, as they do, and is the only program that speaks HTTP as a client.
-$(B)/bin/cairnctl: LDLIBS += -lcurl
+# Those that speak HTTP as a client.
+$(B)/bin/cairn-gateway $(B)/bin/cairnctl: LDLIBS += -lcurl
+# It reads storage nodes' extents, as they do.
 $(B)/bin/cairnctl: $(B)/cli/main.o $(call libs_under,cli) $(call lib,storagenode/extent) $(COMMON_LIBS)
 	$(link)
 
@@ -134,6 +135,7 @@ $(B)/$(basename $(1)): $(B)/$(basename $(1)).o $(call test_helpers,$(patsubst %/
 endef
 $(foreach t,$(TEST_SOURCES),$(eval $(call test_rule,$(t))))
 $(B)/tests/%: LDLIBS += -lcmocka
+$(B)/tests/unit/gateway/out/%: LDLIBS += -lcurl
 
 tests_in = $(patsubst %.c,$(B)/%,$(filter tests/$(1)/%,$(TEST_SOURCES)))
 

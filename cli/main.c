@@ -7,6 +7,7 @@
 #include "cli/args/command.h"
 #include "cli/cmd/commands.h"
 #include "common/base/check.h"
+#include "common/proc/proc.h"
 
 #include <stdio.h>
 
@@ -19,19 +20,30 @@ static const struct command commands[] = {
     {"undrain", "lets it take places again", cmd_undrain},
     {"safe-to-remove", "whether a storage node may be switched off for good", cmd_safe_to_remove},
     {"verify", "whether everything that was stored is there, with all its redundancy", cmd_verify},
+    {"repair", "repair status: what is left to repair, and how fast it goes", cmd_repair},
+    {"scrub", "scrub start, scrub status: reads everything again and verifies it", cmd_scrub},
+    {"kms", "kms list, create, rotate, enable, disable, rewrap, check: keys of encryption",
+     cmd_kms},
+    {"user", "user create, list, show, delete: who may use the cluster", cmd_user},
+    {"key", "key create, list, delete: a user's access keys", cmd_key},
+    {"policy", "policy attach, detach: what a user may do", cmd_policy},
+    {"account", "account create, list, show: to whom users, buckets and objects belong", cmd_account},
+    {"quota", "quota set, show, list, delete: what buckets and accounts may hold", cmd_quota},
     {"durability", "how likely a scheme and a topology are to lose data in a year", cmd_durability},
     {"salvage", "what the extents of stopped storage nodes hold, without the index", cmd_salvage},
 };
 
 static int usage(FILE *to)
 {
-    fprintf(to, "usage: cairnctl COMMAND [OPTION...]\n\n");
+    fprintf(to, "usage: cairnctl COMMAND [OPTION...]\n       cairnctl --help | --version\n\n");
     for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
         fprintf(to, "  %-14s %s\n", commands[i].name, commands[i].help);
     fprintf(
         to,
-        "\ncairnctl COMMAND --help shows a command's options.  Exit status: 0 good, 1 the answer "
-        "is bad news, 2 usage or nobody answered, 3 (verify) data is lost.\n");
+        "\ncairnctl COMMAND --help shows a command's options; all know --json.  Exit status: 0 "
+        "good, "
+        "1 the answer\nis bad news, 2 not understood, refused or not answered, 3 (verify) data is "
+        "lost.\n");
     return to == stdout ? CLI_GOOD : CLI_USAGE;
 }
 
@@ -41,6 +53,10 @@ int main(int argc, char **argv)
         return usage(stderr);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)
         return usage(stdout);
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("cairnctl %s\n", CAIRN_VERSION);
+        return CLI_GOOD;
+    }
     for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
         if (strcmp(argv[1], commands[i].name) == 0) {
             int status = commands[i].run(argc - 2, argv + 2);

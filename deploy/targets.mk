@@ -1,5 +1,6 @@
-# Installing what the build needs, and running a cluster on this machine (deploy/local/cluster.sh).
-.PHONY: deps run up down status wipe help
+# Installing what the build needs, running a cluster on this machine (deploy/local/cluster.sh), and what clusters
+# elsewhere need (deploy/README.md).
+.PHONY: deps run up down status wipe image kubernetes-files help
 deps:
 	@deploy/deps.sh deploy/packages.txt
 
@@ -18,6 +19,12 @@ status:
 wipe:
 	@deploy/local/cluster.sh wipe
 
+image:
+	docker build -t cairn -f deploy/docker/Dockerfile .
+
+kubernetes-files:
+	@deploy/kubernetes/found.sh
+
 help:
 	@sed -n 's/^## //p' Makefile deploy/targets.mk tests/targets.mk
 
@@ -25,3 +32,4 @@ help:
 ## make run        a three-zone cluster on this machine, in the foreground; Ctrl-C stops it
 ## make up|down    the same in the background; make status, make wipe
 ##                 scale it: STORAGE_PER_ZONE=2 make up, and the like
+## make image      a container image; Compose and Kubernetes: deploy/README.md

@@ -12,8 +12,21 @@
 #include "common/obs/log.h"
 #include "common/proc/proc.h"
 #include "common/proc/proc_crash.h"
+#include "gateway/op/access_log.h"
+#include "gateway/work/deliver.h"
 #include "gateway/op/gateway.h"
+#include "gateway/work/inventory.h"
+#include "gateway/op/master_check.h"
+#include "gateway/work/jobs.h"
+#include "gateway/work/lifecycle.h"
+#include "gateway/work/params.h"
+#include "gateway/op/quota.h"
+#include "gateway/work/quota_measure.h"
+#include "gateway/work/reencode.h"
+#include "gateway/out/http_curl.h"
+#include "gateway/out/targets.h"
 
+#include <curl/curl.h>
 #include <errno.h>
 #include <malloc.h>
 #include <stdatomic.h>
@@ -22,58 +35,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LOOPS_MAX 16
 #define SEEDS_MAX 64
 #define DOMAINS_MAX 16
 #define NODES_SHOWN_MAX 256
 #define PUBLISH_NS (500 * NS_PER_MS)
 #define PROBE_NS (50 * NS_PER_MS)
-
-static const struct config_param params[] = {
-    {"http_listen", CONFIG_ADDRESS, NULL, 0, 0, NULL, "where clients speak S3", CONFIG_REQUIRED},
-    {"http_tls_cert", CONFIG_STRING, NULL, 0, 0, NULL,
-     "PEM certificate chain for clients; without it HTTP is not encrypted", 0},
-    {"http_tls_key", CONFIG_STRING, NULL, 0, 0, NULL, "PEM key of http_tls_cert", 0},
-    {"region", CONFIG_STRING, NULL, 0, 0, NULL,
-     "region that signatures must name; default: the cluster file's", 0},
-    {"base_domains", CONFIG_STRING, NULL, 0, 0, NULL,
-     "host names, separated by commas, under which buckets are subdomains", 0},
-    {"loops", CONFIG_INT, "0", 0, LOOPS_MAX, "threads", "event loops; 0: a thread a CPU, at most 4", 0},
-    {"cache_bytes", CONFIG_BYTES, "64MiB", 1 << 20, 1ll << 40, NULL,
-     "index records and small objects cached, all loops together", 0},
-    {"body_bytes_max", CONFIG_BYTES, "256MiB", 32 << 20, 1ll << 40, NULL,
-     "bodies under way, all loops together; beyond it uploads hear SlowDown", 0},
-    {"body_bytes_eager", CONFIG_BYTES, "32MiB", 0, 1ll << 40, NULL,
-     "beyond it a body keeps only one segment in memory; 0: no such bound", 0},
-    {"inline_bytes_max", CONFIG_BYTES, "16KiB", 0, 1 << 20, NULL,
-     "objects and parts up to this size are kept in the index", 0},
-    {"segment_bytes", CONFIG_BYTES, "4MiB", 64 << 10, BLOB_BYTES_MAX, NULL,
-     "larger ones are cut into blobs of this size", 0},
-    {"replicate_bytes_max", CONFIG_BYTES, "384KiB", 1, BLOB_BYTES_MAX, NULL,
-     "blobs up to this size are replicated though there are coded groups", 0},
-    {"part_bytes_min", CONFIG_BYTES, "5MiB", 1, 5ll << 30, NULL,
-     "least size of an upload's part, but for the last", 0},
-    {"request_timeout", CONFIG_DURATION, "15s", 100, 600000, NULL,
-     "for each step of a request on the index or on storage nodes", 0},
-    {"bucket_resume_after", CONFIG_DURATION, "10s", 100, 3600000, NULL,
-     "a bucket deletion that stands still for so long is taken over", 0},
-    {"connections_max", CONFIG_INT, "8192", 1, 1 << 20, NULL, "from clients, all loops together", 0},
-    {"body_rate_min", CONFIG_BYTES, "1KiB", 0, 1 << 30, NULL,
-     "bytes a second that a client must send of a body while it is waited for; 0: any", 0},
-    {"response_rate_min", CONFIG_BYTES, "1KiB", 0, 1 << 30, NULL,
-     "bytes a second that a client must take of a response while some is to be sent; 0: any", 0},
-    {"rate_grace", CONFIG_DURATION, "20s", 100, 3600000, NULL,
-     "waiting for a client's body, or for it to take a response, before its rate counts", 0},
-    {"rate_window", CONFIG_DURATION, "30s", 100, 3600000, NULL,
-     "waiting over which its rate is averaged from then on", 0},
-    {"drain_grace", CONFIG_DURATION, "5s", 0, 600000, NULL,
-     "for requests under way when the process is told to stop", 0},
-    {"witness_check", CONFIG_BOOL, "on", 0, 0, NULL,
-     "ask a witness whether cached records are fresh; off: read every one at its leader", 0},
-    {"witness_hedge", CONFIG_DURATION, "60ms", 1, 60000, NULL,
-     "after which another zone's witness is asked too", 0},
-    {"access_log", CONFIG_BOOL, "off", 0, 0, NULL, "a line for every request", 0},
-};
 
 /* Counted by the clients of a loop, published as differences. */
 #define COUNTERS(X)                                                                                \
@@ -95,7 +61,12 @@ static const struct config_param params[] = {
     X(blob, coded_writes, "blob_coded_writes", "Of these, as the shards of a code.")               \
     X(blob, write_retries, "blob_write_retries", "Writes that went to another group.")             \
     X(blob, write_failures, "blob_write_failures", "Writes that failed.")                          \
+    X(blob, proofs_failed, "blob_proofs_failed",                                                   \
+      "Shards that did not decode to what came in.")                                               \
     X(blob, stragglers_dropped, "blob_stragglers", "Last copies given up as too slow.")            \
+    X(blob, hints, "blob_hints", "Blobs written without a shard, told to a member to be mended.")  \
+    X(blob, hints_dropped, "blob_hints_dropped",                                                   \
+      "Such blobs that nobody was told of: passes over their groups find them.")                   \
     X(blob, reads, "blob_reads", "Reads of blobs.")                                                \
     X(blob, read_failovers, "blob_read_failovers", "Tries that failed.")                           \
     X(blob, read_hedges, "blob_read_hedges", "Second members asked because the first was slow.")   \
@@ -138,9 +109,15 @@ struct loop {
     struct blob_client *bc;
     struct gateway gateway;
     bool gateway_open;
+    struct reencode *reencode; /* of the first loop only */
+    struct jobs *jobs;         /* likewise */
+    struct deliver *deliver;   /* likewise, if there are destinations */
+    struct http_client *out;   /* NULL: there are none */
+    uint64_t settle_until_ns, logs_until_ns;
     struct http_server *http;
     struct meta_read probe;
     bool probing, probed;
+    struct master_check masters; /* of the first loop only */
     struct env_timer timer;             /* publishing, and the probe before */
     uint64_t published[COUNTER_COUNT];
     struct {
@@ -158,13 +135,30 @@ struct service {
     struct net_tls_ctx *tls;
     struct ssl_ctx_st *http_tls;
     struct gateway_config config;
+    struct gateway_class classes[CLUSTER_CLASSES_MAX];
+    struct master_keys masters;
+    struct blob_config blob;
     struct gateway_metrics metrics;
+    struct reencode_metrics reencode_metrics;
+    struct jobs_metrics jobs_metrics;
+    struct lifecycle_metrics lifecycle_metrics;
+    struct lifecycle lifecycle;
+    struct inventory_metrics inventory_metrics;
+    struct inventory inventory;
+    struct quotas_metrics quotas_metrics;
+    struct quotas *quotas;
+    struct quota_measure_metrics quota_measure_metrics;
+    struct quota_measure quota_measure;
+    const struct job_kind *job_kinds[JOB_KINDS_MAX];
+    struct targets webhooks, remotes;
+    struct deliver_metrics deliver_metrics;
+    struct access_log_metrics access_log_metrics;
     struct metric_counter *counters[COUNTER_COUNT];
-    struct slice domains[DOMAINS_MAX];
+    struct slice domains[DOMAINS_MAX], website_domains[DOMAINS_MAX];
     struct meta_seed seeds[SEEDS_MAX];
     struct meta_config meta;
     unsigned loop_count, loops_left;
-    struct loop loops[LOOPS_MAX];
+    struct loop loops[GATEWAY_LOOPS_MAX];
 };
 
 /* ---- what a loop shows of itself ---- */
@@ -224,14 +218,36 @@ static void publish(struct loop *l)
     l->cache_bytes_shown = (int64_t)cache->bytes;
 }
 
+/* Encrypted data are no use to a gateway without the keys that they need, and keys that it made under
+ * another master key would be none to the others: it does not run. */
+static void masters_cb(struct master_check *m)
+{
+    struct loop *l = container_of(m, struct loop, masters);
+    l->probing = false;
+    if (m->refused) {
+        log_error("gateway.master_key", 0, L_STR("master_key", m->id), L_STR("what", m->why));
+        fprintf(stderr, "cairn-gateway: master key '%s': %s\n", m->id, m->why);
+        _exit(1);
+    }
+    l->probed = m->err == OK;
+    if (l->probed)
+        atomic_store(&l->ready, true);
+}
+
 static void probe_cb(struct meta_read *read)
 {
     struct loop *l = container_of(read, struct loop, probe);
     l->probing = false;
-    l->probed = read->err == OK;
+    bool answered = read->err == OK;
+    meta_read_fini(read);
+    if (answered && l->number == 0) {
+        l->probing = true;
+        master_check_start(&l->masters, &l->env.env, l->mc, &l->service->masters, masters_cb);
+        return;
+    }
+    l->probed = answered;
     if (l->probed)
         atomic_store(&l->ready, true);
-    meta_read_fini(read);
 }
 
 /* A gateway is ready once each of its loops has had an answer from the root's leader. */
@@ -243,7 +259,7 @@ static void timer_cb(struct env_timer *timer)
     if (!l->probed && !l->probing) {
         l->probing = true;
         l->probe = (struct meta_read){
-            .access_key = SLICE_LIT("-"),
+            .principal = SLICE_LIT("-"),
             .deadline_ns = env_now_ns(&l->env.env) + NS_PER_SEC,
             .cb = probe_cb,
         };
@@ -276,6 +292,12 @@ static void rpc_closed(void *arg)
     l->rpc = NULL;
     publish(l);
     env_timer_stop(&l->timer);
+    reencode_free(l->reencode);
+    jobs_free(l->jobs);
+    deliver_free(l->deliver);
+    access_log_free(l->gateway.access_log);
+    l->gateway.access_log = NULL;
+    http_curl_free(l->out);
     gateway_fini(&l->gateway);
     l->gateway_open = false;
     blob_client_free(l->bc);
@@ -290,20 +312,42 @@ static void quiet_cb(struct env_timer *timer)
     struct loop *l = container_of(timer, struct loop, timer);
     meta_client_stop(l->mc);
     blob_client_stop(l->bc);
-    if (l->gateway.under_way || !meta_client_idle(l->mc) || !blob_client_idle(l->bc)) {
+    if (l->out)
+        http_curl_stop(l->out);
+    if (l->gateway.under_way || !meta_client_idle(l->mc) || !blob_client_idle(l->bc) ||
+        (l->reencode && !reencode_idle(l->reencode)) || (l->jobs && !jobs_idle(l->jobs)) ||
+        (l->deliver && !deliver_idle(l->deliver)) || !access_log_idle(l->gateway.access_log) ||
+        (l->out && !http_curl_idle(l->out))) {
         env_timer_start(timer, 10 * NS_PER_MS);
         return;
     }
     rpc_close(l->rpc, rpc_closed, l);
 }
 
+/* Segments that are being written again may come to their end: what was written is then moved, not
+ * left behind; and jobs are given back.  Not beyond the grace. */
+static void settle_cb(struct env_timer *timer)
+{
+    struct loop *l = container_of(timer, struct loop, timer);
+    bool idle = (!l->reencode || reencode_idle(l->reencode)) && (!l->jobs || jobs_idle(l->jobs)) &&
+                (!l->deliver || deliver_idle(l->deliver));
+    uint64_t now = env_now_ns(&l->env.env);
+    bool logged = access_log_idle(l->gateway.access_log) || now >= l->logs_until_ns;
+    bool settled = (idle || now >= l->settle_until_ns) && logged;
+    if (settled)
+        env_timer_init(&l->env.env, &l->timer, quiet_cb);
+    env_timer_start(&l->timer, settled ? 0 : 10 * NS_PER_MS);
+}
+
 static void http_closed(void *arg)
 {
     struct loop *l = arg;
+    l->http = NULL; /* what it counted last is gone with it */
     publish(l);
-    l->http = NULL;
+    l->logs_until_ns = MAX(l->settle_until_ns, env_now_ns(&l->env.env) + NS_PER_SEC);
+    access_log_stop(l->gateway.access_log);
     env_timer_stop(&l->timer);
-    env_timer_init(&l->env.env, &l->timer, quiet_cb);
+    env_timer_init(&l->env.env, &l->timer, settle_cb);
     env_timer_start(&l->timer, 0);
 }
 
@@ -311,6 +355,13 @@ static void loop_drain(struct env_uv_post *post)
 {
     struct loop *l = container_of(post, struct loop, drain_post);
     unsigned grace = (unsigned)config_duration_ms(l->service->proc.config, "drain_grace");
+    l->settle_until_ns = env_now_ns(&l->env.env) + grace * NS_PER_MS;
+    if (l->reencode)
+        reencode_stop(l->reencode);
+    if (l->jobs)
+        jobs_stop(l->jobs);
+    if (l->deliver)
+        deliver_stop(l->deliver);
     http_server_close(l->http, grace, http_closed, l);
 }
 
@@ -345,6 +396,65 @@ static void on_net_problem(void *arg, const char *addr, int err, const char *tex
     log_warn("net.problem", 0, L_STR("addr", addr), L_ERR(err), L_STR("what", text));
 }
 
+/* Background work on buckets: one kind after the other, in the order of the table. */
+static int loop_open_jobs(struct loop *l)
+{
+    struct service *s = l->service;
+    struct config *c = s->proc.config;
+    size_t count = 0;
+    struct lifecycle_config lifecycle = {
+        .interval_ms = config_duration_ms(c, "lifecycle_interval"),
+        .rate = (uint64_t)config_int(c, "lifecycle_rate"),
+        .parallel = (unsigned)config_int(c, "lifecycle_parallel"),
+    };
+    s->job_kinds[count++] = lifecycle_init(&s->lifecycle, &lifecycle, &s->lifecycle_metrics);
+    struct inventory_config inventory = {
+        .day_ms = s->config.lifecycle_day_ms,
+        .rate = (uint64_t)config_int(c, "inventory_rate"),
+        .file_bytes = config_bytes(c, "inventory_file_bytes"),
+    };
+    s->job_kinds[count++] = inventory_init(&s->inventory, &inventory, &s->inventory_metrics);
+    struct quota_measure_config quotas = {
+        .interval_ms = config_duration_ms(c, "quota_interval"),
+        .rate = (uint64_t)config_int(c, "quota_rate"),
+    };
+    quota_measure_init(&s->quota_measure, &quotas, &s->quota_measure_metrics);
+    s->job_kinds[count++] = &s->quota_measure.of_buckets;
+    s->job_kinds[count++] = &s->quota_measure.of_accounts;
+    struct jobs_config jobs = {
+        .interval_ms = config_duration_ms(c, "jobs_interval"),
+        .lease_ms = config_duration_ms(c, "jobs_lease"),
+        .parallel = (unsigned)config_int(c, "jobs_parallel"),
+        .node_id = s->proc.node_id,
+        .kinds = s->job_kinds,
+        .kind_count = count,
+    };
+    return jobs_new(&l->gateway, &jobs, &s->jobs_metrics, &l->jobs);
+}
+
+/* Where the operator has named nobody, nothing is ever sent and no queue is looked for. */
+static int loop_open_deliver(struct loop *l)
+{
+    struct service *s = l->service;
+    struct config *c = s->proc.config;
+    struct deliver_config config = {
+        .interval_ms = config_duration_ms(c, "event_interval"),
+        .retry_max_ms = config_duration_ms(c, "event_retry_max"),
+        .give_up_ms = config_duration_ms(c, "replication_give_up"),
+        .parallel = (unsigned)config_int(c, "event_parallel"),
+        .queues_max = DELIVER_QUEUES_MAX,
+        .running_max = DELIVER_RUNNING_MAX,
+        .window_max = DELIVER_WINDOW_MAX,
+    };
+    if (s->webhooks.count == 0 && s->remotes.count == 0)
+        return OK;
+    int err = http_curl_new(&l->env.env, &l->out);
+    l->gateway.out = l->out;
+    if (err == OK && l->number == 0)
+        err = deliver_new(&l->gateway, &config, &s->deliver_metrics, &l->deliver);
+    return err;
+}
+
 static int loop_open_clients(struct loop *l)
 {
     struct service *s = l->service;
@@ -352,8 +462,6 @@ static int loop_open_clients(struct loop *l)
     struct env *env = &l->env.env;
     struct net_tls_options options = {.on_problem = on_net_problem};
     struct rpc_config rpc = {.node_id = s->proc.node_id};
-    struct blob_config blob = {.zone = s->proc.zone,
-                               .replicate_bytes_max = config_bytes(c, "replicate_bytes_max")};
     struct cache_config cache = {.bytes_max = config_bytes(c, "cache_bytes") / s->loop_count};
     env_random(env, &cache.seed, sizeof(cache.seed));
     int err = net_tls_new(&l->env, s->tls, &options, &l->net);
@@ -364,11 +472,27 @@ static int loop_open_clients(struct loop *l)
     if (err == OK)
         err = meta_client_new(env, l->rpc, l->cache, &s->meta, &l->mc);
     if (err == OK)
-        err = blob_client_new(env, l->rpc, l->mc, &blob, &l->bc);
+        err = blob_client_new(env, l->rpc, l->mc, &s->blob, &l->bc);
     if (err == OK)
         err = gateway_init(&l->gateway, &s->config, &s->metrics, env, l->mc, l->bc);
     l->gateway_open = err == OK;
-    return err;
+    l->gateway.quotas = s->quotas;
+    struct reencode_config reencode = {
+        .interval_ms = config_duration_ms(c, "reencode_interval"),
+        .parallel = (unsigned)config_int(c, "reencode_parallel"),
+        .bytes_per_s = config_bytes(c, "reencode_rate"),
+    };
+    struct access_log_config logs = {
+        .interval_ms = config_duration_ms(c, "access_log_interval"),
+        .object_bytes = config_bytes(c, "access_log_bytes"),
+    };
+    if (err == OK)
+        err = access_log_new(&l->gateway, &logs, &s->access_log_metrics, &l->gateway.access_log);
+    if (err == OK && l->number == 0)
+        err = reencode_new(&l->gateway, &reencode, &s->reencode_metrics, &l->reencode);
+    if (err == OK && l->number == 0)
+        err = loop_open_jobs(l);
+    return err == OK ? loop_open_deliver(l) : err;
 }
 
 static int loop_listen(struct loop *l)
@@ -470,18 +594,92 @@ static int open_tls(struct service *s)
     return err;
 }
 
-static void read_domains(struct service *s)
+static size_t read_domains(struct service *s, const char *name, struct slice ret[DOMAINS_MAX])
 {
-    const char *at = config_string(s->proc.config, "base_domains");
+    const char *at = config_string(s->proc.config, name);
     size_t count = 0;
     while (*at && count < DOMAINS_MAX) {
         size_t len = strcspn(at, ", ");
         if (len)
-            s->domains[count++] = SLICE(at, len);
+            ret[count++] = SLICE(at, len);
         at += len + (at[len] != 0);
     }
-    s->config.addressing.base_domains = s->domains;
-    s->config.addressing.base_domain_count = count;
+    return count;
+}
+
+/* STANDARD's schemes, and those of other storage classes, as the cluster file says. */
+static void read_classes(struct service *s)
+{
+    const struct cluster_config *c = &s->proc.cluster;
+    _Static_assert(CLUSTER_CLASSES_MAX <= BLOB_SCHEMES_MAX && CLUSTER_SCHEMES_MAX <= BLOB_SCHEMES_MAX,
+                   "all fit");
+    for (size_t i = 0; i < c->scheme_count; i++)
+        s->blob.standard[s->blob.standard_count++] =
+            (struct blob_scheme){c->schemes[i].data, c->schemes[i].parity};
+    for (size_t i = 0; i < c->class_count; i++) {
+        struct blob_scheme scheme = {c->classes[i].scheme.data, c->classes[i].scheme.parity};
+        s->blob.classes[s->blob.class_count++] = scheme;
+        s->classes[i] = (struct gateway_class){slice_cstr(c->classes[i].name), scheme};
+    }
+    s->config.classes = s->classes;
+    s->config.class_count = c->class_count;
+}
+
+/* The text of the master keys is secret: it is wiped, and no message repeats any of it. */
+static int read_masters(struct service *s)
+{
+    const char *file = config_string(s->proc.config, "master_key_file");
+    const char *text = config_string(s->proc.config, "master_key"), *why = NULL;
+    char content[MASTER_FILE_BYTES_MAX + 1];
+    unsigned line = 0;
+    int err = OK;
+    if (file[0] && text[0])
+        why = "master_key and master_key_file are both set";
+    else if (file[0])
+        why = master_file_read(file, content, &text);
+    if (!why && (file[0] || text[0]))
+        err = master_keys_parse(slice_cstr(text), &s->masters, &line, &why);
+    if (!why && s->config.sse_default && s->masters.count == 0)
+        why = "sse_default is on, and there is no master key";
+    crypto_wipe(content, sizeof(content));
+    if (!why)
+        return err;
+    log_error("config.master_key", 0, L_STR("file", file), L_UINT("line", line), L_STR("what", why));
+    return ERR_CONFIG;
+}
+
+static int read_targets(struct service *s, const char *name, bool remote, struct targets *ret)
+{
+    struct buf why = {0};
+    int err = targets_parse(config_string(s->proc.config, name), remote, ret, &why);
+    if (err != OK)
+        log_error("config.targets", 0, L_STR("parameter", name), L_ERR(err),
+                  L_BYTES("what", buf_view(&why)));
+    buf_fini(&why);
+    return err;
+}
+
+static int read_events(struct service *s)
+{
+    struct config *c = s->proc.config;
+    struct buf why = {0};
+    int fit = gateway_params_check(c, &why);
+    if (fit != OK)
+        log_error("config.gateway", 0, L_BYTES("why", buf_view(&why)));
+    buf_fini(&why);
+    if (fit != OK)
+        return fit;
+    s->config.webhooks = &s->webhooks;
+    s->config.remotes = &s->remotes;
+    s->config.event_queue_max = (uint64_t)config_int(c, "event_queue_max");
+    s->config.event_timeout_ms = config_duration_ms(c, "event_timeout");
+    int err = read_targets(s, "webhooks", false, &s->webhooks);
+    if (err == OK)
+        err = read_targets(s, "replication_targets", true, &s->remotes);
+    if (err == OK && (s->webhooks.count || s->remotes.count) &&
+        curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        err = ERR_NOMEM;
+    return err;
 }
 
 static int read_config(struct service *s)
@@ -495,15 +693,30 @@ static int read_config(struct service *s)
     if (s->loop_count == 0)
         s->loop_count = (unsigned)MAX(1, MIN(cpus, 4));
     s->config.region = slice_cstr(region);
-    read_domains(s);
+    s->config.addressing = (struct s3_addressing){
+        .base_domains = s->domains,
+        .base_domain_count = read_domains(s, "base_domains", s->domains),
+        .website_domains = s->website_domains,
+        .website_domain_count = read_domains(s, "website_domains", s->website_domains),
+    };
+    read_classes(s);
+    s->blob.zone = s->proc.zone;
+    s->blob.replicate_bytes_max = config_bytes(c, "replicate_bytes_max");
     s->config.inline_bytes_max = config_bytes(c, "inline_bytes_max");
     s->config.segment_bytes = config_bytes(c, "segment_bytes");
     s->config.part_bytes_min = config_bytes(c, "part_bytes_min");
     s->config.body_bytes_max = config_bytes(c, "body_bytes_max") / s->loop_count;
     s->config.body_bytes_eager = config_bytes(c, "body_bytes_eager") / s->loop_count;
     s->config.timeout_ms = config_duration_ms(c, "request_timeout");
+    s->config.write_age_ms_max =
+        s->proc.cluster.orphan_age_ms - s->proc.cluster.clock_difference_ms;
+    s->config.keepalive_ms = config_duration_ms(c, "complete_keepalive");
     s->config.bucket_resume_ms = config_duration_ms(c, "bucket_resume_after");
+    s->config.lifecycle_day_ms = config_duration_ms(c, "lifecycle_day");
     s->config.access_log = config_bool(c, "access_log");
+    s->config.masters = &s->masters;
+    s->config.sse_require_tls = config_bool(c, "sse_require_tls");
+    s->config.sse_default = config_bool(c, "sse_default");
     s->meta = (struct meta_config){
         .zone = s->proc.zone,
         .seeds = s->seeds,
@@ -518,7 +731,7 @@ static int read_config(struct service *s)
         log_error("config.cluster", 0, L_STR("what", "cluster_file names no metanode"));
         return ERR_CONFIG;
     }
-    return OK;
+    return read_events(s);
 }
 
 static void register_metrics(struct service *s)
@@ -529,11 +742,21 @@ static void register_metrics(struct service *s)
     COUNTERS(X)
 #undef X
     gateway_metrics_init(&s->metrics);
+    reencode_metrics_init(&s->reencode_metrics);
+    jobs_metrics_init(&s->jobs_metrics);
+    lifecycle_metrics_init(&s->lifecycle_metrics);
+    inventory_metrics_init(&s->inventory_metrics);
+    quotas_metrics_init(&s->quotas_metrics);
+    quota_measure_metrics_init(&s->quota_measure_metrics);
+    deliver_metrics_init(&s->deliver_metrics);
+    access_log_metrics_init(&s->access_log_metrics);
 }
 
 static int start(struct service *s)
 {
     int err = read_config(s);
+    if (err == OK)
+        err = read_masters(s);
     if (err == OK)
         err = open_tls(s);
     if (err == OK)
@@ -541,6 +764,10 @@ static int start(struct service *s)
     if (err != OK)
         return err;
     register_metrics(s);
+    err = quotas_new(config_duration_ms(s->proc.config, "quota_interval"), &s->quotas_metrics,
+                     &s->quotas);
+    if (err != OK)
+        return err;
     for (unsigned i = 0; i < s->loop_count; i++) {
         s->loops[i].service = s;
         s->loops[i].number = i;
@@ -582,7 +809,7 @@ int main(int argc, char **argv)
 {
     static struct service s;
     int status;
-    if (!proc_init(&s.proc, "cairn-gateway", argc, argv, params, ARRAY_COUNT(params), &status))
+    if (!proc_init(&s.proc, "cairn-gateway", argc, argv, gateway_params, gateway_param_count, &status))
         return status;
     tune_malloc();
     /* A start that fails ends the process: nothing is kept that would have to be closed. */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define CREDENTIALS_BYTES_MAX 4096
+#define TIB (1ll << 40)
 #define QUIET_WAIT_NS (2 * NS_PER_SEC) /* for the stores to end what is under way, at the end */
 
 static const struct config_param params[] = {
@@ -48,27 +49,31 @@ static const struct config_param params[] = {
      0},
     {"deletion_grace", CONFIG_DURATION, "60s", 0, 86400000, NULL,
      "blobs outlive their record by this, for reads in flight", 0},
+    {"event_claim", CONFIG_DURATION, "15s", 500, 600000, NULL,
+     "a bucket's queue of events that its gateway is silent about is given to another after this", 0},
+    {"interim_claim", CONFIG_DURATION, "60s", 100, 3600000, NULL,
+     "a segment that a gateway is to write again as shards is given to another after this", 0},
     {"node_down_after", CONFIG_DURATION, "10s", 4000, 3600000, NULL,
      "a storage node that has not reported for so long is down", 0},
     {"node_lost_after", CONFIG_DURATION, "15m", 5000, 604800000, NULL,
      "and after this its places are given to others", 0},
-    {"placement_changes_max", CONFIG_INT, "0", 0, 1024, "groups",
+    {"placement_changes_max", CONFIG_INT, "8", 0, 1024, "groups",
      "whose members change at one time; 0: changes are planned and shown, not begun", 0},
-    {"block_cache_bytes", CONFIG_BYTES, "32MiB", 1 << 20, 0x7fffffffffff, NULL,
+    {"block_cache_bytes", CONFIG_BYTES, "32MiB", 1 << 20, 128 * TIB, NULL,
      "of the stores, in all", 0},
-    {"log_buffer_bytes", CONFIG_BYTES, "16MiB", 1 << 20, 0x7fffffffffff, NULL,
+    {"log_buffer_bytes", CONFIG_BYTES, "16MiB", 1 << 20, 128 * TIB, NULL,
      "of the logs, before they go to tables", 0},
-    {"state_buffer_bytes", CONFIG_BYTES, "48MiB", 1 << 20, 0x7fffffffffff, NULL,
+    {"state_buffer_bytes", CONFIG_BYTES, "48MiB", 1 << 20, 128 * TIB, NULL,
      "of the applied state; bodies fill it, and each time that it is full rows are merged", 0},
-    {"log_cache_bytes", CONFIG_BYTES, "8MiB", 1 << 16, 0x7fffffffffff, NULL,
+    {"log_cache_bytes", CONFIG_BYTES, "8MiB", 1 << 16, 128 * TIB, NULL,
      "recent log entries kept in memory", 0},
-    {"log_bytes_keep", CONFIG_BYTES, "16MiB", 0, 0x7fffffffffff, NULL,
+    {"log_bytes_keep", CONFIG_BYTES, "16MiB", 0, 128 * TIB, NULL,
      "a partition's log up to this size is not truncated", 0},
-    {"log_bytes_max", CONFIG_BYTES, "128MiB", 1 << 16, 0x7fffffffffff, NULL,
+    {"log_bytes_max", CONFIG_BYTES, "128MiB", 1 << 16, 128 * TIB, NULL,
      "a larger one is, even if a replica that is away needs it", 0},
-    {"proposal_bytes_max", CONFIG_BYTES, "64MiB", 1 << 20, 0x7fffffffffff, NULL,
+    {"proposal_bytes_max", CONFIG_BYTES, "64MiB", 1 << 20, 128 * TIB, NULL,
      "proposals under way, per partition", 0},
-    {"snapshot_bytes_per_s", CONFIG_BYTES, "64MiB", 1 << 20, 0x7fffffffffff, NULL,
+    {"snapshot_bytes_per_s", CONFIG_BYTES, "64MiB", 1 << 20, 128 * TIB, NULL,
      "sent to replicas that are far behind", 0},
 };
 
@@ -234,6 +239,8 @@ static int configure(struct service *s)
     m->timeouts.balance = duration(s, "leader_balance_interval");
     m->timeouts.sleep_after = duration(s, "sleep_after");
     m->timeouts.deletion_grace = duration(s, "deletion_grace");
+    m->timeouts.event_claim = duration(s, "event_claim");
+    m->timeouts.interim_claim = duration(s, "interim_claim");
     m->timeouts.node_down = duration(s, "node_down_after");
     m->timeouts.node_lost = duration(s, "node_lost_after");
     m->limits.pg_changes_max = (uint32_t)config_int(c, "placement_changes_max");
@@ -392,6 +399,8 @@ static void register_stats(struct meta_node *n)
         STAT(messages_refused, "cairn_meta_raft_messages_refused_total", "Raft messages refused."),
         STAT(compactions, "cairn_meta_log_truncations_total", "Truncations of a log."),
         STAT(state_flushes, "cairn_meta_state_flushes_total", "Flushes of the applied state."),
+        STAT(interim_claims, "cairn_meta_interim_claims_total",
+             "Segments handed out to be written again as shards."),
         STAT(blobs_deleted, "cairn_meta_blobs_deleted_total", "Blobs deleted at all members."),
     };
 #undef STAT
@@ -429,6 +438,7 @@ static double value_lag(const struct meta_partition_info *i)
 static double value_log_bytes(const struct meta_partition_info *i) { return (double)i->log_bytes; }
 static double value_proposals(const struct meta_partition_info *i) { return (double)i->proposals; }
 static double value_deletions(const struct meta_partition_info *i) { return (double)i->deletions; }
+static double value_interim(const struct meta_partition_info *i) { return (double)i->interim; }
 static double value_witnesses(const struct meta_partition_info *i) { return i->witnesses_needed; }
 
 static void register_partitions(struct meta_node *n)
@@ -448,6 +458,8 @@ static void register_partitions(struct meta_node *n)
         {"cairn_meta_partition_log_bytes", "Bytes in the log.", value_log_bytes},
         {"cairn_meta_partition_proposals", "Proposals under way.", value_proposals},
         {"cairn_meta_partition_deletions", "Items in the deletion queue.", value_deletions},
+        {"cairn_meta_partition_interim", "Segments to be written again as shards of a code.",
+         value_interim},
         {"cairn_meta_partition_witnesses", "Witnesses that writes wait for.", value_witnesses},
     };
     size_t count = meta_node_partition_count(n);

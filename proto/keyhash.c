@@ -4,7 +4,7 @@
 #include "common/base/check.h"
 #include "common/base/hash.h"
 
-enum { SEED_OBJECT = 1, SEED_BUCKET = 2, SEED_ACCESS_KEY = 3, SEED_USER = 4 };
+enum { SEED_OBJECT = 1, SEED_BUCKET = 2, SEED_ACCESS_KEY = 3, SEED_USER = 4, SEED_ACCOUNT = 5 };
 
 static void put_be64(uint8_t *p, uint64_t v)
 {
@@ -33,6 +33,11 @@ uint64_t keyhash_access_key(struct slice access_key_id)
 uint64_t keyhash_user(struct slice user_id)
 {
     return hash64(SEED_USER, user_id);
+}
+
+uint64_t keyhash_account(struct slice account_id)
+{
+    return hash64(SEED_ACCOUNT, account_id);
 }
 
 void range_position(uint64_t bucket_id, struct slice key, struct buf *ret)

@@ -11,6 +11,7 @@ uint64_t keyhash_object(uint64_t bucket_id, struct slice key);
 uint64_t keyhash_bucket(struct slice name);
 uint64_t keyhash_access_key(struct slice access_key_id);
 uint64_t keyhash_user(struct slice user_id);
+uint64_t keyhash_account(struct slice account_id); /* of all that its principals consist of */
 
 /* be64(bucket_id) then key, appended to *ret: what partition bounds are compared with. */
 void range_position(uint64_t bucket_id, struct slice key, struct buf *ret);

@@ -29,6 +29,13 @@
       METHOD_SN | METHOD_CL)                                                                       \
     X(11, method_meta_list_segments, "meta.list_segments", list_segments_request,                  \
       list_segments_response, METHOD_GW | METHOD_CL)                                               \
+    X(12, method_meta_interim, "meta.interim", interim_request, interim_response,                  \
+      METHOD_GW | METHOD_CL)                                                                       \
+    X(13, method_meta_rows, "meta.rows", list_rows_request, list_rows_response, METHOD_GW)         \
+    X(14, method_meta_list_events, "meta.list_events", list_events_request, list_events_response,  \
+      METHOD_GW | METHOD_CL)                                                                       \
+    X(15, method_meta_event_queues, "meta.event_queues", event_queues_request,                     \
+      event_queues_response, METHOD_GW)                                                            \
     X(20, method_raft_snapshot_chunk, "raft.snapshot_chunk", snapshot_chunk_request,               \
       snapshot_chunk_response, METHOD_MN)                                                                 \
     X(30, method_witness_open, "witness.open", stream_open_request, stream_open_response, METHOD_MN)      \
@@ -55,7 +62,12 @@
     X(47, method_root_cluster_status, "root.cluster_status", cluster_status_request,               \
       cluster_status_response, METHOD_GW | METHOD_CL)                                              \
     X(48, method_root_drain_node, "root.drain_node", drain_node_request, drain_node_response,      \
-      METHOD_GW | METHOD_CL)
+      METHOD_GW | METHOD_CL)                                                                       \
+    X(50, method_store_start_scrub, "store.start_scrub", start_scrub_request, start_scrub_response, \
+      METHOD_GW | METHOD_CL)                                                                       \
+    X(51, method_store_distrust, "store.distrust", distrust_shard_request,                         \
+      distrust_shard_response, METHOD_SN)                                                          \
+    X(52, method_store_mend, "store.mend", mend_request, mend_response, METHOD_GW)
 #define CAST_TABLE(X) X(64, method_raft_batch, "raft.batch", raft_batch, METHOD_MN)
 
 #define X(num, id, name, req, resp, roles) extern const struct rpc_method id;

@@ -9,8 +9,11 @@
 #include "common/obs/log.h"
 #include "common/proc/proc_rpc.h"
 #include "storagenode/io/follow.h"
+#include "storagenode/io/leave.h"
 #include "storagenode/io/service.h"
+#include "storagenode/orphans/agent.h"
 #include "storagenode/proc/members.h"
+#include "storagenode/repair/agent.h"
 
 #include <stdlib.h>
 
@@ -45,7 +48,7 @@ static const struct config_param params[] = {
     {"index_cache_bytes", CONFIG_BYTES, "16MiB", 1 << 20, TIB, NULL, "block cache of the index", 0},
     {"reclaim_bytes_per_sec", CONFIG_BYTES, "64MiB", 1 << 10, TIB, NULL,
      "copied out of mostly dead extents; not bounded when space is short", 0},
-    {"scrub_period", CONFIG_DURATION, "336h", 60000, 31536000000, NULL,
+    {"scrub_period", CONFIG_DURATION, "336h", 1000, 31536000000, NULL,
      "in which every stored byte is read again and verified", 0},
     {"scrub_bytes_per_sec_max", CONFIG_BYTES, "64MiB", 1 << 16, TIB, NULL,
      "read by the scrub, however late it is", 0},
@@ -56,6 +59,22 @@ static const struct config_param params[] = {
     {"tombstone_retention", CONFIG_DURATION, "30m", 1000, 604800000, NULL,
      "how long a deleted blob's id is remembered; more than put_age_max and twice clock_skew_max",
      0},
+    {"orphan_blobs_per_sec", CONFIG_INT, "200", 1, 1000000, NULL,
+     "blobs that their owners' partitions are asked about, at most", 0},
+    {"repair_bytes_per_sec", CONFIG_BYTES, "32MiB", 1 << 10, TIB, NULL,
+     "read and written by repair, in all", 0},
+    {"repair_bytes_per_sec_endangered", CONFIG_BYTES, "256MiB", 1 << 10, TIB, NULL,
+     "the same, for blobs that one more loss could destroy; at least repair_bytes_per_sec", 0},
+    {"repair_interval", CONFIG_DURATION, "5m", 200, 86400000, NULL,
+     "after which a group's shards are compared again, when nothing else has asked for it", 0},
+    {"repair_age", CONFIG_DURATION, "30s", 100, 3600000, NULL,
+     "blobs that are younger are left to their writers", 0},
+    {"repair_parallel", CONFIG_INT, "4", 1, REPAIR_PARALLEL_MAX, "blobs",
+     "mended at once; each takes up to 24 MiB of memory and a range of each shard it reads", 0},
+    {"deep_scrub_period", CONFIG_DURATION, "720h", 60000, 31536000000, NULL,
+     "in which all shards of each blob are read and compared once", 0},
+    {"deep_scrub_bytes_per_sec", CONFIG_BYTES, "16MiB", 1 << 16, TIB, NULL,
+     "read for that, from all members together", 0},
     {"read_threads", CONFIG_INT, "4", 1, 64, NULL, "reads at once", 0},
 };
 
@@ -66,6 +85,9 @@ struct node {
     struct disks *disks;
     struct service *service;
     struct follow *follow;
+    struct orphans *orphans;
+    struct repair_agent *repair;
+    struct leave *leave;
 };
 
 static bool ready(void *arg, struct buf *ret_reason)
@@ -111,6 +133,12 @@ static void drain(void *arg)
     struct node *n = arg;
     log_info("storagenode.drain", 0);
     rpc_stop_listening(n->rpc.rpc);
+    if (n->orphans)
+        orphans_stop(n->orphans);
+    if (n->repair)
+        repair_agent_stop(n->repair); /* what is under way ends with the connections, at latest */
+    leave_free(n->leave);
+    n->leave = NULL;
     if (n->follow)
         follow_stop(n->follow);
     disks_close_start(n->disks, on_disks_closed, n);
@@ -121,6 +149,8 @@ static void drain(void *arg)
 static void on_disk_failed(void *arg, size_t disk, int err)
 {
     struct node *n = arg;
+    if (n->repair)
+        repair_agent_unfill(n->repair);
     log_error(
         "storagenode.out_of_service", 0, L_ERR(err), L_STR("path", n->members.disks[disk].path),
         L_STR("what", "nothing is written there any more; its shards must be rebuilt elsewhere"));
@@ -130,6 +160,23 @@ static void on_report_refused(void *arg, int err)
 {
     (void)arg;
     log_warn("storagenode.report_refused", 0, L_ERR(err));
+}
+
+/* Blobs may have been deleted without it. */
+static void on_disk_lost(void *arg, const struct id128 *disk_id)
+{
+    struct node *n = arg;
+    size_t member;
+    if (disks_give_up(n->disks, *disk_id, &member) != OK)
+        return; /* it is not here, or refused already */
+    if (n->repair)
+        repair_agent_unfill(n->repair);
+    int err = members_give_up(&n->members, member);
+    log_error("storagenode.disk_given_up", 0, L_ERR(err),
+              L_STR("path", n->members.disks[member].path),
+              L_STR("what", "this node was lost, and given up (drained) meanwhile: the disk is not "
+                            "served any more; start the node again, it is emptied then and used as "
+                            "a new one"));
 }
 
 static void disk_tell(const struct disks_status *st)
@@ -162,6 +209,26 @@ static void disk_tell(const struct disks_status *st)
                  L_UINT("torn_frames", st->stats.torn_frames));
 }
 
+static void on_report(void *arg, Cairn__NodeReport *report)
+{
+    struct node *n = arg;
+    struct orphans_stats st;
+    if (!n->orphans)
+        return;
+    orphans_stats(n->orphans, &st);
+    report->orphans_condemned = st.condemned;
+}
+
+static int orphans_start(struct node *n)
+{
+    const struct orphans_config config = {
+        .node_id = n->proc.node_id,
+        .orphan_age_ms = n->proc.cluster.orphan_age_ms,
+        .blobs_per_sec = (uint64_t)config_int(n->proc.config, "orphan_blobs_per_sec")};
+    int err = orphans_new(n->proc.env, n->disks, follow_map(n->follow), &config, &n->orphans);
+    return err ? err : orphans_metrics_register(n->orphans);
+}
+
 /* Without a cluster file there is no map to follow. */
 static int follow_start(struct node *n)
 {
@@ -170,6 +237,8 @@ static int follow_start(struct node *n)
                                    .metanode_ids = ids,
                                    .metanode_addrs = addrs,
                                    .on_refused = on_report_refused,
+                                   .on_report = on_report,
+                                   .on_disk_lost = on_disk_lost,
                                    .arg = n};
     const struct cluster_node *c;
     for (size_t pos = 0;
@@ -180,19 +249,95 @@ static int follow_start(struct node *n)
     }
     if (config.metanode_count == 0)
         return OK;
-    return follow_new(n->rpc.rpc, n->disks, &config, &n->follow);
+    int err = follow_new(n->rpc.rpc, n->disks, &config, &n->follow);
+    return err ? err : orphans_start(n);
 }
 
-/* At most LOG_BURST lines a second, and how many more there were. */
+static uint64_t duration_ns(const struct config *c, const char *name)
+{
+    return config_duration_ms(c, name) * NS_PER_MS;
+}
+
+static bool deep_load(void *arg, uint32_t pg, uint64_t ret_since_ms[REPAIR_BUCKETS])
+{
+    return disks_deep_load(((struct node *)arg)->disks, pg, ret_since_ms);
+}
+
+static void deep_save(void *arg, uint32_t pg, const uint64_t since_ms[REPAIR_BUCKETS])
+{
+    disks_deep_save(((struct node *)arg)->disks, pg, since_ms);
+}
+
+/* Shards that are wrong and sound by themselves: something other than a disk has made them so. */
+static void on_deep_found(void *arg, const struct repair_deep_found *f)
+{
+    char blob_id[ID_HEX_CHARS + 1];
+    (void)arg;
+    id128_hex(f->blob_id, blob_id);
+    if (f->unproven)
+        log_error("repair.blob_unproven", 0, L_STR("blob_id", blob_id), L_UINT("pg", f->pg));
+    else
+        log_error("repair.shards_wrong", 0, L_STR("blob_id", blob_id), L_UINT("pg", f->pg),
+                  L_UINT("shards", f->wrong), L_UINT("marked", f->marked));
+}
+
+/* Some may be orphans whose heads are damaged, too: they do not say whom to ask. */
+static void on_filled_without(void *arg, uint32_t pg, uint64_t blobs)
+{
+    (void)arg;
+    log_error("repair.filled_without", 0, L_UINT("pg", pg), L_UINT("blobs", blobs),
+              L_STR("what", "shards of these blobs are whole at no old member; objects may have "
+                            "lost redundancy, or more: `cairnctl verify` tells"));
+}
+
+/* Without a map to follow there is nobody to repair with. */
+static int repair_start(struct node *n)
+{
+    const struct config *c = n->proc.config;
+    struct repair_config config = {
+        .node_id = n->proc.node_id,
+        .repair_age_ms = config_duration_ms(c, "repair_age"),
+        .interval_ns = duration_ns(c, "repair_interval"),
+        .bytes_per_sec = config_bytes(c, "repair_bytes_per_sec"),
+        .bytes_per_sec_endangered = config_bytes(c, "repair_bytes_per_sec_endangered"),
+        .seen_ns_max = MIN(600 * NS_PER_SEC, duration_ns(c, "tombstone_retention") / 3),
+        .parallel = (unsigned)config_int(c, "repair_parallel"),
+        .deep_period_ms = config_duration_ms(c, "deep_scrub_period"),
+        .deep_bytes_per_sec = config_bytes(c, "deep_scrub_bytes_per_sec"),
+        .deep_load = deep_load,
+        .deep_save = deep_save,
+        .on_deep_found = on_deep_found,
+        .on_filled_without = on_filled_without,
+        .arg = n,
+    };
+    if (!n->follow)
+        return OK;
+    int err = repair_agent_new(n->rpc.rpc, follow_map(n->follow), &config, &n->repair);
+    if (!err)
+        err = repair_metrics_register(n->repair);
+    if (!err)
+        err = leave_new(n->proc.env, n->disks, follow_map(n->follow), n->proc.node_id, &n->leave);
+    if (err)
+        return err;
+    follow_report_repair(n->follow, n->repair);
+    service_report_repair(n->service, n->repair);
+    return OK;
+}
+
+/* Repair learns of it at once.  At most LOG_BURST lines a second, and how many more there were. */
 static void on_damage(void *arg, size_t disk, const struct store_damage *d)
 {
     struct node *n = arg;
     char blob_id[ID_HEX_CHARS + 1];
+    if (n->repair)
+        repair_agent_spot(n->repair, d->pg, &d->blob_id,
+                          d->by_scrub ? (unsigned)disk : REPAIR_SOURCE_NONE);
+    if (!d->by_scrub)
+        return; /* whoever reads says so */
     id128_hex(d->blob_id, blob_id);
-    log_error("store.scrub_damaged", 0, L_ERR(d->err),
-              L_STR("path", n->members.disks[disk].path), L_STR("blob_id", blob_id),
-              L_UINT("shard", d->shard_index), L_UINT("extent", d->extent_id),
-              L_UINT("offset", d->offset));
+    log_error("store.scrub_damaged", 0, L_ERR(d->err), L_STR("path", n->members.disks[disk].path),
+              L_STR("blob_id", blob_id), L_UINT("shard", d->shard_index),
+              L_UINT("extent", d->extent_id), L_UINT("offset", d->offset));
 }
 
 static void on_open(void *arg, int err)
@@ -210,6 +355,8 @@ static void on_open(void *arg, int err)
     err = service_new(n->rpc.rpc, n->disks, &n->service);
     if (!err)
         err = follow_start(n);
+    if (!err)
+        err = repair_start(n);
     if (!err)
         err = proc_rpc_listen(&n->proc, &n->rpc);
     if (err)
@@ -244,6 +391,12 @@ static int start(struct node *n)
     struct proc *p = &n->proc;
     if (p->data_dir[0] == 0) {
         log_error("config.data_dir", 0, L_STR("what", "data_dir is not set"));
+        return ERR_CONFIG;
+    }
+    if (config_bytes(p->config, "repair_bytes_per_sec_endangered") <
+        config_bytes(p->config, "repair_bytes_per_sec")) {
+        log_error("config.repair_bytes_per_sec_endangered", 0,
+                  L_STR("what", "must be at least repair_bytes_per_sec"));
         return ERR_CONFIG;
     }
     int err = proc_rpc_open(p, NET_ROLE_STORAGENODE, &n->rpc);
@@ -282,6 +435,8 @@ int main(int argc, char **argv)
     n.proc.arg = &n;
     status = proc_run(&n.proc);
     service_free(n.service);
+    orphans_free(n.orphans);
+    repair_agent_free(n.repair);
     follow_free(n.follow);
     disks_free(n.disks);
     return status;

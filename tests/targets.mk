@@ -6,6 +6,7 @@
 ## make test       every test layer, with its time budget; ends with the counts (LAYERS="unit sim": these only)
 ## make lint       what needs no run: purity, layering, headers, clang, scripts
 ## make unit|fuzz-corpora|spec|sim|sim-mutants|e2e|chaos    one layer
+## make model      the storage engine against a reference: SEEDS=100000, or SEEDS=5000..9000
 .PHONY: test-deps test test-programs
 VENV := .venv
 $(VENV)/.ready: tests/requirements.txt
@@ -42,7 +43,7 @@ unit: test-deps
 FUZZ_SOURCES := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_PROGRAMS := $(patsubst %.c,$(B)/%,$(FUZZ_SOURCES))
 FUZZ_LIBS := $(foreach d,common/base common/env common/op common/crypto common/config common/rpc common/obs \
-             common/env_uv common/proc gateway/http gateway/s3 metanode/index metanode/visible metanode/raft \
+             common/env_uv common/proc gateway/http gateway/crypt gateway/iam gateway/policy gateway/s3 metanode/index metanode/visible metanode/raft \
              metanode/io metanode/placement metanode/op storagenode/extent,$(if $(filter $(d),$(LIB_DIRS)),$(call lib,$(d))))
 FUZZ_MAIN := $(if $(filter fuzz,$(VARIANT)),,$(B)/tests/fuzz/replay.o)
 $(FUZZ_PROGRAMS): %: %.o $(FUZZ_MAIN) $(FUZZ_LIBS) $(PROTO_LIB)
@@ -78,8 +79,8 @@ spec: test-deps
 SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
 SIM_LIBS := $(foreach d,common/base common/ec common/env common/op common/rpc common/config common/obs common/crypto \
             metanode/raft metanode/index metanode/visible metanode/placement metanode/op metanode/io \
-            witness/core witness/op gateway/cache gateway/meta gateway/blob gateway/op gateway/admin gateway/s3 gateway/http \
-            storagenode/extent storagenode/op storagenode/io,$(if $(filter $(d),$(LIB_DIRS)),$(call lib,$(d))))
+            witness/core witness/op gateway/cache gateway/meta gateway/blob gateway/op gateway/work gateway/operator gateway/out gateway/admin gateway/crypt gateway/policy gateway/iam gateway/s3 gateway/http \
+            storagenode/extent storagenode/op storagenode/orphans/core storagenode/orphans storagenode/repair/core storagenode/repair storagenode/io,$(if $(filter $(d),$(LIB_DIRS)),$(call lib,$(d))))
 $(B)/bin/cairn-sim: $(SIM_OBJS) $(SIM_LIBS) $(PROTO_LIB)
 	$(link)
 .PHONY: sim sim-program sim-run
@@ -98,16 +99,28 @@ sim-mutants: deps sim-program sim-mutants-run
 sim-mutants-run:
 	@build/sim/bin/cairn-sim --all-mutants=tests/sim/mutants.txt
 
+# ---- the model: the disks of a storage node against a reference map, in the sim variant ----
+MODEL_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/model/*.c))
+$(B)/bin/cairn-model: $(MODEL_OBJS) $(foreach d,common/base common/env common/op storagenode/extent storagenode/op,$(call lib,$(d)))
+	$(link)
+MODEL_FLAGS ?= --coverage=tests/model/coverage.txt
+.PHONY: model model-program model-run
+model: deps model-program
+	@build/sim/bin/cairn-model --progress --seeds=$(SEEDS) $(MODEL_FLAGS)
+model-program:
+	@$(MAKE) --no-print-directory VARIANT=sim build/sim/bin/cairn-model
+model-run:
+	@build/sim/bin/cairn-model --seeds=10000 $(MODEL_FLAGS)
+	@build/sim/bin/cairn-model --all-mutants=tests/model/mutants.txt
+
 # ---- real processes: end to end with real clients, and chaos ----
 $(B)/bin/cairn-check-history: $(B)/tests/chaos/check_history.o $(B)/tests/sim/history.o $(call lib,common/base)
 	$(link)
 .PHONY: e2e chaos real-deps
 real-deps: all test-deps
 	@$(MAKE) --no-print-directory VARIANT=rel build/rel/bin/cairn-check-history
-e2e: real-deps
-	@$(VENV)/bin/pytest -q -p no:cacheprovider --tb=short tests/e2e
-chaos: real-deps
-	@tests/chaos/run.sh $(VENV)/bin/pytest -q -p no:cacheprovider --tb=short tests/chaos
+e2e chaos: real-deps
+	@tests/run.py $@
 
 # ---- the load generator ----
 $(B)/bin/cairn-bench: $(B)/tests/bench/bench.o $(call lib,common/base) $(call lib,common/crypto)
@@ -123,7 +136,7 @@ bench-ec: deps
 # All that the layers run, each in its variant.
 test-programs:
 	@$(MAKE) --no-print-directory VARIANT=rel bins build/rel/bin/cairn-check-history build/rel/bin/cairn-bench
-	@$(MAKE) --no-print-directory VARIANT=sim build/sim/bin/cairn-sim
+	@$(MAKE) --no-print-directory VARIANT=sim build/sim/bin/cairn-sim build/sim/bin/cairn-model
 	@$(MAKE) --no-print-directory VARIANT=test unit-programs fuzz-programs
 
 # Not part of `make test`: it needs a quiet machine, and measures rather than judges.
@@ -132,3 +145,30 @@ bench: all
 	@deploy/deps.sh tests/bench/packages.txt
 	@$(MAKE) --no-print-directory VARIANT=rel build/rel/bin/cairn-bench
 	@python3 tests/bench/run.py $(BENCH_FLAGS)
+# Coded data and repair: PUT and GET next to replicas and intact data, repair next to the disk.
+.PHONY: bench-repair
+bench-repair: all
+	@$(MAKE) --no-print-directory VARIANT=rel build/rel/bin/cairn-bench
+	@python3 tests/bench/repair.py $(BENCH_FLAGS)
+# Lists of a bucket with a million keys: first pages against last ones, a million keys below one common prefix.
+.PHONY: bench-list
+bench-list: all
+	@$(MAKE) --no-print-directory VARIANT=rel build/rel/bin/cairn-bench
+	@python3 tests/bench/list.py $(BENCH_FLAGS)
+# Encrypted data next to plain ones.
+.PHONY: bench-encryption
+bench-encryption: all
+	@$(MAKE) --no-print-directory VARIANT=rel build/rel/bin/cairn-bench
+	@python3 tests/bench/encryption.py $(BENCH_FLAGS)
+# This tree next to an earlier revision: `make bench-compare BEFORE=REVISION`.
+.PHONY: bench-compare
+bench-compare: all
+	@deploy/deps.sh tests/bench/packages.txt
+	@$(MAKE) --no-print-directory VARIANT=rel build/rel/bin/cairn-bench
+	@python3 tests/bench/compare.py $(BEFORE) $(BENCH_FLAGS)
+# What a small GET and PUT ask of a gateway, counted: the same on a busy machine.
+.PHONY: bench-count
+bench-count: all
+	@deploy/deps.sh tests/bench/count-packages.txt
+	@$(MAKE) --no-print-directory VARIANT=rel build/rel/bin/cairn-bench
+	@python3 tests/bench/count.py $(BENCH_FLAGS)

@@ -109,13 +109,21 @@ static void register_metrics(struct witness_node *n)
                         "Partitions whose stream has caught up.", false, partitions_ready, n);
 }
 
+/* Where others find this witness: as the cluster file says.  `listen` may be any address ("0.0.0.0:7000"), or that
+ * behind which a network translates. */
+static const char *own_address(const struct proc *p)
+{
+    const struct cluster_node *own = cluster_node_by_id(&p->cluster, p->node_id);
+    return own && own->addr[0] ? own->addr : config_address(p->config, "listen");
+}
+
 static int start(struct service *s)
 {
     struct proc *p = &s->proc;
     const char *ids[WITNESS_ROOTS_MAX], *addrs[WITNESS_ROOTS_MAX];
     struct witness_config config = {
         .name = p->node_id,
-        .addr = config_address(p->config, "listen"),
+        .addr = own_address(p),
         .zone = p->zone,
         .metanode_ids = ids,
         .metanode_addrs = addrs,

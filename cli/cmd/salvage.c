@@ -97,10 +97,11 @@ static json_t *version_json(const struct salvage_version *v, const char *file)
 {
     json_t *segments = json_array(), *key = json_stringn((const char *)v->key.ptr, v->key.len);
     json_t *root = json_pack(
-        "{s:I, s:o, s:o, s:I, s:I, s:b, s:o, s:b}", "bucket_id", (json_int_t)v->bucket_id,
+        "{s:I, s:o, s:o, s:I, s:I, s:b, s:o, s:b, s:b}", "bucket_id", (json_int_t)v->bucket_id,
         "upload_id", id_json(v->upload_id), "write_id", id_json(v->write_id), "time_ms",
         (json_int_t)v->time_ms, "bytes", (json_int_t)v->bytes, "newest", v->newest, "complete",
-        complete_json(v->complete), "ambiguous", v->body_count == 1 && v->body[0].ambiguous);
+        complete_json(v->complete), "ambiguous", v->body_count == 1 && v->body[0].ambiguous,
+        "encrypted", v->sealed);
     if (!key) { /* not UTF-8 */
         struct buf hex = {0};
         for (size_t i = 0; i < v->key.len; i++)
@@ -161,8 +162,7 @@ static int body_write(struct salvage *x, const struct salvage_body *body, int fd
     return err;
 }
 
-/* All of a version, or no file.  A file that is there is left alone: an earlier run made it whole.
- */
+/* All of a version, or no file: what an earlier run wrote is replaced when the new one is whole. */
 static int version_write(struct salvage *x, const struct salvage_version *v, const char *name)
 {
     static const char part[] = ".part";
@@ -210,7 +210,7 @@ static int version_do(struct salvage *x, const struct salvage_version *v)
     x->versions++;
     x->whole += v->complete == SALVAGE_YES;
     x->unknown += v->complete == SALVAGE_UNKNOWN;
-    if (x->out_fd >= 0 && v->complete != SALVAGE_NO)
+    if (x->out_fd >= 0 && v->complete != SALVAGE_NO && !v->sealed)
         err = version_extract(x, v, name, sizeof(name), &written);
     int bad = line_print(version_json(v, written ? name : NULL));
     return err ? err : bad;

@@ -18,7 +18,7 @@ static const struct arg_option options[] = {
 
 #define SCHEMES_MAX 16
 #define BAD_SHOWN_MAX 1000
-static const char *const sums[] = {"objects", "parts", "inline", "segments", "bytes"};
+static const char *const sums[] = {"objects", "parts", "inline", "segments", "bytes", "interim"};
 static const char *const states[] = {"full", "degraded", "lost", "unknown"};
 enum { STATE_FULL, STATE_DEGRADED, STATE_LOST, STATE_UNKNOWN, STATE_COUNT };
 
@@ -82,6 +82,18 @@ static void page_take(struct verify *v, const json_t *page)
 
 /* ---- the answer ---- */
 
+/* Keys are anybody's bytes: none of them may speak to the operator's terminal. */
+static void plain_print(const char *text)
+{
+    for (const uint8_t *p = (const uint8_t *)(text ? text : ""); *p; p++) {
+        bool c1 = p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0;
+        if (*p < 0x20 || *p == 0x7f || c1)
+            printf("\\x%02x", c1 ? *++p : *p);
+        else
+            putchar(*p);
+    }
+}
+
 static void text_print(const struct verify *v)
 {
     size_t i;
@@ -89,6 +101,9 @@ static void text_print(const struct verify *v)
     printf("%" PRIu64 " objects, %" PRIu64 " parts, %" PRIu64 " of them in the index; %" PRIu64
            " segments, %" PRIu64 " bytes\n",
            v->sum[0], v->sum[1], v->sum[2], v->sum[3], v->sum[4]);
+    if (v->sum[5])
+        printf("%" PRIu64 " segments are copies that wait to be written again as shards\n",
+               v->sum[5]);
     for (i = 0; i < v->scheme_count; i++)
         printf("%s %" PRIu64 "+%" PRIu64 ": %" PRIu64 " full, %" PRIu64 " degraded, %" PRIu64
                " lost, %" PRIu64 " unknown\n",
@@ -99,12 +114,12 @@ static void text_print(const struct verify *v)
     json_array_foreach(v->bad, i, b)
     {
         size_t k;
-        printf("%s: %s/%s part %" PRIu64 " segment %" PRIu64 " (group %" PRIu64 "): %" PRIu64
-               " of %" PRIu64 " shards",
-               json_string_value(json_object_get(b, "state")),
-               json_string_value(json_object_get(b, "bucket")),
-               json_string_value(json_object_get(b, "key")), number(b, "part"),
-               number(b, "segment"), number(b, "pg"), number(b, "shards_found"),
+        printf("%s: %s/", json_string_value(json_object_get(b, "state")),
+               json_string_value(json_object_get(b, "bucket")));
+        plain_print(json_string_value(json_object_get(b, "key")));
+        printf(" part %" PRIu64 " segment %" PRIu64 " (group %" PRIu64 "): %" PRIu64 " of %" PRIu64
+               " shards",
+               number(b, "part"), number(b, "segment"), number(b, "pg"), number(b, "shards_found"),
                number(b, "shards"));
         json_array_foreach(json_object_get(b, "absent"), k, a)
             printf(", %s %s", json_string_value(json_object_get(a, "node")),

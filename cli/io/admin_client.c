@@ -2,6 +2,8 @@
 #include "cli/io/admin_client.h"
 
 #include "common/base/err.h"
+#include "common/crypto/codec.h"
+#include "common/crypto/digest.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -11,7 +13,6 @@
 
 #define ANSWER_BYTES_MAX (256u << 20)
 #define PREFIX "/_cairn/admin/v1/"
-#define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 #define KEYS_FILE "var/root-credentials"
 
 struct admin_client {
@@ -102,8 +103,7 @@ struct admin_client *admin_client_new(const struct args *a, const char *command)
     c->region = arg_text(a, "region");
     if (keys_find(c, arg_text(a, "credentials"))) {
         c->curl = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? curl_easy_init() : NULL;
-        c->fields = curl_slist_append(NULL, "x-amz-content-sha256: " EMPTY_SHA256);
-        if (c->curl && c->fields)
+        if (c->curl)
             return c;
         say(c, "out of memory", "");
     }
@@ -130,6 +130,25 @@ static size_t take(char *bytes, size_t size, size_t count, void *arg)
     return answer->failed ? 0 : size * count;
 }
 
+/* &apos; and the like, in place. */
+static void unescape(char *s)
+{
+    static const struct {
+        const char *name;
+        char c;
+    } entities[] = {
+        {"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&apos;", '\''}};
+    char *to = s;
+    while (*s) {
+        size_t i = 0, count = sizeof(entities) / sizeof(entities[0]);
+        while (i < count && strncmp(s, entities[i].name, strlen(entities[i].name)) != 0)
+            i++;
+        *to++ = i < count ? entities[i].c : *s;
+        s += i < count ? strlen(entities[i].name) : 1;
+    }
+    *to = 0;
+}
+
 /* The text of the first <name> in an S3 error; "" if there is none. */
 static void element(const char *xml, const char *name, char *ret, size_t ret_size)
 {
@@ -138,6 +157,7 @@ static void element(const char *xml, const char *name, char *ret, size_t ret_siz
     const char *at = strstr(xml, open);
     size_t len = at ? strcspn(at + strlen(open), "<") : 0;
     snprintf(ret, ret_size, "%.*s", (int)len, at ? at + strlen(open) : "");
+    unescape(ret);
 }
 
 static const struct {
@@ -149,6 +169,12 @@ static const struct {
     {"AccessDenied", "use the root user's keys; see --credentials"},
     {"RequestTimeTooSkewed", "set this machine's clock"},
     {"ServiceUnavailable", "see `cairnctl status` and the metanodes' logs"},
+    {"NoSuchKey", "see `cairnctl nodes`, `cairnctl kms list`"},
+    {"NoSuchEntity",
+     "see `cairnctl user list`, `key list`, `account list`, with --account if it is another's"},
+    {"EntityAlreadyExists", "choose another, or delete that one first"},
+    {"LimitExceeded", "delete one first"},
+    {"NoSuchBucket", "see `aws s3 ls` of its owner"},
 };
 
 static void say_refused(const struct admin_client *c, long status, const char *xml)
@@ -168,13 +194,33 @@ static void say_refused(const struct admin_client *c, long status, const char *x
                 hint ? hint : "");
 }
 
+/* The field that says the body's hash: it is signed instead of the body. */
+static bool set_fields(struct admin_client *c, const char *body)
+{
+    uint8_t hash[SHA256_BYTES];
+    char field[128] = "x-amz-content-sha256: ";
+    size_t n = strlen(field);
+    sha256(slice_cstr(body), hash);
+    hex_encode(SLICE(hash, sizeof(hash)), field + n);
+    field[n + HEX_CHARS(sizeof(hash))] = 0;
+    curl_slist_free_all(c->fields);
+    c->fields = curl_slist_append(NULL, field);
+    struct curl_slist *more =
+        c->fields ? curl_slist_append(c->fields, "Content-Type: application/json") : NULL;
+    return more != NULL;
+}
+
 static CURLcode perform(struct admin_client *c, const char *method, const char *url,
-                        struct buf *answer, long *ret_status)
+                        const char *body, struct buf *answer, long *ret_status)
 {
     char sign[128];
+    if (!set_fields(c, body ? body : ""))
+        return CURLE_OUT_OF_MEMORY;
     snprintf(sign, sizeof(sign), "aws:amz:%s:s3", c->region);
     curl_easy_reset(c->curl);
     curl_easy_setopt(c->curl, CURLOPT_URL, url);
+    if (body)
+        curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, body);
     curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(c->curl, CURLOPT_AWS_SIGV4, sign);
     curl_easy_setopt(c->curl, CURLOPT_USERNAME, c->access_key);
@@ -194,6 +240,20 @@ static CURLcode perform(struct admin_client *c, const char *method, const char *
 
 int admin_client_ask(struct admin_client *c, const char *method, const char *path, json_t **ret)
 {
+    return admin_client_tell(c, method, path, NULL, ret);
+}
+
+static void wipe(char *text)
+{
+    if (text)
+        explicit_bzero(text, strlen(text));
+    free(text);
+}
+
+int admin_client_tell(struct admin_client *c, const char *method, const char *path,
+                      const json_t *body, json_t **ret)
+{
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     struct buf url = {0}, answer = {0};
     json_error_t error;
     long status = 0;
@@ -203,8 +263,10 @@ int admin_client_ask(struct admin_client *c, const char *method, const char *pat
     buf_cstr(&url, PREFIX);
     buf_cstr(&url, path);
     buf_u8(&url, 0);
-    CURLcode code = url.failed ? CURLE_OUT_OF_MEMORY
-                               : perform(c, method, (const char *)url.ptr, &answer, &status);
+    CURLcode code = url.failed || (body && !text)
+                        ? CURLE_OUT_OF_MEMORY
+                        : perform(c, method, (const char *)url.ptr, text, &answer, &status);
+    wipe(text);
     buf_u8(&answer, 0);
     *ret = NULL;
     if (code != CURLE_OK)
@@ -219,6 +281,30 @@ int admin_client_ask(struct admin_client *c, const char *method, const char *pat
     buf_fini(&url);
     buf_fini(&answer);
     return *ret ? CLI_GOOD : CLI_USAGE;
+}
+
+int admin_client_show(const struct args *a, const char *command, const char *method,
+                      const struct buf *path, const json_t *body,
+                      void (*show)(const json_t *answer),
+                      int (*verdict)(const json_t *answer))
+{
+    json_t *answer = NULL;
+    int status = CLI_USAGE;
+    struct admin_client *client = admin_client_new(a, command);
+    if (client && !path->failed)
+        status = admin_client_tell(client, method, (const char *)path->ptr, body, &answer);
+    admin_client_free(client);
+    if (status != CLI_GOOD)
+        return status;
+    if (a->json) {
+        json_dumpf(answer, stdout, JSON_INDENT(1));
+        printf("\n");
+    } else {
+        show(answer);
+    }
+    status = verdict ? verdict(answer) : CLI_GOOD;
+    json_decref(answer);
+    return status;
 }
 
 void admin_client_escape(struct buf *b, const char *s)

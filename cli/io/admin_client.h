@@ -35,5 +35,17 @@ void admin_client_free(struct admin_client *c); /* NULL is fine */
  * line on standard error. */
 int admin_client_ask(struct admin_client *c, const char *method, const char *path, json_t **ret);
 
+/* The same with a body (NULL: none). */
+int admin_client_tell(struct admin_client *c, const char *method, const char *path,
+                      const json_t *body, json_t **ret);
+
+/* All of a command that is one question: asks at `path` (ended by a NUL) and prints the answer, as JSON
+ * or by show().  Returns: an exit status: what verdict() (NULL: nothing) makes of the answer; CLI_USAGE
+ * after a line on standard error. */
+int admin_client_show(const struct args *a, const char *command, const char *method,
+                      const struct buf *path, const json_t *body,
+                      void (*show)(const json_t *answer),
+                      int (*verdict)(const json_t *answer));
+
 /* Appends s percent-encoded. */
 void admin_client_escape(struct buf *b, const char *s);

@@ -260,7 +260,8 @@ int salvage_finish(struct salvage_catalog *c, bool with_deleted)
         c->deleted_count += b->deleted;
         c->blob_count += !b->deleted || with_deleted;
     }
-    return salvage_versions(c);
+    int err = salvage_versions(c);
+    return err ? err : salvage_appends(c);
 }
 
 void salvage_fini(struct salvage_catalog *c)
@@ -275,6 +276,7 @@ void salvage_fini(struct salvage_catalog *c)
     free(c->blob);
     free(c->order);
     free(c->segment);
+    free(c->joined);
     free(c->body);
     free(c->version);
     memset(c, 0, sizeof(*c));

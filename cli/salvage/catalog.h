@@ -2,10 +2,10 @@
 /* What the extents of some disks hold, put together without an index: frames in; blobs, and the
  * versions of objects that they are segments of, out.
  *
- * A version is what one PUT wrote (bucket, key, write id), or what one multipart upload gathered
- * (bucket, key, upload id): its parts, of each the newest that is whole.  Which parts a completion
- * chose, whether an upload was completed at all, and what lay in the index itself (small objects,
- * small parts, metadata, bucket names) no extent knows.
+ * A version is what one PUT wrote (bucket, key, write id), with what it was appended to, or what
+ * one multipart upload gathered (bucket, key, upload id): its parts, of each the newest that is
+ * whole.  Which parts a completion chose, whether an upload was completed at all, and what lay in
+ * the index itself (small objects, small parts, metadata, bucket names) no extent knows.
  *
  * Deletion marks: on its own disk a mark removes what has a lower seq; a blob that any disk holds a
  * valid mark of was given up by the index, so none of its shards elsewhere counts.
@@ -51,6 +51,8 @@ struct salvage_body {
     bool ambiguous; /* no write id, and different blobs for one segment: nobody knows which belong
                        together */
     bool chosen;    /* of several bodies of one part, that which counts */
+    bool sealed;    /* encrypted: the key was in the index */
+    bool joined;    /* with what it was appended to (appends.c); the write id is the append's */
 };
 
 struct salvage_version {
@@ -65,6 +67,7 @@ struct salvage_version {
     enum salvage_complete
         complete; /* an upload's is never YES: how many parts there were is not said */
     bool newest;  /* of its key */
+    bool sealed;  /* encrypted: what there is is no plaintext, and cannot become it */
 };
 
 struct salvage_catalog {
@@ -79,7 +82,7 @@ struct salvage_catalog {
     struct salvage_blob *blob;
     const struct salvage_blob **order;
     size_t blob_count, deleted_count;
-    const struct salvage_blob **segment;
+    const struct salvage_blob **segment, **joined;
     struct salvage_body *body;
     size_t body_count;
     struct salvage_version *version; /* by bucket and key, newest first */

@@ -1,6 +1,7 @@
 /* Blobs to bodies to versions of objects; see catalog.h. */
 #include "cli/salvage/catalog_impl.h"
 #include "common/base/check.h"
+#include "proto/sealed.h"
 
 #include <stdlib.h>
 
@@ -63,9 +64,11 @@ static void body_make(struct salvage_catalog *c, struct salvage_body *body,
                       const struct salvage_blob **from, size_t count, size_t *segments)
 {
     const struct shard_info *first = from[0]->info;
+    uint64_t body_bytes = first->owner.body_bytes & ~SEALED_BODY_FLAG;
     bool whole = true;
     *body = (struct salvage_body){.part_number = first->owner.part_number,
                                   .write_id = first->owner.write_id,
+                                  .sealed = first->owner.body_bytes & SEALED_BODY_FLAG,
                                   .segment = c->segment + *segments};
     for (size_t i = 0; i < count; i++) {
         const struct salvage_blob *b = from[i], *last = i ? from[i - 1] : NULL;
@@ -82,10 +85,10 @@ static void body_make(struct salvage_catalog *c, struct salvage_body *body,
     *segments += body->segment_count;
     if (!whole || body->ambiguous)
         body->complete = SALVAGE_NO;
-    else if (first->owner.body_bytes == 0)
+    else if (body_bytes == 0)
         body->complete = SALVAGE_UNKNOWN;
     else
-        body->complete = body->bytes == first->owner.body_bytes ? SALVAGE_YES : SALVAGE_NO;
+        body->complete = body->bytes == body_bytes ? SALVAGE_YES : SALVAGE_NO;
 }
 
 /* Of several uploads of one part, the one that counts stands first: whole, then newest. */
@@ -120,6 +123,7 @@ static void version_make(struct salvage_version *v, const struct shard_info *own
         if (!body[i].chosen)
             continue;
         v->bytes += body[i].bytes;
+        v->sealed |= body[i].sealed;
         v->complete = MIN(v->complete, body[i].complete);
     }
 }

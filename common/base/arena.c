@@ -38,20 +38,27 @@ void arena_reset(struct arena *a)
     a->first = a->last = kept;
     a->used = 0;
     a->bytes = 0;
+    a->failed = false;
+}
+
+static void *refuse(struct arena *a)
+{
+    a->failed = true;
+    return NULL;
 }
 
 void *arena_alloc(struct arena *a, size_t len)
 {
     if (len > SIZE_MAX / 2)
-        return NULL;
+        return refuse(a);
     len = (len + 15) & ~(size_t)15;
     if (a->bytes_max && (len > a->bytes_max || a->bytes > a->bytes_max - len))
-        return NULL;
+        return refuse(a);
     if (!a->last || a->last->cap - a->used < len) {
         size_t cap = len > ARENA_BLOCK_BYTES ? len : ARENA_BLOCK_BYTES;
         struct arena_block *b = malloc(sizeof(*b) + cap);
         if (!b)
-            return NULL;
+            return refuse(a);
         b->next = NULL;
         b->cap = cap;
         if (a->last)

@@ -16,6 +16,7 @@ struct arena {
     size_t used;      /* of the last block */
     size_t bytes;     /* handed out since the last reset */
     size_t bytes_max; /* 0: no bound */
+    bool failed;      /* something was not handed out since the last reset */
 };
 
 void arena_init(struct arena *a, size_t bytes_max);

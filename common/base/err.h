@@ -54,7 +54,8 @@ enum err_class { ERR_CLASS_OK, ERR_CLASS_PERMANENT, ERR_CLASS_RETRY, ERR_CLASS_U
     X(42, ERR_NO_BUCKET, PERMANENT, "no such bucket")                                              \
     X(43, ERR_LEASE, RETRY, "the lease is not held")                                               \
     X(44, ERR_END, PERMANENT, "end of input")                                                      \
-    X(45, ERR_DIGEST, PERMANENT, "content does not match the stated digest")
+    X(45, ERR_DIGEST, PERMANENT, "content does not match the stated digest")                       \
+    X(46, ERR_LOCKED, PERMANENT, "the version is protected by object lock")
 
 enum {
     OK = 0,

@@ -35,13 +35,32 @@
     X(DEPOSED_ROOT_GRANTS, "deposed_root_grants", "the root grants only under its own lease")      \
     X(ATTACH_FROM_APPLIED, "attach_from_applied", "the attach set is tracked from the log's tail") \
     X(DEATH_WITHOUT_WAIT, "death_without_wait", "the root waits the lease out before death")       \
+    X(PRINCIPAL_BY_KEY, "principal_by_key", "a principal is fresh as long as its account is")      \
     /* DESIGN section 5, index */                                                                  \
     X(CONDEMN_WITHOUT_LOOKING, "condemn_without_looking", "apply looks once more for references")  \
+    X(CONDEMN_ANY_AGE, "condemn_any_age", "what is young is not condemned, by entry time")         \
     X(CONDEMNED_ACCEPTED, "condemned_accepted", "no record may name a condemned blob")             \
+    /* DESIGN section 5, placement */                                                              \
+    X(RELEASED_UNCLOSED, "released_unclosed", "an old member is released once its epoch is closed") \
     /* DESIGN section 5, storage node */                                                           \
     X(STORE_SKIP_FSYNC, "store_skip_fsync", "a put is acknowledged once its frame is synced")      \
     X(STORE_RECLAIM_EARLY, "store_reclaim_early", "an extent is freed once the index is durable")  \
     X(STORE_MARK_UNSYNCED, "store_mark_unsynced", "a deletion mark is synced before it is said")   \
+    X(STORE_ANY_GENERATION, "store_any_generation", "a frame counts in its life of the extent")    \
+    X(STORE_TORN_ACCEPTED, "store_torn_accepted", "recovery verifies the data of a frame")         \
+    X(STORE_WRITES_ON, "store_writes_on", "a failed write takes the disk out of service")          \
+    X(STORE_OPEN_UNSYNCED, "store_open_unsynced", "what recovery believes has been synced")        \
+    X(STORE_JUDGES_AGAIN, "store_judges_again", "what was judged torn is judged once")             \
+    X(STORE_COPY_DELETED, "store_copy_deleted", "a copy of what was deleted is dropped")           \
+    X(STORE_TOMBSTONE_EARLY, "store_tombstone_early", "a tombstone outlives late puts")            \
+    X(STORE_READERS_IGNORED, "store_readers_ignored", "an extent's next life awaits readers")      \
+    X(STORE_RESERVE_TAKEN, "store_reserve_taken", "puts leave the reserve to deletes")             \
+    X(STORE_READ_UNCHECKED, "store_read_unchecked", "what is read is verified")                    \
+    X(STORE_GROUP_STAYS, "store_group_stays", "what is deleted leaves its group's inventory")      \
+    X(STORE_LOST_SERVES, "store_lost_serves", "a disk that was given up never serves again")       \
+    X(STORE_DELETE_PART, "store_delete_part", "a delete waits for every disk that may hold it")    \
+    X(STORE_EPOCH_UNSYNCED, "store_epoch_unsynced", "a closed epoch is synced before it is said")  \
+    X(STORE_EPOCH_UNWAITED, "store_epoch_unwaited", "puts before a closed epoch end before that")  \
     X(SCRUB_SKIPS_EXTENT, "scrub_skips_extent", "a pass of the scrub reads every extent")          \
     X(REPAIR_UNVERIFIED, "repair_unverified", "repair is done once it has been read back")         \
     X(REPAIR_COPIES_DELETED, "repair_copies_deleted", "what a live member deleted is not copied")  \
@@ -52,7 +71,8 @@
     X(DELETION_FIRST_ACK, "deletion_first_ack", "an item is done when every member has answered")  \
     X(ABORT_LETS_GO_NOTHING, "abort_lets_go_nothing", "an abort queues the upload's parts")        \
     X(UNCHOSEN_IS_ALL, "unchosen_is_all", "of a completed upload only unchosen parts are let go")  \
-    X(SEAL_IGNORED, "seal_ignored", "nothing enters a bucket that is being deleted")
+    X(SEAL_IGNORED, "seal_ignored", "nothing enters a bucket that is being deleted")               \
+    X(LOCK_IGNORED, "lock_ignored", "what is locked is neither deleted nor replaced")
 
 enum mutant {
     MUTANT_NONE,

@@ -9,6 +9,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static uint8_t lower(uint8_t c)
+{
+    return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c;
+}
+
+bool bytes_eq_nocase(const uint8_t *a, const uint8_t *b, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (a[i] != b[i] && lower(a[i]) != lower(b[i]))
+            return false;
+    return true;
+}
+
+struct slice u64_text(uint64_t v, char text[U64_CHARS_MAX])
+{
+    size_t at = U64_CHARS_MAX;
+    do
+        text[--at] = (char)('0' + v % 10);
+    while (v /= 10);
+    return SLICE(text + at, U64_CHARS_MAX - at);
+}
+
 void buf_fini(struct buf *b)
 {
     free(b->ptr);
@@ -21,11 +43,17 @@ void buf_clear(struct buf *b)
     b->failed = false;
 }
 
+/* Is there room already?  The way of nearly all appends. */
+static inline bool has_room(const struct buf *b, size_t extra)
+{
+    return !b->failed && b->cap - b->len >= extra;
+}
+
 int buf_reserve(struct buf *b, size_t extra)
 {
     if (b->failed)
         return ERR_NOMEM;
-    if (b->cap - b->len >= extra)
+    if (has_room(b, extra))
         return OK;
     if (extra > SIZE_MAX / 2 - b->len) {
         b->failed = true;
@@ -46,7 +74,7 @@ int buf_reserve(struct buf *b, size_t extra)
 
 void buf_append(struct buf *b, const void *ptr, size_t len)
 {
-    if (len == 0 || buf_reserve(b, len) != OK)
+    if (len == 0 || (!has_room(b, len) && buf_reserve(b, len) != OK))
         return;
     memcpy(b->ptr + b->len, ptr, len);
     b->len += len;
@@ -64,7 +92,8 @@ void buf_cstr(struct buf *b, const char *s)
 
 void buf_u8(struct buf *b, uint8_t v)
 {
-    buf_append(b, &v, 1);
+    if (has_room(b, 1) || buf_reserve(b, 1) == OK)
+        b->ptr[b->len++] = v;
 }
 
 void buf_be16(struct buf *b, uint16_t v)

@@ -27,6 +27,9 @@ static inline bool slice_eq(struct slice a, struct slice b)
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
+/* Without regard to case (ASCII). */
+bool bytes_eq_nocase(const uint8_t *a, const uint8_t *b, size_t len);
+
 /* Byte order, as memcmp; a proper prefix sorts first. */
 static inline int slice_cmp(struct slice a, struct slice b)
 {
@@ -39,6 +42,21 @@ static inline bool slice_has_prefix(struct slice s, struct slice prefix)
 {
     return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
 }
+
+/* Without the blanks (space, tab) around it. */
+static inline struct slice slice_trim(struct slice s)
+{
+    while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t'))
+        s = SLICE(s.ptr + 1, s.len - 1);
+    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
+
+/* A number's decimal digits, somewhere in `text`, without a NUL: what snprintf() would write takes
+ * twenty times as long, and every answer has some. */
+#define U64_CHARS_MAX 20
+struct slice u64_text(uint64_t v, char text[U64_CHARS_MAX]);
 
 /* A growing byte buffer.  Zero-initialised is empty and valid.  After an allocation failure it is
  * `failed`: further appends do nothing, so that a builder checks once at the end. */

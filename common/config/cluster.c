@@ -4,7 +4,7 @@
 #include "common/base/check.h"
 #include "common/base/err.h"
 #include "common/base/spread.h"
-#include "common/config/config.h"
+#include "common/config/config_value.h"
 #include "common/config/yaml_tree.h"
 
 #include <stdio.h>
@@ -12,6 +12,9 @@
 
 #define PARTITIONS_DEFAULT 4
 #define SCATTER_WIDTH_DEFAULT 16
+#define ORPHAN_AGE_DEFAULT_MS (UINT64_C(24) * 3600 * 1000)
+#define CLOCK_DIFFERENCE_DEFAULT_MS 60000
+#define DURATION_MS_MAX (INT64_C(366) * 24 * 3600 * 1000)
 
 static const struct {
     enum net_role role;
@@ -44,7 +47,7 @@ bool net_role_by_name(struct slice name, enum net_role *ret)
 /* What the loader hands down. */
 struct loader {
     struct yaml_tree tree;
-    yaml_node_t *schemes; /* NULL: not in the file */
+    yaml_node_t *schemes, *classes; /* NULL: not in the file */
     struct cluster_config *c;
     struct buf *error;
 };
@@ -87,6 +90,21 @@ static int load_count(struct loader *l, yaml_node_t *n, const char *key, unsigne
     if (!end || *end || v < 1 || v > max)
         return LINE_ERROR(l, n, "%s: expected a number from 1 to %u", key, max);
     *ret = (unsigned)v;
+    return OK;
+}
+
+static int load_duration(struct loader *l, yaml_node_t *n, const char *key, uint64_t *ret)
+{
+    const struct config_param param = {.name = key, .type = CONFIG_DURATION,
+                                       .min = 1, .max = DURATION_MS_MAX};
+    const char *text;
+    int64_t v = 0;
+    struct buf ignored = {0};
+    bool good = yaml_node_scalar(n, &text) && config_value_parse(&param, text, &v, &ignored) == OK;
+    buf_fini(&ignored);
+    if (!good)
+        return LINE_ERROR(l, n, "%s: expected a duration such as 1m or 24h, up to a year", key);
+    *ret = (uint64_t)v;
     return OK;
 }
 
@@ -251,21 +269,33 @@ static int split_evenly(struct cluster_config *c)
 }
 
 /* ---- schemes ---- */
-static int load_scheme(struct loader *l, yaml_node_t *n)
+static int load_shape(struct loader *l, yaml_node_t *n, const char *key, struct cluster_scheme *ret)
 {
     struct cluster_scheme s = {1, 2};
     const char *text;
     char rest;
     if (!yaml_node_scalar(n, &text))
-        return LINE_ERROR(l, n, "schemes: expected one value, such as 5+4 or rep-3");
+        return LINE_ERROR(l, n, "%s: expected one value, such as 5+4 or rep-3", key);
     bool coded = strcmp(text, "rep-3") != 0;
     bool plain = strspn(text, "0123456789+") == strlen(text) && strlen(text) <= 5;
     if (coded && (!plain || sscanf(text, "%u+%u%c", &s.data, &s.parity, &rest) != 2))
-        return LINE_ERROR(l, n, "schemes: '%.32s' is unknown; use data+parity, such as 5+4, or rep-3", text);
+        return LINE_ERROR(l, n, "%s: '%.32s' is unknown; use data+parity, such as 5+4, or rep-3", key, text);
     if (coded && (s.data < 2 || s.parity < 1 || s.parity > CLUSTER_PARITY_MAX ||
                   s.data + s.parity > CLUSTER_SHARDS_MAX))
-        return LINE_ERROR(l, n, "schemes: %.32s: expected 2 or more data and 1 to %d parity shards, at most %d in all",
-                          text, CLUSTER_PARITY_MAX, CLUSTER_SHARDS_MAX);
+        return LINE_ERROR(l, n, "%s: %.32s: expected 2 or more data and 1 to %d parity shards, at most %d in all",
+                          key, text, CLUSTER_PARITY_MAX, CLUSTER_SHARDS_MAX);
+    *ret = s;
+    return OK;
+}
+
+static int load_scheme(struct loader *l, yaml_node_t *n)
+{
+    struct cluster_scheme s;
+    const char *text = "";
+    int err = load_shape(l, n, "schemes", &s);
+    if (err != OK)
+        return err;
+    yaml_node_scalar(n, &text);
     for (size_t i = 0; i < l->c->scheme_count; i++)
         if (l->c->schemes[i].data == s.data && l->c->schemes[i].parity == s.parity)
             return LINE_ERROR(l, n, "schemes: %.32s is there twice", text);
@@ -289,12 +319,74 @@ static int load_schemes(struct loader *l, yaml_node_t *n)
     return err;
 }
 
+/* Of a class that clients do not read from without a restore, a mere name would be a trap. */
+static bool is_archive_class(const char *name)
+{
+    return strcmp(name, "GLACIER") == 0 || strcmp(name, "DEEP_ARCHIVE") == 0;
+}
+
+static int load_class(struct loader *l, yaml_node_t *key, yaml_node_t *value)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+    const char *name = "";
+    yaml_node_scalar(key, &name);
+    size_t len = strlen(name);
+    if (len == 0 || len > CLUSTER_CLASS_CHARS_MAX || name[strspn(name, plain)] || name[0] < 'A')
+        return LINE_ERROR(l, key, "storage_classes: '%.40s' is no name of a class; use up to %d of A-Z, 0-9 and _, "
+                          "a letter first", name, CLUSTER_CLASS_CHARS_MAX);
+    if (is_archive_class(name))
+        return LINE_ERROR(l, key, "storage_classes: from %s clients do not read before a restore; use another name",
+                          name);
+    struct cluster_class *class = &l->c->classes[l->c->class_count++];
+    memcpy(class->name, name, len + 1);
+    return load_shape(l, value, "storage_classes", &class->scheme);
+}
+
+static int load_classes(struct loader *l, yaml_node_t *n)
+{
+    if (n->type != YAML_MAPPING_NODE)
+        return LINE_ERROR(l, n, "storage_classes: expected a mapping such as {ECONOMY: 4+2}");
+    int err = yaml_tree_check_mapping(&l->tree, n, l->error);
+    if (err != OK)
+        return err;
+    yaml_node_pair_t *p = n->data.mapping.pairs.start;
+    if (n->data.mapping.pairs.top - p > CLUSTER_CLASSES_MAX)
+        return LINE_ERROR(l, n, "storage_classes: at most %d", CLUSTER_CLASSES_MAX);
+    l->classes = n;
+    for (; err == OK && p < n->data.mapping.pairs.top; p++)
+        err = load_class(l, yaml_tree_node(&l->tree, p->key), yaml_tree_node(&l->tree, p->value));
+    return err;
+}
+
+/* Storage nodes of this file, by the first of their zone. */
+struct stores {
+    unsigned in_zone[CLUSTER_NODES_MAX], total;
+    size_t zones;
+};
+
 /* A coded scheme must survive the loss of any zone: no zone may have to take more than parity shards. */
+static int check_scheme(struct loader *l, const struct stores *stores, yaml_node_t *at, const char *key,
+                        struct cluster_scheme s)
+{
+    unsigned shards = s.data + s.parity, most = spread_cap(stores->in_zone, l->c->node_count, shards);
+    if (s.data == 1)
+        return OK; /* replicas: as many as there are nodes for */
+    if (most == 0)
+        return LINE_ERROR(l, at, "%s: %u+%u needs %u storage nodes; this file has %u", key, s.data, s.parity,
+                          shards, stores->total);
+    if (most > s.parity)
+        return LINE_ERROR(l, at,
+                          "%s: %u+%u on these %zu zones puts %u shards into one, and with %u parity shards at "
+                          "most %u may be lost with it; add storage nodes or zones, or leave it out",
+                          key, s.data, s.parity, stores->zones, most, s.parity, s.parity);
+    return OK;
+}
+
 static int check_schemes(struct loader *l)
 {
     const struct cluster_config *c = l->c;
-    unsigned zones[CLUSTER_NODES_MAX] = {0}, total = 0; /* storage nodes, under the first of their zone */
-    size_t zone_count = 0;
+    struct stores stores = {0};
+    int err = OK;
     for (size_t i = 0; i < c->node_count; i++) {
         size_t first = 0;
         if (c->nodes[i].role != NET_ROLE_STORAGENODE)
@@ -302,24 +394,17 @@ static int check_schemes(struct loader *l)
         while (c->nodes[first].role != NET_ROLE_STORAGENODE ||
                strcmp(c->nodes[first].zone, c->nodes[i].zone) != 0)
             first++;
-        zone_count += zones[first]++ == 0;
-        total++;
+        stores.zones += stores.in_zone[first]++ == 0;
+        stores.total++;
     }
-    for (size_t i = 0; i < c->scheme_count; i++) {
-        unsigned data = c->schemes[i].data, parity = c->schemes[i].parity;
-        unsigned most = spread_cap(zones, c->node_count, data + parity);
-        if (data == 1)
-            continue; /* replicas: as many as there are nodes for */
-        if (most == 0)
-            return LINE_ERROR(l, l->schemes, "schemes: %u+%u needs %u storage nodes; this file has %u",
-                              data, parity, data + parity, total);
-        if (most > parity)
-            return LINE_ERROR(l, l->schemes,
-                              "schemes: %u+%u on these %zu zones puts %u shards into one, and with %u parity "
-                              "shards at most %u may be lost with it; add storage nodes or zones, or leave it out",
-                              data, parity, zone_count, most, parity, parity);
+    for (size_t i = 0; err == OK && i < c->scheme_count; i++)
+        err = check_scheme(l, &stores, l->schemes, "schemes", c->schemes[i]);
+    for (size_t i = 0; err == OK && i < c->class_count; i++) {
+        char key[CLUSTER_CLASS_CHARS_MAX + 32];
+        snprintf(key, sizeof(key), "storage_classes: %s", c->classes[i].name);
+        err = check_scheme(l, &stores, l->classes, key, c->classes[i].scheme);
     }
-    return OK;
+    return err;
 }
 
 /* ---- the whole ---- */
@@ -358,11 +443,17 @@ static int load_field(struct loader *l, yaml_node_t *key_node, yaml_node_t *v)
         return load_count(l, v, key, CLUSTER_PGS_MAX, &l->c->pgs);
     if (strcmp(key, "schemes") == 0)
         return load_schemes(l, v);
+    if (strcmp(key, "storage_classes") == 0)
+        return load_classes(l, v);
     if (strcmp(key, "scatter_width") == 0)
         return load_count(l, v, key, CLUSTER_NODES_MAX, &l->c->scatter_width);
+    if (strcmp(key, "orphan_age") == 0)
+        return load_duration(l, v, key, &l->c->orphan_age_ms);
+    if (strcmp(key, "clock_difference_max") == 0)
+        return load_duration(l, v, key, &l->c->clock_difference_ms);
     return LINE_ERROR(l, key_node,
                       "'%.64s' is unknown here; use cluster_id, region, nodes, partitions, split_points, "
-                      "pgs, schemes, scatter_width",
+                      "pgs, schemes, storage_classes, scatter_width, orphan_age, clock_difference_max",
                       key);
 }
 
@@ -400,12 +491,19 @@ static int finish(struct loader *l)
         c->partitions = PARTITIONS_DEFAULT;
     if (c->scatter_width == 0)
         c->scatter_width = SCATTER_WIDTH_DEFAULT;
+    if (c->orphan_age_ms == 0)
+        c->orphan_age_ms = ORPHAN_AGE_DEFAULT_MS;
+    if (c->clock_difference_ms == 0)
+        c->clock_difference_ms = CLOCK_DIFFERENCE_DEFAULT_MS;
+    if (c->orphan_age_ms / 2 < c->clock_difference_ms)
+        return yaml_tree_error(l->error, l->tree.name, 1,
+                               "orphan_age: must be at least twice clock_difference_max");
     if (c->split_point_count == 0)
         err = split_evenly(c);
     if (err == OK && !c->region)
         err = copy_text("us-east-1", &c->region);
     count_zones(c);
-    return err == OK && l->schemes ? check_schemes(l) : err;
+    return err == OK ? check_schemes(l) : err;
 }
 
 int cluster_config_parse(const char *name, struct slice text, struct cluster_config *ret,

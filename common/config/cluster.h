@@ -11,7 +11,11 @@
  *   split_points: []     # instead: explicit bounds, each hex of be64(bucket id) || key, ascending
  *   pgs: 16              # placement groups of each scheme; without it by the number of storage nodes
  *   schemes: [5+4, rep-3] # data+parity shards; without it by the topology; rep-3 is always there
+ *   storage_classes:     # which scheme objects of a class are written with; the other classes: as STANDARD,
+ *     ECONOMY: 4+2       # and that, unless it is here, by `schemes`.  A name that S3 does not know becomes a class
  *   scatter_width: 16    # other nodes that a storage node is to share groups with (see metanode/placement)
+ *   orphan_age: 24h      # what no record refers to by then is deleted; what is still being written is given up
+ *   clock_difference_max: 1m # no two clocks of the cluster differ by more
  */
 #include "common/base/id.h"
 #include "common/env/net.h"
@@ -21,6 +25,8 @@
 #define CLUSTER_PGS_MAX 65536
 #define CLUSTER_SPLIT_POINT_BYTES_MAX (8 + 1024)
 #define CLUSTER_SCHEMES_MAX 4
+#define CLUSTER_CLASSES_MAX 8
+#define CLUSTER_CLASS_CHARS_MAX 32
 #define CLUSTER_SHARDS_MAX 16 /* of a blob */
 #define CLUSTER_PARITY_MAX 8
 
@@ -34,6 +40,11 @@ struct cluster_scheme {
     unsigned data, parity; /* rep-3: 1 and 2 */
 };
 
+struct cluster_class {
+    char name[CLUSTER_CLASS_CHARS_MAX + 1];
+    struct cluster_scheme scheme;
+};
+
 struct cluster_config {
     struct id128 cluster_id;
     char *region;
@@ -45,7 +56,10 @@ struct cluster_config {
     unsigned pgs;             /* of each scheme; 0: not said */
     struct cluster_scheme schemes[CLUSTER_SCHEMES_MAX];
     size_t scheme_count;      /* 0: not said */
+    struct cluster_class classes[CLUSTER_CLASSES_MAX];
+    size_t class_count;
     unsigned scatter_width;
+    uint64_t orphan_age_ms, clock_difference_ms;
     unsigned zone_count;
     struct buf warnings;      /* lines for the log, e.g. fewer than three zones */
 };

@@ -99,26 +99,22 @@ void hex_encode(struct slice s, char *ret)
     }
 }
 
-static int hex_value(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
+/* The value of a hexadecimal digit, and 1 more; 0: it is none. */
+static const uint8_t hex_values[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+};
 
 bool hex_decode(struct slice s, uint8_t *ret, size_t len)
 {
     if (s.len % 2 || s.len / 2 != len)
         return false;
     for (size_t i = 0; i < len; i++) {
-        int high = hex_value(s.ptr[2 * i]), low = hex_value(s.ptr[2 * i + 1]);
-        if (high < 0 || low < 0)
+        unsigned high = hex_values[s.ptr[2 * i]], low = hex_values[s.ptr[2 * i + 1]];
+        if (!high || !low)
             return false;
-        ret[i] = (uint8_t)(high << 4 | low);
+        ret[i] = (uint8_t)((high - 1) << 4 | (low - 1));
     }
     return true;
 }

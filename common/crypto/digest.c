@@ -111,17 +111,45 @@ void sha256(struct slice s, uint8_t ret[SHA256_BYTES])
     digest_once(DIGEST_SHA256, s, ret);
 }
 
-/* RFC 2104 over a block of 64 bytes. */
+/* RFC 2104: both have a block of 64 bytes. */
+#define HMAC_BLOCK_BYTES 64
+
+static void hmac_block(enum digest_kind kind, struct slice key, uint8_t ret[HMAC_BLOCK_BYTES])
+{
+    memset(ret, 0, HMAC_BLOCK_BYTES);
+    if (key.len > HMAC_BLOCK_BYTES)
+        digest_once(kind, key, ret);
+    else if (key.len)
+        memcpy(ret, key.ptr, key.len);
+    for (size_t i = 0; i < HMAC_BLOCK_BYTES; i++)
+        ret[i] ^= 0x36;
+}
+
+void hmac_sha1(struct slice key, struct slice data, uint8_t ret[SHA1_BYTES])
+{
+    uint8_t block[HMAC_BLOCK_BYTES], inner[SHA1_BYTES];
+    SHA_CTX ctx;
+    hmac_block(DIGEST_SHA1, key, block);
+    SHA1_Init(&ctx);
+    SHA1_Update(&ctx, block, sizeof(block));
+    SHA1_Update(&ctx, data.ptr, data.len);
+    SHA1_Final(inner, &ctx);
+    for (size_t i = 0; i < sizeof(block); i++)
+        block[i] ^= 0x36 ^ 0x5c;
+    SHA1_Init(&ctx);
+    SHA1_Update(&ctx, block, sizeof(block));
+    SHA1_Update(&ctx, inner, sizeof(inner));
+    SHA1_Final(ret, &ctx);
+    OPENSSL_cleanse(block, sizeof(block));
+    OPENSSL_cleanse(inner, sizeof(inner));
+    OPENSSL_cleanse(&ctx, sizeof(ctx));
+}
+
 void hmac_sha256(struct slice key, struct slice data, uint8_t ret[SHA256_BYTES])
 {
-    uint8_t block[64] = {0}, inner[SHA256_BYTES];
+    uint8_t block[HMAC_BLOCK_BYTES], inner[SHA256_BYTES];
     SHA256_CTX ctx;
-    if (key.len > sizeof(block))
-        sha256(key, block);
-    else if (key.len)
-        memcpy(block, key.ptr, key.len);
-    for (size_t i = 0; i < sizeof(block); i++)
-        block[i] ^= 0x36;
+    hmac_block(DIGEST_SHA256, key, block);
     SHA256_Init(&ctx);
     SHA256_Update(&ctx, block, sizeof(block));
     SHA256_Update(&ctx, data.ptr, data.len);

@@ -1,5 +1,5 @@
 #pragma once
-/* MD5, SHA-1, SHA-256 and HMAC-SHA256 over OpenSSL, for callers that must not see OpenSSL.
+/* MD5, SHA-1, SHA-256, HMAC-SHA256 and HMAC-SHA1 over OpenSSL, for callers that must not see OpenSSL.
  *
  * Incremental and one-shot.  Algorithms are fetched once a process.  Thread-safe as long as one
  * struct digest is used by one thread at a time. */
@@ -39,6 +39,7 @@ int digest_clone(struct digest *to, const struct digest *from);
 void digest_once(enum digest_kind kind, struct slice s, uint8_t *ret);
 void sha256(struct slice s, uint8_t ret[SHA256_BYTES]);
 void hmac_sha256(struct slice key, struct slice data, uint8_t ret[SHA256_BYTES]);
+void hmac_sha1(struct slice key, struct slice data, uint8_t ret[SHA1_BYTES]);
 
 /* Equal bytes, in time that depends on len only. */
 bool crypto_equal(const void *a, const void *b, size_t len);

@@ -138,7 +138,7 @@ static void bytes_write(struct disk_mem *d, struct disk_file *f, uint64_t offset
     while (s.len > 0) {
         uint64_t sector = offset / SECTOR;
         size_t n = MIN(s.len, (size_t)(SECTOR - offset % SECTOR));
-        if (!partly || rnd(d) % 2) {
+        if (!partly || rnd(d) % (d->config.cut_off_misses ? d->config.cut_off_misses : 2)) {
             sector_touch(d, f, sector);
             memcpy(f->data + offset, s.ptr, n);
         }

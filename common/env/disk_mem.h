@@ -9,6 +9,7 @@ struct disk_mem_config {
     uint64_t seed;
     uint64_t bytes_total;      /* what ALLOCATE and growing writes may take in all */
     uint64_t delay_ns_max;     /* of each request; 0: at the loop's next turn */
+    uint32_t cut_off_misses;   /* of a write that is cut off one sector in so many is missing; 0: 2 */
     uint32_t sector_bytes;     /* what is written wholly or not at all; 0: 512; 1: torn anywhere */
 };
 

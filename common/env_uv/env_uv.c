@@ -32,10 +32,8 @@ static uint64_t env_uv_wall_ms(struct env *env)
     return clock_ns(CLOCK_REALTIME) / NS_PER_MS;
 }
 
-static void env_uv_random(struct env *env, void *ret, size_t len)
+static void random_from_kernel(uint8_t *p, size_t len)
 {
-    (void)env;
-    uint8_t *p = ret;
     while (len > 0) {
         ssize_t n = getrandom(p, len, 0);
         if (n < 0) {
@@ -45,6 +43,23 @@ static void env_uv_random(struct env *env, void *ret, size_t len)
         p += n;
         len -= (size_t)n;
     }
+}
+
+/* The kernel's, some ids' worth at a time: each byte is given out once and forgotten. */
+static void env_uv_random(struct env *env, void *ret, size_t len)
+{
+    struct env_uv *e = env_uv_from(env);
+    if (len > sizeof(e->random) / 4) {
+        random_from_kernel(ret, len);
+        return;
+    }
+    if (e->random_left < len) {
+        random_from_kernel(e->random, sizeof(e->random));
+        e->random_left = sizeof(e->random);
+    }
+    e->random_left -= len;
+    memcpy(ret, e->random + e->random_left, len);
+    explicit_bzero(e->random + e->random_left, len);
 }
 
 /* ---- the pairing heap ----

@@ -27,6 +27,8 @@ struct env_uv {
     uv_poll_t timer_poll;
     uv_idle_t soon_idle;
     uv_poll_t post_poll;
+    uint8_t random[256]; /* from the kernel, not given out yet: the first random_left bytes */
+    size_t random_left;
     struct env_timer *heap; /* root of the pairing heap, by (due, sequence) */
     struct list soon;       /* delay 0, in order of start */
     uint64_t sequence;

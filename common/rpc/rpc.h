@@ -73,6 +73,7 @@ struct rpc_call {
     struct payload payload[FRAME_PAYLOAD_SLICES_MAX]; /* referenced by start for as long as needed */
     unsigned payload_count;
     uint64_t timeout_ns;
+    uint64_t tried_since_ns; /* a peer in backoff is tried at once, unless it has been since then; 0: no */
     bool heap_response; /* response from malloc: the callback may take it over by nulling it, to be
                            freed by protobuf_c_message_free_unpacked(…, NULL) */
     void (*cb)(struct rpc_call *);

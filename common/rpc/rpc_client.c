@@ -187,12 +187,16 @@ static struct rpc_queued *queued_new(const struct rpc_method *method, struct sli
 
 /* May something of this size go to the peer now?  Starts connecting if need be.
  * Returns: OK; ERR_SHUTDOWN, ERR_UNREACHABLE, ERR_LIMIT. */
-static int peer_admit(struct rpc_peer *peer, size_t bytes)
+static int peer_admit(struct rpc_peer *peer, size_t bytes, uint64_t tried_since_ns)
 {
     struct rpc *rpc = peer->rpc;
     if (rpc->closing)
         return ERR_SHUTDOWN;
     peer->used_ns = env_now_ns(rpc->env);
+    if (peer->state == PEER_BACKOFF && peer->tried_ns < tried_since_ns) {
+        env_timer_stop(&peer->timer);
+        peer->state = PEER_IDLE;
+    }
     if (peer->state == PEER_IDLE)
         peer_connect(peer);
     if (peer->state == PEER_BACKOFF || peer->state == PEER_CLOSING)
@@ -217,7 +221,7 @@ static int call_start(struct rpc_peer *peer, struct rpc_call *call)
     if (err != OK)
         return err;
     size_t bytes = FRAME_HEADER_BYTES + msg.len + payload_bytes;
-    err = peer_admit(peer, bytes);
+    err = peer_admit(peer, bytes, call->tried_since_ns);
     if (err != OK)
         return err;
     call->peer = peer;
@@ -289,7 +293,7 @@ static int cast_start(struct rpc_peer *peer, const struct rpc_method *method,
     if (err != OK)
         return err;
     size_t bytes = FRAME_HEADER_BYTES + msg.len + payload_bytes;
-    err = peer_admit(peer, bytes);
+    err = peer_admit(peer, bytes, 0);
     if (err != OK)
         return err;
     if (peer->state == PEER_UP)
@@ -559,6 +563,7 @@ static void peer_connect(struct rpc_peer *peer)
     peer->state = PEER_CONNECTING;
     peer->close_err = OK;
     peer->up_ns = 0;
+    peer->tried_ns = env_now_ns(rpc->env);
     rpc->stats.connects++;
     const char *expect = peer->node_id[0] ? peer->node_id : NULL;
     int err =

@@ -64,7 +64,7 @@ struct rpc_peer {
     unsigned failures; /* in a row */
     int close_err;     /* why we close it ourselves */
     int last_err;
-    uint64_t used_ns, up_ns;
+    uint64_t used_ns, tried_ns, up_ns;
     struct env_timer timer;
     uint64_t last_id;
     uint32_t call_count; /* queued and sent */

@@ -7,16 +7,23 @@
 #   cluster.sh status   what runs, and whether it is ready
 #   cluster.sh wipe     stop and delete all its data
 #   cluster.sh start NODE | stop NODE | kill NODE    one process, by its node id
+#   cluster.sh files    only what a cluster elsewhere is founded with (deploy/README.md): certificates,
+#                       cluster file, root user's keys, master key
 #
 # Environment: CAIRN_VAR (data, default ./var), CAIRN_BIN (programs, default ./build/rel/bin),
 # ZONES (3), GATEWAYS_PER_ZONE, METANODES_PER_ZONE, STORAGE_PER_ZONE, WITNESSES_PER_ZONE (1 each),
-# PARTITIONS (4) of the index,
+# PARTITIONS (4) of the index, SCHEMES (none: by topology; "2+1, rep-3": see docs/operations.md),
 # S3_PORT (9000: zone 1's gateway, then 9001, ...), PORT_BASE (7000: internal ports),
 # ADDR_PREFIX (none: all on 127.0.0.1; "10.77.": the k-th node of a role in zone z has an address of its
 # own, 10.77.z.k plus 0 for a metanode, 20 witness, 40 storage node, 60 gateway), NODE_RUNNER (a command
 # under which each process is started, "{}" in it is the node's id: "nsenter --net=DIR/{}"),
+# HOSTS (of `files`: each node is a host of its own, with this name, "{}" in it is the node's id, and the
+# internal ports are PORT_BASE and PORT_BASE + 1000 everywhere: "{}.cairn"),
 # AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (the root user's keys of a new cluster; else made up),
-# CAIRN_EXTRA (a YAML fragment appended to every process's configuration).
+# MASTER_KEY_FILE (master keys of encryption, see docs/operations.md; else $CAIRN_VAR/master-key, made up for a
+# new cluster; "none": no encryption),
+# CAIRN_EXTRA (a YAML fragment appended to every process's configuration), CAIRN_CLUSTER_EXTRA (the same
+# for the cluster file).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -48,6 +55,8 @@ setting PORT_BASE 7000 1 63000
 ADDR_PREFIX=${ADDR_PREFIX:-${KEPT[ADDR_PREFIX]:-}}
 [[ $ADDR_PREFIX =~ ^([0-9]{1,3}\.[0-9]{1,3}\.)?$ ]] ||
     die "ADDR_PREFIX=$ADDR_PREFIX: must be the first two numbers of an IPv4 address, as in 10.77."
+HOSTS=${HOSTS:-}
+[[ $HOSTS =~ ^([A-Za-z0-9.-]*\{\}[A-Za-z0-9.-]*)?$ ]] || die "HOSTS=$HOSTS: must be a host name with {} in it, as in {}.cairn"
 ROLES="metanode witness storagenode gateway"
 declare -A COUNT=(
     [gateway]=$GATEWAYS_PER_ZONE [metanode]=$METANODES_PER_ZONE
@@ -57,6 +66,17 @@ declare -A ROLE_OFFSET=([metanode]=0 [witness]=20 [storagenode]=40 [gateway]=60)
 
 nodes() { # prints: id zone role port index-in-role address
     local z role k addr
+    if [ -n "$HOSTS" ]; then
+        for role in $ROLES; do
+            for ((z = 1; z <= ZONES; z++)); do
+                for ((k = 1; k <= COUNT[$role]; k++)); do
+                    addr=z$z-$role-$k
+                    echo "$addr z$z $role $PORT_BASE 0 ${HOSTS//"{}"/$addr}"
+                done
+            done
+        done
+        return
+    fi
     for role in $ROLES; do
         for ((z = 1; z <= ZONES; z++)); do
             for ((k = 1; k <= COUNT[$role]; k++)); do
@@ -84,7 +104,7 @@ Leave $name away, name another directory in CAIRN_VAR, or delete the cluster: ma
 
 # ---- certificates: a development CA that never leaves $VAR/pki ----
 make_pki() {
-    local pki=$VAR/pki id role addr
+    local pki=$VAR/pki id role addr san
     mkdir -p "$pki" && chmod 700 "$pki"
     if [ ! -f "$pki/ca.crt" ]; then
         openssl ecparam -name prime256v1 -genkey -noout -out "$pki/ca.key" 2>/dev/null
@@ -96,10 +116,12 @@ make_pki() {
     { nodes; echo "operator - cli 0 0 127.0.0.1"; } | while read -r id _ role _ _ addr; do
         [ -f "$pki/$id.crt" ] && continue
         openssl ecparam -name prime256v1 -genkey -noout -out "$pki/$id.key" 2>/dev/null
+        san=IP:$addr
+        [[ $addr =~ ^[0-9.]+$ ]] || san=DNS:$addr
         openssl req -new -key "$pki/$id.key" -subj "/O=Cairn/OU=$role/CN=$id" -out "$pki/$id.csr" 2>/dev/null
         openssl x509 -req -in "$pki/$id.csr" -CA "$pki/ca.crt" -CAkey "$pki/ca.key" -CAcreateserial \
             -sha256 -days 3650 -out "$pki/$id.crt" \
-            -extfile <(printf 'basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=DNS:localhost,IP:%s' "$addr") 2>/dev/null
+            -extfile <(printf 'basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=DNS:localhost,%s' "$san") 2>/dev/null
         rm -f "$pki/$id.csr"
     done
     chmod 600 "$pki"/*.key
@@ -123,21 +145,44 @@ make_credentials() {
     (umask 077; printf 'access_key_id=%s\nsecret_access_key=%s\n' "$id" "$secret" >"$file")
 }
 
-write_configs() {
-    local id zone role port index addr
-    mkdir -p "$VAR/conf" "$VAR/run" "$VAR/log" "$VAR/data"
-    local name
+# The master key of encryption.  It is made up once: a cluster that has lost it must not go on with another.
+make_master_key() {
+    local file=$VAR/master-key key
+    [ -z "${MASTER_KEY_FILE:-}" ] && [ ! -f "$file" ] && [ ! -f "$VAR/topology" ] || return 0
+    key=$(openssl rand -hex 32)
+    (umask 077; printf 'local:%s\n' "$key" >"$file")
+}
+
+master_key_file() {
+    if [ "${MASTER_KEY_FILE:-}" = none ]; then return; fi
+    if [ -n "${MASTER_KEY_FILE:-}" ]; then realpath -m "$MASTER_KEY_FILE"; return; fi
+    if [ -f "$VAR/master-key" ]; then echo "$VAR/master-key"; fi
+}
+
+write_cluster_file() {
+    local id zone role port addr name
+    mkdir -p "$VAR/conf"
+    make_master_key
     for name in $SHAPE S3_PORT; do echo "$name=${!name}"; done >"$VAR/topology"
     [ -f "$VAR/cluster-id" ] || openssl rand -hex 16 >"$VAR/cluster-id"
     {
         echo "cluster_id: $(cat "$VAR/cluster-id")"
         echo "region: us-east-1"
         echo "partitions: $PARTITIONS"
+        [ -z "${SCHEMES:-}" ] || echo "schemes: [$SCHEMES]"
         echo "nodes:"
         nodes | while read -r id zone role port _ addr; do
             echo "  - {id: $id, zone: $zone, role: $role, addr: \"$addr:$port\", admin: \"$addr:$((port + 1000))\"}"
         done
+        if [ -n "${CAIRN_CLUSTER_EXTRA:-}" ]; then printf '%s\n' "$CAIRN_CLUSTER_EXTRA"; fi
     } >"$VAR/conf/cluster.yaml"
+}
+
+write_configs() {
+    local id zone role port index addr keys
+    mkdir -p "$VAR/run" "$VAR/log" "$VAR/data"
+    write_cluster_file
+    keys=$(master_key_file)
     nodes | while read -r id zone role port index addr; do
         {
             echo "node_id: $id"
@@ -154,6 +199,9 @@ write_configs() {
             gateway)
                 echo "http_listen: $addr:$(s3_port "$index")"
                 echo "base_domains: localhost"
+                echo "website_domains: web.localhost"
+                echo "sse_require_tls: off" # loopback
+                [ -z "$keys" ] || echo "master_key_file: $keys"
                 ;;
             metanode) echo "root_credentials_file: $VAR/root-credentials" ;;
             witness)
@@ -232,6 +280,17 @@ wait_ready() {
         fi
         sleep 0.1
     done
+}
+
+files() {
+    [ -n "$HOSTS" ] || die "HOSTS is not set: give the nodes' host names, as in HOSTS={}.cairn"
+    [ ! -f "$VAR/topology" ] || die "$VAR holds a cluster already; delete it, or name another directory in CAIRN_VAR"
+    mkdir -p "$VAR"
+    chmod 700 "$VAR"
+    make_pki
+    make_credentials
+    write_cluster_file
+    say "made in $VAR: conf/cluster.yaml, pki/, root-credentials, master-key"
 }
 
 up() {
@@ -343,11 +402,12 @@ run)
     watch_over
     ;;
 up) up; greet ;;
+files) files ;;
 down) down ;;
 status) status ;;
 wipe)
     down
-    rm -rf "${VAR:?}/data" "$VAR/conf" "$VAR/log" "$VAR/run" "$VAR/pki" "$VAR/topology" "$VAR/cluster-id" "$VAR/root-credentials"
+    rm -rf "${VAR:?}/data" "$VAR/conf" "$VAR/log" "$VAR/run" "$VAR/pki" "$VAR/topology" "$VAR/cluster-id" "$VAR/root-credentials" "$VAR/master-key"
     say "deleted the cluster in $VAR"
     ;;
 start) start_node "${2:?node id}" ;;

@@ -100,6 +100,7 @@ static void node_facts(const Cairn__NodeStatus *n, struct health_facts *f)
             f->disks_failed++;
         else if (!d->writable)
             f->disks_full++;
+        f->disks_slow += d->state == CAIRN__DISK_STATE__DISK_UP && d->slow;
     }
     for (size_t i = 0; i < r->n_groups; i++) {
         f->missing += r->groups[i]->missing;
@@ -143,6 +144,7 @@ static const struct {
     {FACT(nodes_silent), HEALTH_DEGRADED, "storage node(s) do not answer"},
     {FACT(disks_failed), HEALTH_DEGRADED, "disk(s) are out of service"},
     {FACT(disks_full), HEALTH_DEGRADED, "disk(s) take no writes"},
+    {FACT(disks_slow), HEALTH_DEGRADED, "disk(s) are slow"},
     {FACT(pgs[PG_IS_DEGRADED]), HEALTH_DEGRADED, "placement group(s) miss members"},
     {FACT(missing), HEALTH_DEGRADED, "shard(s) are missing or damaged, and being repaired"},
 };

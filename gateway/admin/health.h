@@ -45,7 +45,7 @@ bool view_is_storage(const Cairn__NodeStatus *node);
 
 struct health_facts {
     uint64_t nodes, nodes_silent, nodes_down, nodes_lost, nodes_unreported;
-    uint64_t zones_down, disks, disks_failed, disks_full;
+    uint64_t zones_down, disks, disks_failed, disks_full, disks_slow;
     uint64_t pgs[PG_HEALTH_COUNT], pg_count;
     uint64_t missing, endangered, backlog_bytes;
     uint64_t bytes_total, bytes_free, live_bytes, dead_bytes;

@@ -4,6 +4,8 @@
 #include "common/base/check.h"
 #include "gateway/blob/internal.h"
 
+static void question_start(struct blob_ask *a, struct blob_question *q);
+
 static void ask_end(struct blob_ask *a)
 {
     list_remove(&a->node);
@@ -24,7 +26,13 @@ static void question_cb(struct rpc_call *rpc)
         rpc->response = NULL;
     }
     rpc_call_fini(rpc);
-    if (--a->running == 0)
+    a->running--;
+    /* The connection was of before the node's restart, or the attempt at one. */
+    if ((q->err == ERR_CONN_LOST || q->err == ERR_UNREACHABLE) && !q->again) {
+        q->again = true;
+        question_start(a, q);
+    }
+    if (a->running == 0)
         ask_end(a);
 }
 
@@ -33,28 +41,34 @@ static void nobody_cb(struct env_timer *timer)
     ask_end(container_of(timer, struct blob_ask, timer));
 }
 
+static void question_start(struct blob_ask *a, struct blob_question *q)
+{
+    q->ask = a;
+    q->rpc = (struct rpc_call){
+        .method = q->method,
+        .request = q->request,
+        .heap_response = true,
+        .timeout_ns = a->timeout_ns,
+        .tried_since_ns = a->since_ns,
+        .cb = question_cb,
+    };
+    q->err = a->bc->stopped ? ERR_SHUTDOWN
+             : q->peer      ? rpc_call_start(q->peer, &q->rpc)
+                            : ERR_UNREACHABLE;
+    q->running = q->err == OK;
+    a->running += q->running;
+}
+
 void blob_ask_start(struct blob_client *bc, struct blob_ask *a)
 {
     a->bc = bc;
     a->running = 0;
     list_push_back(&bc->asks, &a->node);
     bc->outstanding++;
-    for (size_t i = 0; i < a->count; i++) {
-        struct blob_question *q = &a->questions[i];
-        q->ask = a;
-        q->rpc = (struct rpc_call){
-            .method = q->method,
-            .request = q->request,
-            .heap_response = true,
-            .timeout_ns = a->timeout_ns,
-            .cb = question_cb,
-        };
-        q->err = bc->stopped ? ERR_SHUTDOWN
-                 : q->peer   ? rpc_call_start(q->peer, &q->rpc)
-                             : ERR_UNREACHABLE;
-        q->running = q->err == OK;
-        a->running += q->running;
-    }
+    if (!a->since_ns)
+        a->since_ns = env_now_ns(bc->env);
+    for (size_t i = 0; i < a->count; i++)
+        question_start(a, &a->questions[i]);
     env_timer_init(bc->env, &a->timer, nobody_cb);
     if (a->running == 0)
         env_timer_start(&a->timer, 0);

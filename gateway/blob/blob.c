@@ -34,6 +34,10 @@ int blob_client_new(struct env *env, struct rpc *rpc, struct meta_client *mc,
     list_init(&bc->gets);
     list_init(&bc->coded_gets);
     list_init(&bc->asks);
+    if (hints_init(bc) != OK) {
+        blob_client_free(bc);
+        return ERR_NOMEM;
+    }
     *ret = bc;
     return OK;
 }
@@ -47,6 +51,7 @@ void blob_client_stop(struct blob_client *bc)
     gets_stop(bc);
     coded_gets_stop(bc);
     asks_stop(bc);
+    hints_stop(bc);
 }
 
 bool blob_client_idle(const struct blob_client *bc)
@@ -68,6 +73,7 @@ void blob_client_free(struct blob_client *bc)
     free(bc->nodes);
     free(bc->zones);
     free(bc->pgs);
+    hints_fini(bc);
     free((char *)(uintptr_t)bc->config.zone);
     free(bc);
 }

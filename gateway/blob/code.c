@@ -49,21 +49,28 @@ static struct layout layout_of(const struct ec *ec, const struct blob_segment *s
     return l;
 }
 
-uint32_t code_dropped(const struct ec *ec, struct id128 blob_id)
+/* `take` of the shards from `first` on, `count` of them: each with the probability that just so
+ * many are left to be taken. */
+static uint32_t draw(uint64_t *dice, unsigned first, unsigned count, unsigned take)
 {
-    unsigned n = ec->data + ec->parity, left = ec->parity;
-    uint64_t dice;
     uint32_t ret = 0;
-    memcpy(&dice, blob_id.bytes, sizeof(dice));
-    /* Each shard with the probability that just so many are left to be dropped. */
-    for (unsigned i = 0; i < n && left > 0; i++) {
-        dice = dice * 6364136223846793005ull + 1442695040888963407ull;
-        if ((dice >> 33) % (n - i) >= left)
+    for (unsigned i = 0; i < count && take > 0; i++) {
+        *dice = *dice * 6364136223846793005ull + 1442695040888963407ull;
+        if ((*dice >> 33) % (count - i) >= take)
             continue;
-        ret |= 1u << i;
-        left--;
+        ret |= 1u << (first + i);
+        take--;
     }
     return ret;
+}
+
+uint32_t code_dropped(const struct ec *ec, struct id128 blob_id)
+{
+    unsigned of_data = MIN(ec->data, ec->parity);
+    uint64_t dice;
+    memcpy(&dice, blob_id.bytes, sizeof(dice));
+    uint32_t ret = draw(&dice, 0, ec->data, of_data);
+    return ret | draw(&dice, ec->data, ec->parity, ec->parity - of_data);
 }
 
 /* A block of data as it is in its shard. */
@@ -94,13 +101,16 @@ static void data_crcs(const struct ec *ec, const struct blob_segment *s, const s
         l->crcs[whole] = crc;
 }
 
-/* Encodes block `block` of all shards and proves it. */
-static bool make_block(const struct ec *ec, const struct ec_plan *plan,
+/* Encodes block `block` of all shards, sums what is kept, and rebuilds the others.  Returns: is all
+ * of it what came in? */
+static bool make_block(const struct ec *ec, const struct ec_plan *plan, uint32_t dropped,
                        const struct blob_segment *s, const struct layout *l, size_t block)
 {
     const uint8_t *shard[EC_SHARDS_MAX], *from[EC_DATA_MAX];
     uint8_t *parity[EC_PARITY_MAX], *to[EC_PARITY_MAX];
-    uint32_t parity_crc[EC_PARITY_MAX] = {0}, rebuilt_crc[EC_PARITY_MAX] = {0};
+    uint32_t crc[EC_SHARDS_MAX] = {0}, rebuilt_crc[EC_PARITY_MAX] = {0};
+    unsigned n = ec->data + ec->parity;
+    bool ok = true;
     for (unsigned i = 0; i < ec->data; i++)
         shard[i] = data_block(s, l, i * l->blocks + block);
     for (unsigned i = 0; i < ec->parity; i++)
@@ -109,41 +119,40 @@ static bool make_block(const struct ec *ec, const struct ec_plan *plan,
         to[i] = l->rebuilt + i * PIECE_BYTES;
     for (size_t at = 0; at < BLOB_BLOCK_BYTES; at += PIECE_BYTES) {
         ec_encode(ec, PIECE_BYTES, shard, parity);
-        for (unsigned i = 0; i < ec->parity; i++)
-            parity_crc[i] = crc32c(parity_crc[i], SLICE(parity[i], PIECE_BYTES));
-        for (unsigned i = 0; plan->wanted && i < plan->data; i++)
+        for (unsigned i = 0; i < n; i++)
+            if (i >= ec->data || !(dropped & 1u << i))
+                crc[i] = crc32c(crc[i], SLICE(shard[i], PIECE_BYTES));
+        for (unsigned i = 0; i < plan->data; i++)
             from[i] = shard[plan->from[i]];
-        if (plan->wanted)
-            ec_rebuild(plan, PIECE_BYTES, from, to);
+        ec_rebuild(plan, PIECE_BYTES, from, to);
         for (unsigned i = 0; i < plan->wanted; i++)
             rebuilt_crc[i] = crc32c(rebuilt_crc[i], SLICE(to[i], PIECE_BYTES));
-        for (unsigned i = 0; i < ec->data + ec->parity; i++)
+        for (unsigned i = 0; i < n; i++)
             shard[i] += PIECE_BYTES;
         for (unsigned i = 0; i < ec->parity; i++)
             parity[i] += PIECE_BYTES;
     }
-    for (unsigned i = 0; i < ec->parity; i++)
-        l->crcs[(ec->data + i) * l->blocks + block] = parity_crc[i];
+    for (unsigned i = ec->data; i < n; i++)
+        l->crcs[i * l->blocks + block] = crc[i];
+    for (unsigned i = 0; i < ec->data; i++)
+        ok &= (dropped & 1u << i) || crc[i] == l->crcs[i * l->blocks + block];
     for (unsigned i = 0; i < plan->wanted; i++)
-        if (rebuilt_crc[i] != l->crcs[plan->want[i] * l->blocks + block])
-            return false;
-    return true;
+        ok &= rebuilt_crc[i] == l->crcs[plan->want[i] * l->blocks + block];
+    return ok;
 }
 
 int code_make(const struct ec *ec, struct blob_segment *segment, struct id128 blob_id)
 {
     struct layout l = layout_of(ec, segment);
     uint32_t all = (uint32_t)((UINT64_C(1) << (ec->data + ec->parity)) - 1);
-    uint32_t dropped = code_dropped(ec, blob_id), data = (1u << ec->data) - 1;
-    struct ec_plan plan = {0};
-    if (dropped & data) {
-        int err = ec_plan_init(&plan, ec, all & ~dropped, dropped & data);
-        if (err != OK)
-            return err;
-    }
+    uint32_t dropped = code_dropped(ec, blob_id);
+    struct ec_plan plan;
+    int err = ec_plan_init(&plan, ec, all & ~dropped, dropped);
+    if (err != OK)
+        return err;
     data_crcs(ec, segment, &l);
     for (size_t block = 0; block < l.blocks; block++)
-        if (!make_block(ec, &plan, segment, &l, block))
+        if (!make_block(ec, &plan, dropped, segment, &l, block))
             return ERR_CORRUPT;
     return OK;
 }

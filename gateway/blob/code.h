@@ -4,9 +4,13 @@
  * pieces that fit the processor's caches: encode, sum the parity's blocks, and prove that the
  * shards decode to what came in.
  *
- * The proof drops as many shards as the code can lose, chosen by the blob's id, rebuilds the data
- * shards among them from the others, and compares their CRCs with those that were computed when the
- * bytes arrived. */
+ * The proof drops as many shards as the code can lose, rebuilds them from the others, all parity
+ * among these, and compares their CRCs with those that were computed when the bytes arrived.  The
+ * data shards that it does not drop are summed again and compared, too.  So every byte of every
+ * shard takes part: data are in memory what came in, and parity that gives the right data back is
+ * the code's (the equations have one solution), so that any k shards decode.  Without the second
+ * half, a byte that changed in memory would be refused by its own shard's node alone, and come back
+ * when that shard is rebuilt from parity that agrees with it. */
 #include "common/ec/ec.h"
 #include "gateway/blob/blob.h"
 
@@ -30,7 +34,8 @@ int code_make(const struct ec *ec, struct blob_segment *segment, struct id128 bl
 void code_shard(const struct ec *ec, const struct blob_segment *segment, unsigned index,
                 struct code_shard *ret);
 
-/* The shards that the proof drops: parity ones and others, as many as the code can lose. */
+/* The shards that the proof drops, as many as the code can lose: data ones, which of them the id
+ * says, and, of a code with more parity than data, parity ones. */
 uint32_t code_dropped(const struct ec *ec, struct id128 blob_id);
 
 /* Rebuilds a range of shard `index` from the same range of others.  range[i]: of shard i, `len`

@@ -46,6 +46,8 @@ void blob_discard(struct blob_client *bc, uint32_t pg_id, struct id128 blob_id)
     struct blob_node *told[PG_LISTS * PG_MEMBERS_MAX];
     unsigned count = 0;
     bc->stats.discards++;
+    hint_forget(bc, blob_id);
+    puts_forget(bc, blob_id);
     for (unsigned list = 0; pg && list < pg->lists; list++) {
         for (unsigned i = 0; i < pg->shard_count; i++) {
             struct blob_node *n = pg->member[list][i];

@@ -14,7 +14,8 @@
 #define SLOW_LEAST_NS (20.0 * NS_PER_MS)
 #define SLOW_FOR_NS (30 * NS_PER_SEC)
 #define COMPARE_EVERY_NS (NS_PER_SEC / 2)
-#define COMPARED_MIN 3u /* nodes that it takes to say what is usual */
+#define TOLD_FOR_NS (60 * NS_PER_SEC) /* what a node said of its space is believed for so long */
+#define COMPARED_MIN 3u               /* nodes that it takes to say what is usual */
 #define COMPARED_MAX 256u
 
 static bool zone_index(struct blob_client *bc, const char *zone, unsigned *ret)
@@ -66,6 +67,7 @@ static bool node_take(struct blob_client *bc, const Cairn__NodeRecord *r)
     n->peer = peer ? peer : n->peer;
     n->own_zone = bc->config.zone && strcmp(bc->config.zone, r->zone) == 0;
     n->down = r->state != CAIRN__NODE_STATE__NODE_UP;
+    n->lost = r->state == CAIRN__NODE_STATE__NODE_LOST;
     n->draining = r->draining;
     n->bytes_total = r->bytes_total;
     return n->peer && zone_index(bc, r->zone, &n->zone);
@@ -92,9 +94,20 @@ bool node_is_usable(const struct blob_client *bc, const struct blob_node *n)
            env_now_ns(bc->env) >= n->suspect_until_ns;
 }
 
+bool node_takes_writes(const struct blob_client *bc, const struct blob_node *n)
+{
+    return node_is_usable(bc, n) && env_now_ns(bc->env) >= n->full_until_ns;
+}
+
 bool node_is_slow(const struct blob_client *bc, const struct blob_node *n)
 {
     return env_now_ns(bc->env) < n->slow_until_ns;
+}
+
+uint64_t node_space(const struct blob_client *bc, const struct blob_node *n)
+{
+    bool fresh = n->told_ns && env_now_ns(bc->env) - n->told_ns < TOLD_FOR_NS;
+    return fresh ? MAX(n->bytes_free, 1) : n->bytes_total;
 }
 
 /* ---- slow nodes ---- */

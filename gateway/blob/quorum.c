@@ -23,12 +23,16 @@ bool quorum_reached(const struct quorum *q, uint32_t durable)
 {
     CHECK(q->data > 0 && q->shards >= q->data && q->shards <= EC_SHARDS_MAX);
     uint32_t all = (uint32_t)((UINT64_C(1) << q->shards) - 1);
-    durable &= q->known & all;
+    durable &= q->known & ~q->lost & all;
     if (MUTANT(BLOB_ONE_COPY))
         return count(durable) >= q->data;
     bool one_zone = q->known == all && in_zone(q, all, q->zone[0]) == all;
-    if (q->degraded || one_zone || (q->data > 1 && MUTANT(CODED_WITHOUT_ZONE)))
-        return count(durable) >= MIN(q->data + 1, q->shards);
+    uint32_t enough = MIN(q->data + 1, q->shards);
+    if (one_zone || (q->data > 1 && MUTANT(CODED_WITHOUT_ZONE)))
+        return count(durable) >= enough;
+    bool degraded = (q->known & q->down) != 0 && (q->known & ~q->down) != 0;
+    if (degraded && count(durable & ~q->down) >= enough)
+        return true;
     for (unsigned i = 0; i < q->shards; i++) {
         uint32_t lost = durable & 1u << i ? in_zone(q, durable, q->zone[i]) : 0;
         if (count(durable & ~lost) < q->data)

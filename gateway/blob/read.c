@@ -134,6 +134,18 @@ static int verify_whole(const struct blob_read *r, const struct rpc_call *rpc)
     return crc == r->crc32c ? OK : ERR_CHECKSUM;
 }
 
+static void owner_take(struct blob_read *r, const struct rpc_call *rpc)
+{
+    const Cairn__GetShardResponse *m = (const Cairn__GetShardResponse *)(const void *)rpc->response;
+    const Cairn__ShardOwner *owner = m->info ? m->info->owner : NULL;
+    if (!r->want_owner || !owner)
+        return;
+    r->has_owner =
+        id128_from_slice(SLICE(owner->write_id.data, owner->write_id.len), &r->write_id);
+    r->body_bytes = owner->body_bytes;
+    r->segment_number = owner->segment_number;
+}
+
 static void try_cb(struct rpc_call *rpc)
 {
     struct get_try *t = container_of(rpc, struct get_try, rpc);
@@ -149,10 +161,12 @@ static void try_cb(struct rpc_call *rpc)
                                 &data);
         if (err == OK)
             err = verify_whole(g->read, rpc);
-        if (err == OK)
+        if (err == OK) {
             learn_latency(bc, env_now_ns(bc->env) - t->sent_ns);
-        else
+            owner_take(g->read, rpc);
+        } else {
             payload_unref(&data);
+        }
     }
     /* A call that was given up took this long at least. */
     if (rpc->err == OK || rpc->err == ERR_CANCELED || rpc->err == ERR_TIMEOUT)
@@ -225,6 +239,7 @@ static bool try_start(struct blob_get *g)
     request.blob_id = (ProtobufCBinaryData){ID_BYTES, r->blob_id.bytes};
     request.offset = r->offset;
     request.bytes = r->bytes;
+    request.want_info = r->want_owner;
     unsigned member = 0;
     struct blob_node *n;
     while (g->try_count < TRIES_MAX && (n = pick(g, pg, &member)) != NULL) {
@@ -255,7 +270,7 @@ static void get_next(struct blob_get *g)
     if (try_start(g) || is_running(g))
         return;
     const struct blob_pg *pg = pgs_find(bc, g->read->pg);
-    if (pg && pg->ec) { /* a newer map has the group, and it is coded */
+    if (pg && pg->ec && g->rounds < READ_ROUNDS_MAX) { /* a newer map has it, and it is coded */
         struct blob_read *r = g->read;
         g->read = NULL;
         r->get = NULL;
@@ -315,10 +330,12 @@ void blob_read_start(struct blob_client *bc, struct blob_read *r)
     r->get = NULL;
     r->coded = NULL;
     r->data = (struct payload){0};
+    r->has_owner = false;
     bc->outstanding++;
     bc->stats.reads++;
     bc->hedge_tokens = MIN(bc->hedge_tokens + HEDGE_TOKENS_PER_READ, HEDGE_TOKENS_MAX);
-    bool sound = r->offset <= r->blob_bytes && r->bytes <= r->blob_bytes - r->offset;
+    bool sound = r->blob_bytes <= BLOB_BYTES_MAX && r->offset <= r->blob_bytes &&
+                 r->bytes <= r->blob_bytes - r->offset;
     const struct blob_pg *pg = sound ? pgs_find(bc, r->pg) : NULL;
     if (pg && pg->ec) {
         coded_read_start(bc, r);

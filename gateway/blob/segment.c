@@ -33,6 +33,18 @@ size_t blob_segment_append(struct blob_segment *s, struct slice bytes)
     return taken;
 }
 
+void blob_segment_wrote(struct blob_segment *s, size_t bytes)
+{
+    CHECK(bytes <= s->buf->cap - s->buf->len);
+    while (bytes) {
+        size_t at = s->buf->len, block = at / BLOB_BLOCK_BYTES, in_block = at % BLOB_BLOCK_BYTES;
+        size_t n = MIN(bytes, BLOB_BLOCK_BYTES - in_block);
+        s->crc[block] = crc32c(in_block ? s->crc[block] : 0, SLICE(s->buf->data + at, n));
+        s->buf->len += n;
+        bytes -= n;
+    }
+}
+
 uint32_t blob_segment_crc(const struct blob_segment *s)
 {
     struct crc32c_shift shift;

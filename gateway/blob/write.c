@@ -7,6 +7,9 @@
  *                 ▲                     └─ quorum lost: cancel the rest, delete what was written
  *                 └── another group ◄─────┘
  *
+ * What has won and lacks a shard in the end is told to a member that has its own, which mends it
+ * (hint.c).
+ *
  * For a coded group the parity is made, and proved to decode, before the first attempt (code.h);
  * further attempts at groups of the same code send the same bytes.  A group that calls the epoch
  * old is tried again when the map has a newer one. */
@@ -50,6 +53,7 @@ struct blob_put {
     struct blob_pg pg; /* as it was when the attempt began */
     struct id128 blob_id;
     bool won, epoch_is_old;
+    bool discarded; /* it had won, and no record will name it */
     struct env_timer straggler_timer;
     unsigned count;
     struct put_shard shard[]; /* room for shard_count * lists */
@@ -70,6 +74,7 @@ static void write_end(struct blob_write *w, int err)
     w->err = err;
     if (err)
         bc->stats.write_failures++;
+    bc->stats.proofs_failed += err == ERR_CORRUPT; /* nothing else ends a write so */
     bc->outstanding--;
     w->cb(w);
 }
@@ -86,7 +91,7 @@ static bool has_quorum(const struct blob_put *put, bool with_running)
         for (unsigned list = 0; list < PG_LISTS; list++)
             durable[list] |= s->lists & 1u << list ? 1u << s->index : 0;
     }
-    return pg_quorum(&put->pg, durable);
+    return pg_quorum(put->bc, &put->pg, durable);
 }
 
 static void put_cancel_rest(struct blob_put *put, bool too_slow)
@@ -100,6 +105,40 @@ static void put_cancel_rest(struct blob_put *put, bool too_slow)
     }
 }
 
+/* Has the node, holder of shard `index` in that list, taken it? */
+static bool put_took(const struct blob_put *put, unsigned list, unsigned index)
+{
+    for (unsigned i = 0; i < put->count; i++) {
+        const struct put_shard *s = &put->shard[i];
+        if (s->index == index && (s->lists & 1u << list) && s->durable)
+            return true;
+    }
+    return false;
+}
+
+/* If a holder lacks its shard, one that has its own is told.  Whoever the map calls down looks for
+ * what it has missed when it is back. */
+static void put_hint(const struct blob_put *put)
+{
+    struct blob_node *to = NULL;
+    bool lacking = false;
+    if (!put->won || put->discarded)
+        return;
+    for (unsigned list = 0; list < put->pg.lists; list++) {
+        for (unsigned i = 0; i < put->pg.shard_count; i++) {
+            struct blob_node *n = put->pg.member[list][i];
+            if (!n || n->down)
+                continue;
+            bool took = put_took(put, list, i);
+            lacking |= !took;
+            if (took && (!to || (to->draining && !n->draining)))
+                to = n;
+        }
+    }
+    if (lacking && to)
+        hint_add(put->bc, to, put->pg.id, put->blob_id);
+}
+
 static void put_free_if_done(struct blob_put *put)
 {
     struct blob_client *bc = put->bc;
@@ -111,6 +150,7 @@ static void put_free_if_done(struct blob_put *put)
     }
     CHECK(!put->write);
     env_timer_stop(&put->straggler_timer);
+    put_hint(put);
     /* No record will ever name what a failed attempt left behind. */
     bc->stats.discards += !put->won && any;
     for (unsigned i = 0; i < put->count && !put->won; i++)
@@ -127,6 +167,12 @@ static void straggler_cb(struct env_timer *timer)
     struct blob_put *put = container_of(timer, struct blob_put, straggler_timer);
     put->bc->stats.stragglers_dropped++;
     put_cancel_rest(put, true);
+}
+
+/* It is to be coded, if a group can be found. */
+static bool is_for_code(const struct blob_client *bc, const struct blob_segment *segment)
+{
+    return segment->parity_bytes > 0 && segment->buf->len > bc->config.replicate_bytes_max;
 }
 
 static void put_won(struct blob_put *put)
@@ -148,6 +194,8 @@ static void put_won(struct blob_put *put)
     w->blob_id = put->blob_id;
     w->bytes = put->body->segment.buf->len;
     w->crc32c = blob_segment_crc(&put->body->segment);
+    w->interim =
+        !put->pg.ec && is_for_code(bc, &put->body->segment) ? blob_interim_of(w->scheme) : 0;
     write_end(w, OK);
 }
 
@@ -166,6 +214,17 @@ static void put_lost(struct blob_put *put)
     env_timer_start(&w->timer, body->avoid_count > 1 ? body->avoid_count * 20 * NS_PER_MS : 0);
 }
 
+/* What a node that took a shard thereby says of itself. */
+static void put_learn(const struct blob_client *bc, struct blob_node *n, const struct rpc_call *rpc)
+{
+    const Cairn__PutShardResponse *m = (const Cairn__PutShardResponse *)(const void *)rpc->response;
+    n->suspect_until_ns = n->full_until_ns = 0;
+    if (!m || m->bytes_total == 0)
+        return; /* a version that does not tell */
+    n->bytes_free = MIN(m->bytes_free, m->bytes_total);
+    n->told_ns = env_now_ns(bc->env);
+}
+
 static void shard_cb(struct rpc_call *rpc)
 {
     struct put_shard *s = container_of(rpc, struct put_shard, rpc);
@@ -177,10 +236,12 @@ static void shard_cb(struct rpc_call *rpc)
     s->durable = err == OK;
     s->maybe_durable = s->durable || err_class(err) == ERR_CLASS_UNKNOWN_OUTCOME;
     if (err == OK) {
-        s->node->suspect_until_ns = 0;
+        put_learn(bc, s->node, rpc);
     } else if (err == ERR_EPOCH) {
         put->epoch_is_old = true;
         meta_client_refresh(bc->mc);
+    } else if (err == ERR_NOSPACE) {
+        s->node->full_until_ns = env_now_ns(bc->env) + SUSPECT_FOR_NS;
     } else if (err != ERR_CANCELED) {
         node_suspect(bc, s->node);
     }
@@ -188,11 +249,21 @@ static void shard_cb(struct rpc_call *rpc)
     if (err == OK || err == ERR_TIMEOUT || (err == ERR_CANCELED && put->won))
         node_learn(bc, s->node, &s->node->writes, env_now_ns(bc->env) - s->sent_ns, err != OK);
     rpc_call_fini(rpc);
+    pgs_update(bc); /* a zone may have come up, or been declared down, since the attempt began */
     if (put->write && has_quorum(put, false))
         put_won(put);
     else if (put->write && !has_quorum(put, true))
         put_lost(put);
     put_free_if_done(put);
+}
+
+/* Never before the cluster was: by a clock that is a little behind its root's, the first blobs would
+ * be, and what is older than the cluster is nobody's to condemn (storagenode/orphans/agent.h). */
+static uint64_t time_ms(const struct blob_put *put)
+{
+    const Cairn__ClusterMap *map = meta_client_map(put->bc->mc);
+    uint64_t now_ms = env_wall_ms(put->bc->env);
+    return map ? MAX(now_ms, map->created_ms) : now_ms;
 }
 
 /* What all shards of the attempt have in common. */
@@ -209,7 +280,7 @@ static void put_request_init(const struct blob_put *put, Cairn__PutShardRequest 
     request->blob_bytes = put->body->segment.buf->len;
     request->blob_crc32c = blob_segment_crc(&put->body->segment);
     request->owner = put->write->owner;
-    request->time_ms = env_wall_ms(put->bc->env);
+    request->time_ms = put->write->time_ms = time_ms(put);
 }
 
 /* Shard `index` of the attempt, and how it goes into a request. */
@@ -305,8 +376,10 @@ static int put_new(struct blob_write *w, struct blob_put **ret)
     struct pg_wish wish = {.avoid = body->avoid,
                            .avoid_count = body->avoid_count,
                            .bytes = body->segment.buf->len,
-                           .made = body->made};
-    if (wish.bytes > bc->config.replicate_bytes_max)
+                           .scheme = w->scheme,
+                           .made = body->made,
+                           .coded_only = w->coded_only};
+    if (w->coded_only || is_for_code(bc, &body->segment))
         wish.parity_cap = body->segment.parity_bytes;
     if (bc->stopped)
         return ERR_SHUTDOWN;
@@ -318,7 +391,7 @@ static int put_new(struct blob_write *w, struct blob_put **ret)
     struct pg_wish copies = wish;
     copies.parity_cap = 0;
     const struct blob_pg *pg =
-        body->avoid_count >= CODED_ATTEMPTS_MAX ? pgs_choose(bc, &copies) : NULL;
+        body->avoid_count >= CODED_ATTEMPTS_MAX && !w->coded_only ? pgs_choose(bc, &copies) : NULL;
     if (!pg)
         pg = pgs_choose(bc, &wish);
     if (!pg)
@@ -418,5 +491,14 @@ void puts_stop(struct blob_client *bc)
         for (unsigned i = 0; i < put->count; i++)
             if (put->shard[i].running)
                 rpc_call_cancel(&put->shard[i].rpc);
+    }
+}
+
+void puts_forget(struct blob_client *bc, struct id128 blob_id)
+{
+    list_for_each(it, &bc->puts)
+    {
+        struct blob_put *put = container_of(it, struct blob_put, node);
+        put->discarded |= id128_eq(put->blob_id, blob_id);
     }
 }

@@ -69,13 +69,32 @@ static uint64_t table_hash(const struct cache *c, const struct cache_key *key)
     return hash64(seed, key->key);
 }
 
-static uint64_t witness_hash(const struct cache_key *key)
+/* A principal is made of many rows, and yet one hash vouches for it.  Let it have been put together
+ * at applied index i (metanode/index/principal.c), and let nothing have touched its hash in (i, j]:
+ * then it would come out the same at j.
+ *  - Of an account (present, or not: the answer says which): everything but the access key's row
+ *    lies in the account's scope, or is its quota, and any change there touches the account's hash.
+ *    So does any change of the key's row, because apply has the accounts before and after it
+ *    touched (metanode/index/apply_registry.c); so the key is still that account's.  A key that is
+ *    given to another account, or is deleted and made anew in one, is a change of its row.
+ *  - Of no account: there is no such key, and whoever makes one touches the hash of its id.  (Or it
+ *    is no ARN of any account, and never will be.)
+ *  - Of an ARN the account is in the name, and all lies in its scope.
+ * What an earlier release left (metanode/index/registry.h) changes by the same entries as rows. */
+static uint64_t principal_hash(const struct cache_key *key, const Cairn__Record *rec)
+{
+    const char *account = rec->principal ? rec->principal->account_id : "";
+    if (account[0] && !MUTANT(PRINCIPAL_BY_KEY))
+        return keyhash_account(slice_cstr(account));
+    return keyhash_access_key(key->key);
+}
+
+static uint64_t witness_hash(const struct cache_key *key, const Cairn__Record *rec)
 {
     switch (key->kind) {
     case CAIRN__RECORD_KIND__RECORD_OBJECT: return keyhash_object(key->bucket_id, key->key);
     case CAIRN__RECORD_KIND__RECORD_BUCKET: return keyhash_bucket(key->key);
-    case CAIRN__RECORD_KIND__RECORD_ACCESS_KEY: return keyhash_access_key(key->key);
-    default: return keyhash_user(key->key);
+    default: return principal_hash(key, rec);
     }
 }
 
@@ -91,6 +110,23 @@ struct cache_entry *cache_entry_ref(struct cache_entry *e)
     return e;
 }
 
+struct cache_parsed {
+    enum cache_parsed_kind kind;
+    void *made;
+    void (*free)(void *made);
+    struct cache_parsed *next;
+};
+
+static void parsed_free(struct cache_parsed *p)
+{
+    while (p) {
+        struct cache_parsed *next = p->next;
+        p->free(p->made);
+        free(p);
+        p = next;
+    }
+}
+
 void cache_entry_unref(struct cache_entry *e)
 {
     if (!e)
@@ -100,6 +136,7 @@ void cache_entry_unref(struct cache_entry *e)
         return;
     CHECK(!e->in_table);
     payload_unref(&e->body);
+    parsed_free(e->parsed);
     if (e->record)
         protobuf_c_message_free_unpacked((ProtobufCMessage *)(uintptr_t)&e->record->base, NULL);
     free(e);
@@ -211,7 +248,7 @@ static struct cache_entry *entry_new(struct cache *c, const struct cache_key *ke
     e->key = (struct cache_key){key->kind, key->bucket_id, SLICE(e + 1, key->key.len)};
     if (key->key.len)
         memcpy(e + 1, key->key.ptr, key->key.len);
-    e->keyhash = witness_hash(key);
+    e->keyhash = witness_hash(key, rec);
     e->table_hash = table_hash(c, key);
     e->record = rec;
     e->refs = 1; /* the caller's */
@@ -239,18 +276,40 @@ static void put_in(struct cache *c, struct cache_entry *e)
     c->stats.bytes += e->bytes;
 }
 
+/* Without its body.  *record is taken. */
+static struct cache_entry *entry_made(struct cache *c, const struct cache_key *key,
+                                      uint32_t partition, uint64_t as_of, Cairn__Record **record)
+{
+    struct cache_entry *e = entry_new(c, key, *record);
+    if (!e)
+        protobuf_c_message_free_unpacked(&(*record)->base, NULL);
+    *record = NULL;
+    if (e) {
+        e->partition = partition;
+        e->as_of = as_of;
+    }
+    return e;
+}
+
+int cache_entry_alone(struct cache *c, const struct cache_key *key, uint32_t partition,
+                      uint64_t as_of, Cairn__Record **record, struct payload body, bool has_body,
+                      struct cache_entry **ret)
+{
+    struct cache_entry *e = entry_made(c, key, partition, as_of, record);
+    if (!e)
+        return ERR_NOMEM;
+    if (has_body)
+        keep_body(c, e, body);
+    *ret = e;
+    return OK;
+}
+
 int cache_fill(struct cache *c, const struct cache_key *key, uint32_t partition, uint64_t as_of,
                Cairn__Record **record, struct payload body, bool has_body, struct cache_entry **ret)
 {
-    struct cache_entry *e = entry_new(c, key, *record);
-    if (!e) {
-        protobuf_c_message_free_unpacked(&(*record)->base, NULL);
-        *record = NULL;
+    struct cache_entry *e = entry_made(c, key, partition, as_of, record);
+    if (!e)
         return ERR_NOMEM;
-    }
-    *record = NULL;
-    e->partition = partition;
-    e->as_of = as_of;
     struct cache_entry *old = table_find(c, key, e->table_hash);
     if (old && old->as_of >= as_of) {
         /* Rule 2.  What was read may still serve the one that read it. */
@@ -269,6 +328,33 @@ int cache_fill(struct cache *c, const struct cache_key *key, uint32_t partition,
     shrink(c);
     *ret = e;
     return OK;
+}
+
+void *cache_parsed(const struct cache_entry *e, enum cache_parsed_kind kind)
+{
+    for (const struct cache_parsed *p = e->parsed; p; p = p->next)
+        if (p->kind == kind)
+            return p->made;
+    return NULL;
+}
+
+void *cache_set_parsed(struct cache *c, struct cache_entry *e, enum cache_parsed_kind kind,
+                       void *made, size_t bytes, void (*made_free)(void *made))
+{
+    CHECK(!cache_parsed(e, kind) && e->refs > 0);
+    struct cache_parsed *p = malloc(sizeof(*p));
+    if (!p) {
+        made_free(made);
+        return NULL;
+    }
+    *p = (struct cache_parsed){kind, made, made_free, e->parsed};
+    e->parsed = p;
+    e->bytes += bytes + sizeof(*p);
+    if (e->in_table) {
+        c->stats.bytes += bytes + sizeof(*p);
+        shrink(c);
+    }
+    return made;
 }
 
 void cache_raise(struct cache *c, struct cache_entry *e, uint64_t through)

@@ -170,44 +170,17 @@ enum http_parse_status http_parse_step(struct http_parse *p, struct slice in, si
 
 static struct slice trimmed(const struct http_parse *p, struct http_span span)
 {
-    struct slice s = SLICE(p->text.ptr + span.at, span.len);
-    while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
-        s.ptr++;
-        s.len--;
-    }
-    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
+    return slice_trim(SLICE(p->text.ptr + span.at, span.len));
 }
 
 /* Debian builds http-parser in its lenient form, which lets spaces into names and tabs into
- * targets: so both are checked here (RFC 9110, 5.6.2: token). */
-static bool token_valid(struct slice s)
-{
-    static const char others[] = "!#$%&'*+-.^_`|~";
-    for (size_t i = 0; i < s.len; i++) {
-        uint8_t c = s.ptr[i];
-        bool alnum = (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z');
-        if (!alnum && (c == 0 || !strchr(others, c)))
-            return false;
-    }
-    return s.len > 0;
-}
-
+ * targets: so both are checked, names by http_name_valid(). */
 static bool target_valid(struct slice s)
 {
     for (size_t i = 0; i < s.len; i++)
         if (s.ptr[i] <= ' ' || s.ptr[i] == 0x7f)
             return false;
     return s.len > 0;
-}
-
-static bool value_valid(struct slice s)
-{
-    for (size_t i = 0; i < s.len; i++)
-        if ((s.ptr[i] < 0x20 && s.ptr[i] != '\t') || s.ptr[i] == 0x7f)
-            return false;
-    return true;
 }
 
 static bool has_token(struct slice list, const char *token)
@@ -320,7 +293,7 @@ enum http_parse_status http_parse_head(struct http_parse *p, struct arena *arena
     for (size_t i = 0; i < count; i++) {
         fields[i].name = SLICE(p->text.ptr + p->spans[2 * i].at, p->spans[2 * i].len);
         fields[i].value = trimmed(p, p->spans[2 * i + 1]);
-        if (!token_valid(fields[i].name) || !value_valid(fields[i].value))
+        if (!http_name_valid(fields[i].name) || !http_value_valid(fields[i].value))
             return HTTP_PARSE_BAD;
         enum http_parse_status status = note_field(&fields[i], &fr, ret);
         if (status != HTTP_PARSE_DONE)

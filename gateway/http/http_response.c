@@ -69,19 +69,11 @@ static bool name_valid(struct slice s)
     return s.len > 0;
 }
 
-static bool value_valid(struct slice s)
-{
-    for (size_t i = 0; i < s.len; i++)
-        if ((s.ptr[i] < 0x20 && s.ptr[i] != '\t') || s.ptr[i] == 0x7f)
-            return false;
-    return true;
-}
-
 int http_response_field(struct http_request *req, struct slice name, struct slice value)
 {
     struct http_conn *c = http_conn_of(req);
     CHECK(c->live && c->resp_begun && !c->resp_open);
-    if (!name_valid(name) || !value_valid(value))
+    if (!name_valid(name) || !http_value_valid(value))
         return ERR_INVAL;
     if (buf_reserve(&c->resp_head, name.len + value.len + 4) != OK)
         return ERR_NOMEM;
@@ -99,9 +91,8 @@ int http_response_field_cstr(struct http_request *req, const char *name, const c
 
 int http_response_field_u64(struct http_request *req, const char *name, uint64_t value)
 {
-    char text[24];
-    int n = snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
-    return http_response_field(req, slice_cstr(name), SLICE(text, (size_t)n));
+    char text[U64_CHARS_MAX];
+    return http_response_field(req, slice_cstr(name), u64_text(value, text));
 }
 
 /* Can the connection serve another request?  Not if the client waits for a 100 Continue that never
@@ -129,9 +120,10 @@ void http_response_body(struct http_request *req, int64_t length)
     c->resp_until_close = length == HTTP_BODY_CHUNKED && req->http_1_0 && !c->resp_bodyless;
     c->resp_left = length;
     if (!no_body && length >= 0) {
-        char text[48];
-        int n = snprintf(text, sizeof(text), "Content-Length: %lld\r\n", (long long)length);
-        buf_append(&c->resp_head, text, (size_t)n);
+        char text[U64_CHARS_MAX];
+        buf_cstr(&c->resp_head, "Content-Length: ");
+        buf_slice(&c->resp_head, u64_text((uint64_t)length, text));
+        buf_append(&c->resp_head, "\r\n", 2);
     } else if (!no_body && c->resp_chunked) {
         buf_cstr(&c->resp_head, "Transfer-Encoding: chunked\r\n");
     }

@@ -249,6 +249,10 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *ret)
     struct http_uv_conn *uc = h->data;
     struct rcbuf *owner = NULL;
     (void)suggested;
+    if (!uc->read_on) { /* not now: it stays in the socket */
+        *ret = uv_buf_init(NULL, 0);
+        return;
+    }
     struct slice space = http_uv_read_space(uc, &owner);
     *ret = uv_buf_init((char *)(uintptr_t)space.ptr, (unsigned)space.len);
 }
@@ -261,8 +265,11 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     if (n == 0)
         return;
     if (n < 0) {
-        uc->read_on = false;
+        bool told = uc->read_on;
+        uc->read_on = uc->read_armed = false;
         uv_read_stop(stream);
+        if (!told) /* of which whoever turns it on again will hear */
+            return;
         if (n == UV_EOF && !uc->tls)
             http_conn_eof(&uc->c, now);
         else
@@ -294,9 +301,11 @@ static void transport_reading(struct http_conn *c, bool on)
     if (on == uc->read_on)
         return;
     uc->read_on = on;
-    if (!on)
-        uv_read_stop((uv_stream_t *)&uc->tcp);
-    else if (uv_read_start((uv_stream_t *)&uc->tcp, on_alloc, on_read) != 0)
+    /* It goes off when something comes meanwhile (on_alloc): mostly it is on again by then. */
+    if (!on || uc->read_armed)
+        return;
+    uc->read_armed = true;
+    if (uv_read_start((uv_stream_t *)&uc->tcp, on_alloc, on_read) != 0)
         c->broken = true;
 }
 

@@ -108,6 +108,7 @@ struct http_request {
     bool http_1_0;
     bool expect_continue;
     bool tls;
+    int tls_version; /* as on the wire: 0x0303 (1.2), 0x0304 (1.3); 0: none */
     struct arena *arena; /* for whatever lives as long as the request */
     const char *peer;    /* numeric address of the client */
     uint64_t started_ns; /* uv_hrtime() when the fields were complete */
@@ -127,7 +128,7 @@ typedef void (*http_body_cb)(struct http_request *req, void *arg, struct payload
 /* Begin to deliver the body (once a request).  Sends `100 Continue` first if the client waits for
  * it.  Works for a request without a body too: the end is delivered. */
 void http_body_read_start(struct http_request *req, http_body_cb cb, void *arg);
-/* While paused no callback comes and (but for what is in the read buffer) nothing is read. */
+/* While paused no callback comes but for the loss of the client, which is told once; and (but for what is in the read buffer) nothing is read. */
 void http_body_pause(struct http_request *req);
 void http_body_resume(struct http_request *req);
 

@@ -138,6 +138,7 @@ static bool pump_once(struct http_uv_conn *uc)
     ERR_clear_error();
     int n = SSL_read(t->ssl, (void *)(uintptr_t)space.ptr, (int)MIN(space.len, (size_t)1 << 20));
     if (n > 0) {
+        uc->c.req.tls_version = SSL_version(t->ssl);
         struct payload p = {rcbuf_ref(owner), SLICE(space.ptr, (size_t)n)};
         http_uv_read_used(uc, owner, (size_t)n);
         http_conn_input(&uc->c, p, http_uv_now(uc));

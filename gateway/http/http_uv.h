@@ -15,7 +15,8 @@ struct http_uv_conn {
     uint64_t handed;            /* bytes given to libuv, sent or queued */
     size_t write_bytes;         /* plain text: of conn->out, under way */
     struct rcbuf *write_cipher; /* TLS: under way */
-    bool uv_closed, read_on;
+    bool uv_closed;
+    bool read_on, read_armed; /* wanted; still asked of libuv, which is told late */
     struct rcbuf *large; /* read buffer of its own, for a large body */
     size_t large_used;
     struct http_tls *tls;

@@ -41,8 +41,13 @@ static void address_request(struct meta_call *call, uint32_t partition, uint64_t
         ADDRESS(Cairn__ReadPartBodyRequest);
     } else if (call->method == &method_meta_list_segments) {
         ADDRESS(Cairn__ListSegmentsRequest);
+    } else if (call->method == &method_meta_list_events) {
+        ADDRESS(Cairn__ListEventsRequest);
+    } else if (call->method == &method_meta_rows) {
+        ((Cairn__ListRowsRequest *)m)->epoch = epoch;
     } else if (call->method == &method_root_cluster_status ||
-               call->method == &method_root_drain_node) {
+               call->method == &method_root_drain_node ||
+               call->method == &method_meta_cluster_map) {
         CHECK(call->root); /* there is one root, and it says itself whether it leads */
     } else {
         CHECK(call->method == &method_meta_list_buckets);
@@ -70,10 +75,16 @@ static const char *leader_hint(const struct meta_call *call, void *response)
         route = ((Cairn__ReadPartBodyResponse *)response)->route;
     else if (call->method == &method_meta_list_segments)
         route = ((Cairn__ListSegmentsResponse *)response)->route;
+    else if (call->method == &method_meta_list_events)
+        route = ((Cairn__ListEventsResponse *)response)->route;
+    else if (call->method == &method_meta_rows)
+        route = ((Cairn__ListRowsResponse *)response)->route;
     else if (call->method == &method_root_cluster_status)
         return ((Cairn__ClusterStatusResponse *)response)->leader_hint;
     else if (call->method == &method_root_drain_node)
         return ((Cairn__DrainNodeResponse *)response)->leader_hint;
+    else if (call->method == &method_meta_cluster_map)
+        return ((Cairn__ClusterMapResponse *)response)->leader_hint;
     else if (call->method == &method_meta_list_buckets)
         route = ((Cairn__ListBucketsResponse *)response)->route;
     return route ? route->leader_hint : "";

@@ -1,5 +1,5 @@
 /* Questions to witnesses.  All reads of one turn of the loop share one frame: objects first, then
- * buckets and access keys, each record once.  The frame is sent at the end of the turn, so every
+ * buckets and principals, each record once.  The frame is sent at the end of the turn, so every
  * request in it began before its question was sent.
  *
  * The own zone's witness is asked; if it has not answered within the hedge delay, or is known to be
@@ -210,9 +210,9 @@ bool check_join(struct meta_client *mc, struct meta_read *read)
         if (!mc->flush_timer.active)
             env_timer_start(&mc->flush_timer, 0);
     }
-    if (!questions_reserve(&f->objects, 1) || !questions_reserve(&f->others, 2))
+    if (!questions_reserve(&f->objects, 1) || !questions_reserve(&f->others, META_RECORDS - 1))
         return false; /* an empty frame is flushed harmlessly */
-    for (unsigned r = META_OBJECT; r <= META_ACCESS_KEY; r++) {
+    for (unsigned r = META_OBJECT; r < META_RECORDS; r++) {
         if (!(read->in_check & META_BIT(r)))
             continue;
         struct questions *q = r == META_OBJECT ? &f->objects : &f->others;
@@ -291,7 +291,7 @@ static void frame_answer(struct check_frame *f, const uint8_t *fresh)
     while (!list_empty(&reads)) {
         struct meta_read *read = container_of(list_pop_front(&reads), struct meta_read, check_node);
         uint8_t mask = 0;
-        for (unsigned r = META_OBJECT; r <= META_ACCESS_KEY; r++) {
+        for (unsigned r = META_OBJECT; r < META_RECORDS; r++) {
             if (!(read->in_check & META_BIT(r)))
                 continue;
             size_t slot = read->slot[r] + (r == META_OBJECT ? 0 : objects);

@@ -80,8 +80,14 @@ void route_timed_out(struct meta_client *mc, struct meta_route *route, struct rp
 bool route_hint(struct meta_client *mc, struct meta_route *route, const char *node_id,
                 const struct rpc_peer *asked);
 
+/* ---- rows.c ---- */
+/* What the witnesses are told of a change of the registry: at most so many hashes for each row. */
+#define ROW_TOUCHES_MAX 2
+size_t rows_touches(const Cairn__ChangeRows *op, uint64_t *ret);
+
 /* ---- check.c: questions to witnesses, one frame a turn of the loop ---- */
-enum meta_record { META_OBJECT, META_BUCKET, META_ACCESS_KEY };
+/* META_OWNER: the root user of the bucket's account, a principal too. */
+enum meta_record { META_OBJECT, META_BUCKET, META_PRINCIPAL, META_OWNER, META_RECORDS };
 #define META_BIT(r) (1u << (r))
 
 void check_init(struct meta_client *mc);

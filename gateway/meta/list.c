@@ -8,8 +8,12 @@
 #include "gateway/meta/internal.h"
 #include "proto/keyhash.h"
 #include "proto/methods.h"
+#include "proto/versions.h"
 
 #include <stdlib.h>
+
+/* Pages in a row with nothing but delete markers, after which the client is asked to come again. */
+#define EMPTY_PAGES_MAX 32
 
 static void list_call_cb(struct meta_call *call);
 static void uploads_call_cb(struct meta_call *call);
@@ -120,6 +124,10 @@ static void list_page_start(struct meta_list *l)
     r->delimiter = binary_of(l->delimiter);
     r->start_after = binary_of(buf_view(&l->after));
     r->skip_prefix = binary_of(buf_view(&l->skip));
+    r->versions = l->versions;
+    r->after_version = l->version_after;
+    r->want_tags = l->want_tags;
+    r->want_state = l->want_state;
     r->keys_max = left ? (uint32_t)left : 1; /* the probe */
     l->call = (struct meta_call){
         .method = &method_meta_list,
@@ -131,6 +139,16 @@ static void list_page_start(struct meta_list *l)
         .cb = list_call_cb,
     };
     meta_call_start(l->mc, &l->call);
+}
+
+/* May the client be told to go on behind this key, although nothing was given?  ListObjects v1
+ * takes a common prefix that its marker lies in for one that has been given. */
+static bool may_pass(const struct meta_list *l, struct slice key)
+{
+    size_t skip = l->prefix.len;
+    return !l->versions &&
+           (!l->by_key_alone || l->delimiter.len == 0 || key.len <= skip ||
+            !memmem(key.ptr + skip, key.len - skip, l->delimiter.ptr, l->delimiter.len));
 }
 
 /* OK: another page is wanted.  ERR_END: done.  Else why it failed. */
@@ -164,9 +182,18 @@ static int list_take_page(struct meta_list *l, Cairn__ListResponse *page, Protob
         return state_next_partition(&l->state, buf_view(&l->call.range_end), l->bucket_id,
                                     l->prefix);
     struct slice resume = bytes_of(page->resume_after);
-    if (slice_cmp(resume, buf_view(&l->after)) <= 0)
+    int c = slice_cmp(resume, buf_view(&l->after));
+    bool within = l->versions && page->resume_version && page->resume_version < l->version_after;
+    if (c < 0 || (c == 0 && !within))
         return ERR_PROTO; /* it would go round in circles */
     buf_set(&l->after, resume);
+    l->version_after = l->versions ? page->resume_version : VERSION_NONE;
+    l->empty_pages = count ? 0 : l->empty_pages + 1;
+    if (l->empty_pages >= EMPTY_PAGES_MAX && !l->after.failed && may_pass(l, resume)) {
+        l->passed = buf_view(&l->after);
+        l->more = true;
+        return ERR_END;
+    }
     if (slice_cmp(resume, buf_view(&l->state.at)) > 0)
         buf_set(&l->state.at, resume);
     return l->after.failed || l->state.at.failed || l->skip.failed ? ERR_NOMEM : OK;
@@ -198,6 +225,7 @@ void meta_list_start(struct meta_client *mc, struct meta_list *l)
         slice_cmp(l->skip_prefix, l->start_after) > 0 ? l->skip_prefix : l->start_after;
     buf_slice(&l->after, l->start_after);
     buf_slice(&l->skip, l->skip_prefix);
+    l->version_after = l->after_version;
     /* Out of memory here is found when the first page comes. */
     state_init(&l->state, l->prefix, after);
     list_page_start(l);

@@ -1,5 +1,6 @@
 /* The cluster map: learnt from any metanode, kept fresh, turned into routes.  It is a hint: a wrong
- * route is refused by the metanode asked (epochs), never answered wrongly. */
+ * route is refused by the metanode asked (epochs), never answered wrongly.  Who asks where things are,
+ * and could be answered wrongly by an old map, reads it at the root's leader first. */
 #include "common/base/check.h"
 #include "gateway/meta/internal.h"
 #include "proto/keyhash.h"
@@ -252,24 +253,31 @@ static void map_again(struct meta_client *mc, bool failed)
     env_timer_start(&mc->map_timer, delay);
 }
 
+/* Takes the map that was answered, if it is newer than ours.
+ * Returns: OK; ERR_NOT_READY (there is none still); ERR_NOMEM. */
+static int map_answered(struct meta_client *mc, Cairn__ClusterMapResponse *r)
+{
+    /* A metanode that is behind may know an older map than ours: a route must never go back. */
+    if (!r->unchanged && r->map && (!mc->map || r->map->version > mc->map->version)) {
+        int err = map_take(mc, r->map);
+        if (err != OK)
+            return err;
+        r->map = NULL;
+    }
+    /* Without a map, "nothing new" or an empty answer is no success. */
+    return mc->map ? OK : ERR_NOT_READY;
+}
+
 static void map_call_cb(struct rpc_call *call)
 {
     struct meta_client *mc = container_of(call, struct meta_client, map_call);
     mc->map_calling = false;
     mc->outstanding--;
     int err = call->err;
-    Cairn__ClusterMapResponse *r = (Cairn__ClusterMapResponse *)(void *)call->response;
-    if (err == OK && !r)
+    if (err == OK && !call->response)
         err = ERR_PROTO;
-    /* A metanode that is behind may know an older map than ours: a route must never go back. */
-    if (err == OK && !r->unchanged && r->map && (!mc->map || r->map->version > mc->map->version)) {
-        err = map_take(mc, r->map);
-        if (err == OK)
-            r->map = NULL;
-    }
-    /* Without a map, "nothing new" or an empty answer is no success. */
-    if (err == OK && !mc->map)
-        err = ERR_NOT_READY;
+    if (err == OK)
+        err = map_answered(mc, (Cairn__ClusterMapResponse *)(void *)call->response);
     if (err == OK)
         mc->map_failures = 0;
     rpc_call_fini(call);
@@ -310,4 +318,36 @@ void meta_client_refresh(struct meta_client *mc)
     uint64_t delay = meta_backoff_ns(mc, 0);
     if (!mc->map_timer.active || mc->map_timer.due_ns > env_now_ns(mc->env) + delay)
         env_timer_start(&mc->map_timer, delay);
+}
+
+/* ---- a map as new as the question ---- */
+
+static void current_cb(struct meta_call *call)
+{
+    struct meta_map_read *read = container_of(call, struct meta_map_read, call);
+    Cairn__ClusterMapResponse *r = (Cairn__ClusterMapResponse *)(void *)call->response;
+    uint64_t as_of = call->err == OK ? r->as_of : 0;
+    read->err = call->err ? call->err : map_answered(call->mc, r);
+    /* The version of before does not know the question, and answers with what it happens to have. */
+    if (read->err == OK && as_of == 0)
+        read->err = ERR_UNIMPLEMENTED;
+    else if (read->err == OK && call->mc->map->version < as_of)
+        read->err = ERR_PROTO;
+    meta_call_fini(call);
+    read->cb(read);
+}
+
+void meta_map_read_start(struct meta_client *mc, struct meta_map_read *read)
+{
+    cairn__cluster_map_request__init(&read->request);
+    read->request.current = true;
+    read->request.known_version = mc->map ? mc->map->version : 0;
+    read->call = (struct meta_call){
+        .method = &method_meta_cluster_map,
+        .root = true,
+        .request = &read->request.base,
+        .deadline_ns = read->deadline_ns,
+        .cb = current_cb,
+    };
+    meta_call_start(mc, &read->call);
 }

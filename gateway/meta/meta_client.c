@@ -101,6 +101,11 @@ const struct meta_stats *meta_client_stats(const struct meta_client *mc)
     return &mc->stats;
 }
 
+struct rpc_peer *meta_client_metanode(const struct meta_client *mc, size_t i)
+{
+    return i < mc->metanode_count ? mc->metanodes[i] : NULL;
+}
+
 const Cairn__ClusterMap *meta_client_map(const struct meta_client *mc)
 {
     return mc->map;

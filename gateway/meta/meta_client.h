@@ -8,9 +8,9 @@
  * the start; *_fini frees what it holds, after the callback (or on one never started).
  *
  * Order of reading (DESIGN section 2, GET): whoever serves an object must know that bucket and
- * access key still allowed it at or after the moment at which the object was read.  So within one
- * question frame all objects are asked about first, then buckets and keys; and after a read of the
- * object at its leader bucket and key are asked about again. */
+ * principal still allowed it at or after the moment at which the object was read.  So within one
+ * question frame all objects are asked about first, then buckets and principals; and after a read of the
+ * object at its leader bucket and principal are asked about again. */
 #include "common/base/id.h"
 #include "common/env/env.h"
 #include "common/op/op.h"
@@ -62,7 +62,9 @@ const struct meta_stats *meta_client_stats(const struct meta_client *mc);
 /* NULL until the first map has come.  Borrowed until the loop's next turn: a refresh replaces it.
  */
 const Cairn__ClusterMap *meta_client_map(const struct meta_client *mc);
-/* Asks for a newer map soon (a PG that a storage node refused, say). */
+/* Metanode 0, 1, ... of the map, for what is asked of each; NULL: no more. */
+struct rpc_peer *meta_client_metanode(const struct meta_client *mc, size_t i);
+/* Asks for a newer map soon (a PG that a storage node refused, say), which may be old as well. */
 void meta_client_refresh(struct meta_client *mc);
 
 /* ---- one call to the leader of a partition, with routing and retries ---- */
@@ -102,22 +104,44 @@ struct meta_call {
 void meta_call_start(struct meta_client *mc, struct meta_call *call);
 void meta_call_fini(struct meta_call *call);
 
+/* ---- the map as of now: a linearizable read at the root's leader ---- */
+
+struct meta_map_read {
+    /* Set by the caller. */
+    uint64_t deadline_ns;
+    void (*cb)(struct meta_map_read *);
+    /* Result.  OK: meta_client_map() is at least as new as the start; ERR_UNIMPLEMENTED: the root's
+     * leader is of a version that cannot say. */
+    int err;
+    /* private */
+    struct meta_call call;
+    Cairn__ClusterMapRequest request;
+};
+void meta_map_read_start(struct meta_client *mc, struct meta_map_read *read); /* no fini */
+
 /* ---- records ---- */
+
+#define META_OWNER_CHARS_MAX 63
 
 struct meta_read {
     /* Set by the caller; slices are borrowed until the callback. */
-    struct slice access_key; /* len 0: not asked */
-    struct slice bucket;     /* len 0: not asked */
-    struct slice key;        /* of the object */
+    struct slice principal; /* access key id, or ARN; len 0: not asked */
+    struct slice bucket;    /* len 0: not asked */
+    struct slice key;       /* of the object */
     bool want_object, want_body;
+    bool want_owner; /* of the bucket: its account's root user, if that is not the principal's */
+    /* Of the object: this version (proto/versions.h), delete markers too, always read at the leader;
+     * VERSION_NONE: the current one, which may be a delete marker. */
+    uint64_t version;
     uint64_t deadline_ns; /* on the env's monotonic clock */
     void (*cb)(struct meta_read *);
-    /* Results, until fini.  With err OK each record asked for has an entry, but: an absent access
-     * key ends the read at once, alone (look at it first), and an absent bucket has no object
+    /* Results, until fini.  With err OK each record asked for has an entry, but: an absent
+     * principal ends the read at once, alone (look at it first), and an absent bucket has no object
      * entry. No entry is given that is not known to be current: each was at some moment between the
-     * start and the callback; bucket and access key at or after the moment of the object. */
+     * start and the callback; bucket and principal at or after the moment of the object. */
     int err;
-    struct cache_entry *access_key_entry, *bucket_entry, *object_entry;
+    struct cache_entry *principal_entry, *bucket_entry, *object_entry;
+    struct cache_entry *owner_entry; /* NULL: not wanted, or the principal's account is the owner */
     struct payload body;           /* the object's inline data, when wanted and kept inline */
     unsigned leader_reads, checks; /* rounds that it took */
     /* private */
@@ -125,12 +149,13 @@ struct meta_read {
     struct op op;
     uint8_t asked, ok;         /* masks over enum meta_record: see read.c */
     uint8_t in_check, in_call; /* masks: what the question, the call under way is about */
-    uint32_t slot[3];
-    struct cache_entry *entry[3];
+    uint32_t slot[4];
+    struct cache_entry *entry[4];
+    char owner[META_OWNER_CHARS_MAX + 1]; /* its ARN; "": not known yet, or not wanted */
     struct list check_node;
     struct meta_call call;
     Cairn__ReadRequest request;
-    Cairn__RecordKey record_key[2], *record_key_ptr[2];
+    Cairn__RecordKey record_key[3], *record_key_ptr[3];
 };
 void meta_read_start(struct meta_client *mc, struct meta_read *read);
 void meta_read_fini(struct meta_read *read);
@@ -146,6 +171,9 @@ struct meta_propose {
     uint64_t bucket_id; /* with key: which partition; ignored for the root */
     struct slice key;
     struct payload body; /* inline data; referenced until fini */
+    /* No write id is given a later issued_ms, whenever it is chosen: the state machine then refuses
+     * by its window what comes too late.  0: no bound. */
+    uint64_t issue_until_ms;
     uint64_t deadline_ns;
     void (*cb)(struct meta_propose *);
     /* Results, until fini.  err: what the state machine said, or how the attempt failed; of class
@@ -177,7 +205,12 @@ struct meta_list {
     uint64_t bucket_id;
     struct slice prefix, delimiter;
     struct slice start_after; /* exclusive */
-    struct slice skip_prefix; /* a common prefix that was given already: skip all below it */
+    struct slice skip_prefix; /* a common prefix that is not to be given: skip all below it */
+    bool by_key_alone;        /* who goes on says no more than `passed`: not within a common prefix */
+    bool versions;            /* and delete markers; else current objects */
+    uint64_t after_version;   /* of start_after, those behind this one too (proto/versions.h) */
+    bool want_tags;
+    bool want_state; /* encryption, lock and replication of versions */
     uint32_t keys_max;        /* 1..LIST_KEYS_MAX */
     uint64_t deadline_ns;
     void (*cb)(struct meta_list *);
@@ -186,10 +219,15 @@ struct meta_list {
     const Cairn__ListEntry **entries;
     size_t entry_count;
     bool more;
+    /* With `more`, when a long way led past delete markers: the list goes on behind this key, which is
+     * none of the entries.  Else empty. */
+    struct slice passed;
     /* private */
     struct meta_client *mc;
     struct meta_call call;
     Cairn__ListRequest request;
+    uint64_t version_after; /* of the next request */
+    unsigned empty_pages;
     struct meta_list_state state;
     struct buf after, skip; /* of the next request */
 };

@@ -23,6 +23,22 @@ static size_t command_touches(const Cairn__Command *c, uint64_t *ret)
     case CAIRN__COMMAND__OP_PUT_OBJECT:
         ret[0] = keyhash_object(c->put_object->bucket_id, bytes_of(c->put_object->key));
         return 1;
+    case CAIRN__COMMAND__OP_PUT_OBJECT_ACL:
+        ret[0] = keyhash_object(c->put_object_acl->bucket_id, bytes_of(c->put_object_acl->key));
+        return 1;
+    case CAIRN__COMMAND__OP_PUT_OBJECT_TAGS:
+        ret[0] = keyhash_object(c->put_object_tags->bucket_id, bytes_of(c->put_object_tags->key));
+        return 1;
+    case CAIRN__COMMAND__OP_PUT_OBJECT_LOCK:
+        ret[0] = keyhash_object(c->put_object_lock->bucket_id, bytes_of(c->put_object_lock->key));
+        return 1;
+    case CAIRN__COMMAND__OP_APPEND_OBJECT:
+        ret[0] = keyhash_object(c->append_object->bucket_id, bytes_of(c->append_object->key));
+        return 1;
+    case CAIRN__COMMAND__OP_RENAME_OBJECT:
+        ret[0] = keyhash_object(c->rename_object->bucket_id, bytes_of(c->rename_object->key));
+        ret[1] = keyhash_object(c->rename_object->bucket_id, bytes_of(c->rename_object->source));
+        return 2;
     case CAIRN__COMMAND__OP_DELETE_OBJECT:
         ret[0] = keyhash_object(c->delete_object->bucket_id, bytes_of(c->delete_object->key));
         return 1;
@@ -34,6 +50,16 @@ static size_t command_touches(const Cairn__Command *c, uint64_t *ret)
     case CAIRN__COMMAND__OP_COMPLETE_UPLOAD:
         ret[0] = keyhash_object(c->complete_upload->bucket_id, bytes_of(c->complete_upload->key));
         return 1;
+    case CAIRN__COMMAND__OP_MOVE_SEGMENT:
+        ret[0] = keyhash_object(c->move_segment->bucket_id, bytes_of(c->move_segment->key));
+        return 1;
+    case CAIRN__COMMAND__OP_ACK_EVENTS:
+        if (c->ack_events->kind != CAIRN__SINK_KIND__SINK_REPLICATION)
+            return 0;
+        for (size_t i = 0; i < c->ack_events->n_events; i++)
+            ret[i] =
+                keyhash_object(c->ack_events->bucket_id, bytes_of(c->ack_events->events[i]->key));
+        return c->ack_events->n_events;
     case CAIRN__COMMAND__OP_CREATE_BUCKET:
         ret[0] = keyhash_bucket(slice_cstr(c->create_bucket->bucket->name));
         return 1;
@@ -46,22 +72,29 @@ static size_t command_touches(const Cairn__Command *c, uint64_t *ret)
     case CAIRN__COMMAND__OP_ABORT_DELETE_BUCKET:
         ret[0] = keyhash_bucket(slice_cstr(c->abort_delete_bucket->name));
         return 1;
-    case CAIRN__COMMAND__OP_PUT_USER:
-        ret[0] = keyhash_user(slice_cstr(c->put_user->user->user_id));
+    case CAIRN__COMMAND__OP_PUT_BUCKET_SETTING:
+        ret[0] = keyhash_bucket(slice_cstr(c->put_bucket_setting->name));
         return 1;
-    case CAIRN__COMMAND__OP_PUT_ACCESS_KEY:
-        ret[0] = keyhash_access_key(slice_cstr(c->put_access_key->key->access_key_id));
+    case CAIRN__COMMAND__OP_BEGIN_SETTING:
+        ret[0] = keyhash_bucket(slice_cstr(c->begin_setting->name));
         return 1;
-    case CAIRN__COMMAND__OP_DELETE_ACCESS_KEY:
-        ret[0] = keyhash_access_key(slice_cstr(c->delete_access_key->access_key_id));
+    case CAIRN__COMMAND__OP_FINISH_SETTING:
+        ret[0] = keyhash_bucket(slice_cstr(c->finish_setting->name));
         return 1;
+    case CAIRN__COMMAND__OP_CHANGE_ROWS: return rows_touches(c->change_rows, ret);
     default: /* uploads, parts, fences and the deletion queue are never cached */ return 0;
     }
 }
 
 static size_t touches_max(const Cairn__Command *c)
 {
-    return c->op_case == CAIRN__COMMAND__OP_DELETE_OBJECTS ? MAX(c->delete_objects->n_keys, 1) : 1;
+    switch (c->op_case) {
+    case CAIRN__COMMAND__OP_DELETE_OBJECTS: return MAX(c->delete_objects->n_keys, 1);
+    case CAIRN__COMMAND__OP_ACK_EVENTS: return MAX(c->ack_events->n_events, 1);
+    case CAIRN__COMMAND__OP_RENAME_OBJECT: return 2;
+    case CAIRN__COMMAND__OP_CHANGE_ROWS: return MAX(ROW_TOUCHES_MAX * c->change_rows->n_changes, 1);
+    default: return 1;
+    }
 }
 
 static void propose_attempt(struct meta_propose *p)
@@ -87,6 +120,8 @@ static void choose_write_id(struct meta_propose *p)
     env_random(p->mc->env, p->write_id.bytes, ID_BYTES);
     p->command.write_id = (ProtobufCBinaryData){ID_BYTES, p->write_id.bytes};
     p->command.issued_ms = env_wall_ms(p->mc->env);
+    if (p->issue_until_ms)
+        p->command.issued_ms = MIN(p->command.issued_ms, p->issue_until_ms);
 }
 
 /* Does this answer also say what has become of an earlier attempt that nobody answered?  What the

@@ -2,6 +2,7 @@
 #include "common/base/check.h"
 #include "gateway/op/extract.h"
 #include "gateway/op/operations.h"
+#include "gateway/op/sse.h"
 
 struct attributes_op {
     struct request *req;
@@ -44,6 +45,7 @@ static void attributes_reply(struct attributes_op *a, const Cairn__ListPartsResp
     }
     reply_begin(req, 200);
     reply_time(req, "Last-Modified", o->mtime_ms);
+    reply_version(req, "x-amz-version-id", req->bucket, o);
     http_response_field_cstr(req->http, "Content-Type", "application/xml");
     reply_document(req, &a->document);
 }
@@ -70,11 +72,10 @@ static enum s3_code attributes_prepare(struct attributes_op *a)
     struct request *req = a->req;
     struct s3_conditions conditions;
     enum s3_code code = s3_attributes_parse(&req->s3, &a->wanted, &req->fault);
-    if (code == S3_OK && !req->object) {
-        s3_fault_set(&req->fault, S3_NO_SUCH_KEY, NULL);
-        s3_fault_extra(&req->fault, "Key", req->s3.key);
-        return S3_NO_SUCH_KEY;
-    }
+    if (code == S3_OK && !req->object)
+        return request_no_object(req);
+    if (code == S3_OK)
+        code = sse_check_customer(req, req->object->encryption, req->bucket->id);
     if (code == S3_OK)
         code = s3_conditions_parse(&req->s3, request_now_ms(req), &conditions, &req->fault);
     if (code == S3_OK)

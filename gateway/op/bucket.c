@@ -1,16 +1,26 @@
 /* CreateBucket, HeadBucket, GetBucketLocation, ListBuckets. */
 #include "common/base/check.h"
+#include "gateway/op/acl.h"
+#include "gateway/op/authorize.h"
 #include "gateway/op/body.h"
 #include "gateway/op/commit.h"
+#include "gateway/op/object_lock.h"
 #include "gateway/op/operations.h"
+#include "gateway/s3/settings.h"
 #include "proto/methods.h"
 
 /* ---- CreateBucket ---- */
 
+enum { CREATE_SETTINGS_MAX = 3 }; /* tags, ownership, ACL */
+
 struct create_op {
     struct request *req;
     struct body_text text;
+    struct s3_create_bucket wanted;
+    bool lock;
     Cairn__BucketRecord bucket;
+    Cairn__BucketSetting setting[CREATE_SETTINGS_MAX], *settings[CREATE_SETTINGS_MAX];
+    struct buf document[CREATE_SETTINGS_MAX];
     Cairn__CreateBucket command;
     struct meta_propose propose;
     struct meta_read read; /* whose it is, if somebody was first */
@@ -18,7 +28,7 @@ struct create_op {
 
 static enum s3_code create_exists(struct create_op *c, const char *owner_id)
 {
-    bool own = strcmp(owner_id, c->req->user->user_id) == 0;
+    bool own = strcmp(owner_id, c->req->principal->canonical_id) == 0;
     enum s3_code code = own ? S3_BUCKET_ALREADY_OWNED_BY_YOU : S3_BUCKET_ALREADY_EXISTS;
     s3_fault_set(&c->req->fault, code, NULL);
     s3_fault_extra(&c->req->fault, "BucketName", c->req->s3.bucket);
@@ -40,6 +50,8 @@ static void create_end(struct create_op *c, enum s3_code code)
     } else {
         reply_error(req, code);
     }
+    for (size_t i = 0; i < CREATE_SETTINGS_MAX; i++)
+        buf_fini(&c->document[i]);
     body_text_fini(&c->text);
     request_end(req);
 }
@@ -89,38 +101,102 @@ static void create_cb(struct meta_propose *p)
 static enum s3_code create_location(struct create_op *c)
 {
     struct request *req = c->req;
-    struct s3_create_bucket wanted = {0};
-    enum s3_code code =
-        s3_xml_create_bucket(req->arena, buf_view(&c->text.text), &wanted, &req->fault);
-    if (code != S3_OK)
-        return code;
-    struct slice region = wanted.location_constraint;
+    struct slice region = c->wanted.location_constraint;
     if (region.len && !slice_eq(region, req->gw->config->region))
         return s3_fault_set(&req->fault, S3_ILLEGAL_LOCATION_CONSTRAINT, NULL);
     return S3_OK;
 }
 
-static void create_text_done(struct body_text *t)
+/* A setting that the bucket is made with, in the order of their kinds.  `document` is taken. */
+static void create_setting(struct create_op *c, Cairn__SettingKind kind, struct buf *document)
 {
-    struct create_op *c = container_of(t, struct create_op, text);
-    struct request *req = c->req;
-    enum s3_code code = t->body.code == S3_OK ? create_location(c) : t->body.code;
-    if (code == S3_OK && req->bucket)
-        code = create_exists(c, req->bucket->owner_id);
-    if (code != S3_OK) {
-        create_end(c, code);
+    Cairn__BucketSetting *s = &c->setting[c->bucket.n_settings];
+    cairn__bucket_setting__init(s);
+    s->kind = kind;
+    c->document[c->bucket.n_settings] = *document;
+    c->settings[c->bucket.n_settings++] = s;
+}
+
+static void create_tags(struct create_op *c)
+{
+    struct buf b = {0};
+    const struct s3_tags tags = {c->wanted.tags, c->wanted.tag_count};
+    if (tags.count == 0)
         return;
-    }
+    s3_tags_write(&b, &tags);
+    create_setting(c, CAIRN__SETTING_KIND__SETTING_TAGGING, &b);
+}
+
+/* The default is what a bucket has without saying so. */
+static enum s3_code create_ownership(struct create_op *c)
+{
+    struct request *req = c->req;
+    struct buf b = {0}, body = {0};
+    struct slice said = http_fields_get(req->s3.fields, "x-amz-object-ownership");
+    const struct s3_setting *kind = s3_setting_of_op(S3_OP_PUT_BUCKET_OWNERSHIP);
+    if (!said.ptr || slice_eq(said, SLICE_LIT("BucketOwnerEnforced")))
+        return S3_OK;
+    buf_cstr(&body, "<OwnershipControls><Rule><ObjectOwnership>");
+    xml_escape(&body, said);
+    buf_cstr(&body, "</ObjectOwnership></Rule></OwnershipControls>");
+    enum s3_code code = body.failed
+                            ? s3_fault_set(&req->fault, S3_INTERNAL_ERROR, NULL)
+                            : s3_setting_read(kind, &req->s3, buf_view(&body), &b, &req->fault);
+    buf_fini(&body);
+    if (code == S3_OK)
+        create_setting(c, CAIRN__SETTING_KIND__SETTING_OWNERSHIP, &b);
+    else
+        buf_fini(&b);
+    return code == S3_MALFORMED_XML
+               ? s3_fault_argument(&req->fault, "Invalid x-amz-object-ownership header",
+                                   "x-amz-object-ownership", said)
+               : code;
+}
+
+static void create_acl(struct create_op *c)
+{
+    struct buf b = {0};
+    if (!c->req->acl)
+        return;
+    if (buf_reserve(&b, cairn__acl__get_packed_size(c->req->acl)) == OK)
+        b.len += cairn__acl__pack(c->req->acl, b.ptr);
+    create_setting(c, CAIRN__SETTING_KIND__SETTING_ACL, &b);
+}
+
+static enum s3_code create_fill(struct create_op *c)
+{
+    struct request *req = c->req;
     cairn__bucket_record__init(&c->bucket);
     cairn__create_bucket__init(&c->command);
     c->bucket.name = request_cstr(req, req->s3.bucket);
     c->bucket.region = request_cstr(req, req->gw->config->region);
-    if (!c->bucket.name || !c->bucket.region) {
-        create_end(c, s3_fault_set(&req->fault, S3_INTERNAL_ERROR, NULL));
+    c->bucket.owner_id = req->principal->canonical_id;
+    c->bucket.owner_account = req->principal->account_id;
+    c->bucket.object_lock = c->lock;
+    c->bucket.settings = c->settings;
+    c->command.bucket = &c->bucket;
+    create_tags(c);
+    enum s3_code code = create_ownership(c);
+    if (code != S3_OK)
+        return code;
+    create_acl(c);
+    bool failed = !c->bucket.name || !c->bucket.region;
+    for (size_t i = 0; i < c->bucket.n_settings; i++) {
+        failed |= c->document[i].failed;
+        c->setting[i].document = binary_of(buf_view(&c->document[i]));
+    }
+    return failed ? s3_fault_set(&req->fault, S3_INTERNAL_ERROR, NULL) : S3_OK;
+}
+
+static void create_acl_done(struct request *req, enum s3_code code)
+{
+    struct create_op *c = req->operation;
+    if (code == S3_OK)
+        code = create_fill(c);
+    if (code != S3_OK) {
+        create_end(c, code);
         return;
     }
-    c->bucket.owner_id = req->user->user_id;
-    c->command.bucket = &c->bucket;
     cairn__command__init(&c->propose.command);
     c->propose.command.op_case = CAIRN__COMMAND__OP_CREATE_BUCKET;
     c->propose.command.create_bucket = &c->command;
@@ -128,6 +204,29 @@ static void create_text_done(struct body_text *t)
     c->propose.deadline_ns = request_deadline(req);
     c->propose.cb = create_cb;
     meta_propose_start(req->gw->mc, &c->propose);
+}
+
+static void create_text_done(struct body_text *t)
+{
+    struct create_op *c = container_of(t, struct create_op, text);
+    struct request *req = c->req;
+    enum s3_code code = t->body.code;
+    if (code == S3_OK)
+        code = s3_xml_create_bucket(req->arena, buf_view(&t->text), &c->wanted, &req->fault);
+    if (code == S3_OK)
+        code = s3_lock_of_bucket(&req->s3, &c->lock, &req->fault);
+    struct request_said said = {.location = c->wanted.location_constraint};
+    code = authorize_late(req, &said, code);
+    if (code == S3_OK)
+        code = create_location(c);
+    if (code == S3_OK && req->bucket)
+        code = create_exists(c, req->bucket->owner_id);
+    if (code != S3_OK)
+        create_end(c, code);
+    else if (acl_is_asked(req))
+        acl_prepare(req, create_acl_done);
+    else
+        create_acl_done(req, S3_OK);
 }
 
 void create_bucket_start(struct request *req)
@@ -138,6 +237,7 @@ void create_bucket_start(struct request *req)
         return;
     }
     c->req = req;
+    req->operation = c;
     c->text.done = create_text_done;
     enum s3_code code = body_text_start(&c->text, req, S3_CONFIG_BODY_BYTES_MAX);
     if (code != S3_OK)
@@ -202,8 +302,7 @@ static void buckets_page(struct buckets_op *l)
 {
     struct request *req = l->req;
     cairn__list_buckets_request__init(&l->request);
-    /* The root user owns everything that it sees; others see their own. */
-    l->request.owner_id = req->user->is_root ? l->request.owner_id : req->user->user_id;
+    l->request.owner_id = req->principal->canonical_id;
     l->request.prefix = request_cstr(req, l->params.prefix);
     l->request.start_after = request_cstr(req, buf_view(&l->after));
     l->request.buckets_max = MIN(BUCKET_PAGE, l->params.max_buckets - l->count);

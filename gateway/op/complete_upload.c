@@ -3,6 +3,10 @@
  *   READING ──► COLLECTING ──► COMMITTING ──► DONE
  *      └────────────┴───────────────────────────▲
  *
+ * A completion that takes long would be cut by clients and proxies that hear nothing, so after a
+ * while it is answered with 200 and white space, as S3 does; how it ended, error or result, is then
+ * said by the document alone.
+ *
  * COLLECTING walks the stored parts beside those that the client names, and works out ETag, size
  * and checksum; the proposal repeats what was named, and apply checks it again.  Asking twice is
  * answered twice: a manifest whose object still is the one that it made counts as completed by this
@@ -11,9 +15,13 @@
 #include "common/crypto/codec.h"
 #include "gateway/op/body.h"
 #include "gateway/op/commit.h"
+#include "gateway/op/expiration.h"
 #include "gateway/op/extract.h"
+#include "gateway/op/object_lock.h"
 #include "gateway/op/operations.h"
+#include "gateway/op/quota.h"
 #include "gateway/op/record.h"
+#include "gateway/op/sse.h"
 
 enum { COMPLETE_READING, COMPLETE_COLLECTING, COMPLETE_COMMITTING, COMPLETE_DONE, COMPLETE_STATES };
 static const char *const complete_state_names[COMPLETE_STATES] = {"READING", "COLLECTING",
@@ -31,6 +39,8 @@ struct complete_op {
     struct s3_conditions conditions;
     struct body_text text;
     bool text_done, committed;
+    bool alive; /* 200 and the begin of a document have been sent */
+    struct env_timer keepalive;
     struct s3_complete named;
     size_t position; /* in `named`: the next to be found */
     struct parts_walk parts;
@@ -65,9 +75,58 @@ static void complete_commit_cb(struct commit *commit)
     op_wake(&c->op);
 }
 
+/* ---- answers ---- */
+
+static void write_bytes(struct complete_op *c, struct slice bytes)
+{
+    c->req->bytes_sent += bytes.len;
+    (void)http_response_write(c->req->http, (struct payload){.bytes = bytes});
+}
+
+static void keepalive_cb(struct env_timer *timer)
+{
+    struct complete_op *c = container_of(timer, struct complete_op, keepalive);
+    struct request *req = c->req;
+    struct buf b = {0};
+    if (!c->alive) {
+        reply_begin(req, 200);
+        http_response_field_cstr(req->http, "Content-Type", "application/xml");
+        http_response_body(req->http, HTTP_BODY_CHUNKED);
+        xml_declaration(&b);
+        c->alive = true;
+    } else {
+        buf_u8(&b, ' ');
+    }
+    write_bytes(c, buf_view(&b));
+    buf_fini(&b);
+    env_timer_start(timer, req->gw->config->keepalive_ms * NS_PER_MS);
+}
+
+/* The rest of a document whose declaration has been sent.  Without memory the client is left with
+ * one that is not whole, and knows nothing: what it must assume. */
+static void write_rest(struct complete_op *c, struct buf *document)
+{
+    struct buf declaration = {0};
+    xml_declaration(&declaration);
+    size_t skip = declaration.len;
+    if (!document->failed && skip)
+        write_bytes(c, SLICE(document->ptr + skip, document->len - skip));
+    buf_fini(&declaration);
+    buf_fini(document);
+}
+
 static enum op_next complete_fail(struct complete_op *c, enum s3_code code)
 {
-    reply_error(c->req, code);
+    struct request *req = c->req;
+    struct buf b = {0};
+    if (c->alive) {
+        if (req->fault.code != code)
+            s3_fault_set(&req->fault, code, NULL);
+        s3_error_document(&b, &req->fault, req->s3.path, slice_cstr(req->id), SLICE_EMPTY);
+        write_rest(c, &b);
+    } else {
+        reply_error(req, code);
+    }
     return op_move(&c->op, COMPLETE_DONE);
 }
 
@@ -81,6 +140,8 @@ static enum op_next complete_read(struct complete_op *c)
         code = s3_fault_set(&req->fault, S3_MALFORMED_XML, NULL);
     if (code != S3_OK)
         return complete_fail(c, code);
+    if (req->gw->config->keepalive_ms)
+        env_timer_start(&c->keepalive, req->gw->config->keepalive_ms * NS_PER_MS);
     c->parts = (struct parts_walk){
         .req = req,
         .bucket_id = req->bucket->id,
@@ -150,7 +211,10 @@ static enum s3_code claims_verify(struct complete_op *c)
     struct request *req = c->req;
     struct slice size = http_fields_get(req->s3.fields, "x-amz-mp-object-size");
     uint64_t wanted;
-    if (size.ptr && (!parse_u64(size, &wanted) || wanted != c->size))
+    if (size.ptr && !parse_u64(size, &wanted))
+        return s3_fault_argument(&req->fault, "The object's size must be a whole number.",
+                                 "x-amz-mp-object-size", size);
+    if (size.ptr && wanted != c->size)
         return s3_fault_set(&req->fault, S3_INVALID_REQUEST,
                             "The provided 'x-amz-mp-object-size' header does not match the size of "
                             "the parts");
@@ -224,10 +288,32 @@ static enum s3_code complete_prepare(struct complete_op *c)
     c->command.upload_id = c->record.manifest_id;
     c->command.record = &c->record;
     c->command.part_bytes_min = req->gw->config->part_bytes_min;
-    code = condition_from_request(req, &c->conditions, &c->command.condition);
+    code = lock_default(req, &c->record, &c->command.retain_ms);
+    if (code == S3_OK)
+        code = condition_from_request(req, &c->conditions, &c->command.condition);
     if (code == S3_OK && !name_parts(c))
         code = s3_fault_set(&req->fault, S3_INTERNAL_ERROR, NULL);
+    if (code == S3_OK && !c->upload->completed) /* else it is asked twice, and is there */
+        code = quota_admit(req, c->size);
     return code;
+}
+
+/* The client's key need not be said again; if it is, it must be that of the parts. */
+static enum s3_code complete_customer(struct complete_op *c)
+{
+    struct request *req = c->req;
+    const Cairn__ObjectRecord *o = c->upload->object;
+    if (!http_fields_find(req->s3.fields, "x-amz-server-side-encryption-customer-algorithm"))
+        return S3_OK;
+    return sse_check_customer(req, o ? o->encryption : NULL, req->bucket->id);
+}
+
+/* The object's key is the upload's; what a customer's key was is not told. */
+static void complete_reply_encryption(struct complete_op *c)
+{
+    const Cairn__Encryption *e = c->record.encryption;
+    if (e && e->mode != CAIRN__ENCRYPTION_MODE__ENCRYPTION_CUSTOMER)
+        reply_encryption(c->req, e, false);
 }
 
 static enum op_next complete_collect(struct complete_op *c)
@@ -239,6 +325,9 @@ static enum op_next complete_collect(struct complete_op *c)
     if (!c->upload) {
         c->upload = w->page->upload; /* the pages go, this stays */
         w->page->upload = NULL;
+        enum s3_code wrong = complete_customer(c);
+        if (wrong != S3_OK)
+            return complete_fail(c, wrong);
         if (s3_combiner_init(&c->combiner,
                              (enum s3_checksum_algorithm)c->upload->checksum_algorithm,
                              (enum s3_checksum_type)c->upload->checksum_type) != OK)
@@ -259,6 +348,7 @@ static enum op_next complete_collect(struct complete_op *c)
     cairn__command__init(&c->commit.propose.command);
     c->commit.propose.command.op_case = CAIRN__COMMAND__OP_COMPLETE_UPLOAD;
     c->commit.propose.command.complete_upload = &c->command;
+    c->commit.event = S3_EVENT_CREATED_COMPLETE;
     op_move(&c->op, COMPLETE_COMMITTING);
     commit_start(&c->commit, req, req->s3.key, complete_commit_cb);
     return OP_WAIT;
@@ -292,7 +382,19 @@ static void complete_reply(struct complete_op *c)
     s3_result_complete(&b, buf_view(&location), req->s3.bucket, req->s3.key, slice_cstr(c->etag),
                        c->checksum.algorithm ? &c->checksum : NULL, (unsigned)c->named.count);
     b.failed |= location.failed;
-    reply_xml(req, 200, &b);
+    if (c->alive) {
+        write_rest(c, &b);
+    } else if (b.failed) {
+        buf_fini(&b);
+        reply_error(req, S3_INTERNAL_ERROR);
+    } else {
+        reply_begin(req, 200);
+        reply_version_made(&c->commit);
+        complete_reply_encryption(c);
+        reply_expiration(req, &c->record, c->commit.outcome->time_ms);
+        reply_field(req, "Content-Type", SLICE_LIT("application/xml"));
+        reply_document(req, &b);
+    }
     buf_fini(&location);
 }
 
@@ -319,6 +421,7 @@ static void complete_done(struct op *op)
 {
     struct complete_op *c = container_of(op, struct complete_op, op);
     struct request *req = c->req;
+    env_timer_stop(&c->keepalive);
     commit_fini(&c->commit);
     parts_walk_fini(&c->parts);
     if (c->upload)
@@ -355,6 +458,7 @@ void complete_upload_start(struct request *req)
     if (code == S3_OK && req->read.want_object)
         code = condition_check_early(req, &c->conditions);
     op_init(&c->op, &complete_type, COMPLETE_READING, 0, 0);
+    env_timer_init(req->gw->env, &c->keepalive, keepalive_cb);
     if (code == S3_OK)
         code = body_text_start(&c->text, req, S3_COMPLETE_BODY_BYTES_MAX);
     if (code != S3_OK) {

@@ -1,35 +1,44 @@
-/* CopyObject and UploadPartCopy: the data are read from their blobs, verified, hashed, and written
- * again as blobs of the copy, through this gateway.
+/* CopyObject, RenameObject and UploadPartCopy: the data are read from their blobs, verified,
+ * hashed, and written again as blobs of the copy, through this gateway.
  *
- *   SOURCE ──► LOOKING ──► COPYING ──► STOPPING ──► COMMITTING ──► DONE
- *      │          │            │           └──────────────────────►
- *      └──────────┴────────────┴──────────►
+ *   SOURCE ──► LOOKING ──► KEYING ──► COPYING ──► STOPPING ──► COMMITTING ──► DONE
+ *      │          │           │          │           └──────────────────────►
+ *      └──────────┴───────────┴──────────┴──────────►
  *
  * SOURCE reads the source with the access key, as GET would.  LOOKING (parts only) reads the
- * upload. STOPPING waits until nothing is under way any more; with a copy that failed it is the way
- * to the answer. */
+ * upload.  KEYING waits for the keys of encrypted data, the source's and the copy's. STOPPING waits
+ * until nothing is under way any more; with a copy that failed it is the way to the answer. */
 #include "common/base/check.h"
+#include "gateway/op/authorize.h"
 #include "gateway/op/commit.h"
+#include "gateway/op/expiration.h"
 #include "gateway/op/extract.h"
 #include "gateway/op/ingest.h"
+#include "gateway/op/object_lock.h"
 #include "gateway/op/operations.h"
+#include "gateway/op/quota.h"
 #include "gateway/op/record.h"
+#include "gateway/op/rename_object.h"
+#include "gateway/op/session.h"
+#include "gateway/op/sse.h"
 #include "gateway/op/upload.h"
 
 enum {
     COPY_SOURCE,
     COPY_LOOKING,
+    COPY_KEYING,
     COPY_COPYING,
     COPY_STOPPING,
     COPY_COMMITTING,
     COPY_DONE,
     COPY_STATES
 };
-static const char *const copy_state_names[COPY_STATES] = {"SOURCE",   "LOOKING",    "COPYING",
-                                                          "STOPPING", "COMMITTING", "DONE"};
+static const char *const copy_state_names[COPY_STATES] = {
+    "SOURCE", "LOOKING", "KEYING", "COPYING", "STOPPING", "COMMITTING", "DONE"};
 static const uint32_t copy_transitions[COPY_STATES] = {
     [COPY_SOURCE] = 1u << COPY_LOOKING | 1u << COPY_STOPPING,
-    [COPY_LOOKING] = 1u << COPY_COPYING | 1u << COPY_STOPPING,
+    [COPY_LOOKING] = 1u << COPY_KEYING | 1u << COPY_STOPPING,
+    [COPY_KEYING] = 1u << COPY_COPYING | 1u << COPY_STOPPING,
     [COPY_COPYING] = 1u << COPY_STOPPING,
     [COPY_STOPPING] = 1u << COPY_COMMITTING | 1u << COPY_DONE,
     [COPY_COMMITTING] = 1u << COPY_DONE,
@@ -38,7 +47,8 @@ static const uint32_t copy_transitions[COPY_STATES] = {
 struct copy_op {
     struct op op;
     struct request *req;
-    bool is_part;
+    bool is_part, is_rename;
+    struct rename rename;
     uint8_t upload_id[ID_BYTES];
     uint32_t number;
     struct s3_copy_source source;
@@ -49,6 +59,9 @@ struct copy_op {
     const Cairn__ObjectRecord *from;
     uint64_t offset, length;
     struct parts_walk look;
+    struct sse_key from_key, key;
+    bool keying;
+    Cairn__Encryption *encryption; /* of the copy */
     struct extract extract;
     struct ingest ingest;
     bool ingesting;
@@ -75,6 +88,18 @@ static void copy_read_cb(struct meta_read *r)
 static void copy_look_wake(struct parts_walk *w)
 {
     struct copy_op *c = container_of(w, struct copy_op, look);
+    op_wake(&c->op);
+}
+
+static void copy_from_key_wake(struct sse_key *key)
+{
+    struct copy_op *c = container_of(key, struct copy_op, from_key);
+    op_wake(&c->op);
+}
+
+static void copy_key_wake(struct sse_key *key)
+{
+    struct copy_op *c = container_of(key, struct copy_op, key);
     op_wake(&c->op);
 }
 
@@ -138,10 +163,13 @@ static enum s3_code source_range(struct copy_op *c)
 static bool changes_nothing(const struct copy_op *c)
 {
     const struct request *req = c->req;
-    return !c->is_part && !c->source.replace_metadata &&
+    return !c->is_part && !c->is_rename && !c->source.replace_metadata &&
+           !c->source.version && /* an older version becomes the current one again */
            slice_eq(c->source.bucket, req->s3.bucket) && slice_eq(c->source.key, req->s3.key) &&
            !http_fields_find(req->s3.fields, "x-amz-storage-class") &&
-           !http_fields_find(req->s3.fields, "x-amz-website-redirect-location");
+           !http_fields_find(req->s3.fields, "x-amz-website-redirect-location") &&
+           !http_fields_find(req->s3.fields, "x-amz-server-side-encryption") &&
+           !http_fields_find(req->s3.fields, "x-amz-server-side-encryption-customer-algorithm");
 }
 
 static enum s3_code source_check(struct copy_op *c)
@@ -150,29 +178,35 @@ static enum s3_code source_check(struct copy_op *c)
     const struct meta_read *r = &c->read;
     if (r->err != OK)
         return s3_fault_set(&req->fault, s3_code_of_err(r->err), NULL);
-    if (!r->access_key_entry->record->present || !r->access_key_entry->record->access_key->enabled)
+    if (req->principal && !session_principal(req->temporary, &req->auth, r->principal_entry))
         return sigv4_unknown_key(&req->auth, &req->fault);
-    if (!r->bucket_entry->record->present) {
-        s3_fault_set(&req->fault, S3_NO_SUCH_BUCKET, NULL);
-        s3_fault_extra(&req->fault, "BucketName", c->source.bucket);
-        return S3_NO_SUCH_BUCKET;
-    }
-    if (!req->user->is_root &&
-        strcmp(req->user->user_id, r->bucket_entry->record->bucket->owner_id) != 0)
-        return s3_fault_set(&req->fault, S3_ACCESS_DENIED, NULL);
-    struct slice expected = http_fields_get(req->s3.fields, "x-amz-source-expected-bucket-owner");
-    if (expected.ptr && !slice_eq(expected, slice_cstr(r->bucket_entry->record->bucket->owner_id)))
-        return s3_fault_set(&req->fault, S3_ACCESS_DENIED, NULL);
-    if (!r->object_entry->record->present) {
-        s3_fault_set(&req->fault, S3_NO_SUCH_KEY, NULL);
+    const struct cache_entry *object = r->object_entry; /* NULL: there is no such bucket */
+    c->from = object && object->record->present ? object->record->object : NULL;
+    bool marker = c->from && c->from->delete_marker;
+    struct authorize_basis basis = {req->principal ? r->principal_entry : NULL, r->bucket_entry};
+    const Cairn__ObjectRecord *asked = marker && !c->source.version ? NULL : c->from;
+    enum s3_code code =
+        authorize_source(req, &basis, &c->source, c->rename.is_done ? req->object : asked);
+    if (code == S3_OK)
+        code = rename_token_check(&c->rename, req);
+    if (code != S3_OK || c->rename.is_done)
+        return code;
+    if (marker && c->source.version)
+        return s3_fault_set(&req->fault, S3_INVALID_REQUEST,
+                            "The source of a copy request may not specifically refer to a delete "
+                            "marker by version id.");
+    if (!c->from || marker) {
+        enum s3_code missing = c->source.version ? S3_NO_SUCH_VERSION : S3_NO_SUCH_KEY;
+        s3_fault_set(&req->fault, missing, NULL);
         s3_fault_extra(&req->fault, "Key", c->source.key);
-        return S3_NO_SUCH_KEY;
+        return missing;
     }
-    c->from = r->object_entry->record->object;
-    enum s3_code code = s3_conditions_copy(&c->source_conditions, slice_cstr(c->from->etag),
-                                           c->from->mtime_ms, &req->fault);
+    code = s3_conditions_copy(&c->source_conditions, slice_cstr(c->from->etag), c->from->mtime_ms,
+                              &req->fault);
     if (code == S3_OK)
         code = source_range(c);
+    if (code == S3_OK && c->is_rename)
+        code = rename_source_check(req, c->from);
     if (code != S3_OK)
         return code;
     if (c->length > S3_PUT_BYTES_MAX)
@@ -185,16 +219,34 @@ static enum s3_code source_check(struct copy_op *c)
             "This copy request is illegal because it is trying to copy an object to "
             "itself without changing the object's metadata, storage class, website "
             "redirect location or encryption attributes.");
-    return S3_OK;
+    return quota_admit(req, c->length);
+}
+
+/* A rename takes the source away when it is done, so it must be allowed to by then, too. */
+static enum s3_code rename_recheck(struct request *req, const struct authorize_basis *basis)
+{
+    struct copy_op *c = req->operation;
+    return authorize_source(req, basis, &c->source, c->from);
 }
 
 /* ---- 2. what the copy will be ---- */
 
 /* With the directive COPY everything that describes the source describes the copy; what belongs to
- * this request (owner, class, redirect) comes from it. */
+ * this request (owner, class, redirect, lock) comes from it. */
 static enum s3_code copy_metadata(struct copy_op *c)
 {
+    cairn__put_object__init(&c->put);
+    if (c->is_rename) {
+        rename_record(c->from, &c->record);
+        return S3_OK;
+    }
     enum s3_code code = record_from_request(c->req, &c->record);
+    if (code == S3_OK)
+        code = lock_default(c->req, &c->record, &c->put.retain_ms);
+    if (code == S3_OK && !c->source.replace_tags) {
+        c->record.tags = c->from->tags;
+        c->record.n_tags = c->from->n_tags;
+    }
     if (code != S3_OK || c->source.replace_metadata)
         return code;
     c->record.content_type = c->from->content_type;
@@ -213,6 +265,8 @@ static enum s3_code copy_algorithm(struct copy_op *c, enum s3_checksum_algorithm
 {
     struct request *req = c->req;
     struct slice name = http_fields_get(req->s3.fields, "x-amz-checksum-algorithm");
+    if (c->is_rename)
+        name = SLICE_EMPTY;
     *ret = c->from->checksum ? (enum s3_checksum_algorithm)c->from->checksum->algorithm
                              : S3_CHECKSUM_NONE;
     if (c->is_part)
@@ -225,11 +279,52 @@ static enum s3_code copy_algorithm(struct copy_op *c, enum s3_checksum_algorithm
                                                    "Checksum algorithm provided is unsupported.");
 }
 
+/* 2b. The keys of both. */
+static enum op_next copy_looked(struct copy_op *c)
+{
+    struct request *req = c->req;
+    if (c->is_part) {
+        enum s3_checksum_algorithm ignored;
+        enum s3_code code = upload_look_result(&c->look, &ignored);
+        if (code != S3_OK)
+            return copy_fail(c, code);
+    }
+    c->keying = true;
+    sse_open_start(&c->from_key, req, c->from->encryption, c->read.bucket_entry->record->bucket->id,
+                   true, copy_from_key_wake);
+    if (c->is_part)
+        sse_open_upload_start(&c->key, req, upload_look_encryption(&c->look), copy_key_wake);
+    else if (!c->is_rename) /* which changes nothing: what is not encrypted stays so */
+        sse_make_start(&c->key, req, true, copy_key_wake);
+    op_move(&c->op, COPY_KEYING);
+    return OP_AGAIN;
+}
+
+static enum s3_code copy_keys(struct copy_op *c)
+{
+    bool failed = false;
+    if (c->from_key.code != S3_OK)
+        return c->from_key.code;
+    if (c->key.code != S3_OK)
+        return c->key.code;
+    c->encryption =
+        c->is_part ? sse_part(c->req, upload_look_encryption(&c->look), &failed) : c->key.made;
+    if (failed)
+        return s3_fault_set(&c->req->fault, S3_INTERNAL_ERROR, NULL);
+    if (c->encryption)
+        ingest_seal(&c->ingest, c->key.data_key, c->encryption);
+    memcpy(c->extract.data_key, c->from_key.data_key, sizeof(c->extract.data_key));
+    c->extract.has_data_key = c->from_key.has_key;
+    return S3_OK;
+}
+
 static enum op_next copy_begin(struct copy_op *c)
 {
     struct request *req = c->req;
     enum s3_checksum_algorithm algorithm;
-    enum s3_code code = copy_algorithm(c, &algorithm);
+    enum s3_code code = copy_keys(c);
+    if (code == S3_OK)
+        code = copy_algorithm(c, &algorithm);
     if (code == S3_OK && !c->is_part)
         code = copy_metadata(c);
     if (code != S3_OK)
@@ -238,6 +333,8 @@ static enum op_next copy_begin(struct copy_op *c)
     c->ingest.total = c->length;
     c->ingest.upload_id = c->is_part ? SLICE(c->upload_id, ID_BYTES) : SLICE_EMPTY;
     c->ingest.part_number = c->number;
+    c->ingest.storage_class =
+        c->is_part ? upload_look_class(&c->look) : slice_cstr(c->record.storage_class);
     c->ingest.wake = copy_ingest_wake;
     c->extract.req = req;
     c->extract.bucket_id = c->read.bucket_entry->record->bucket->id;
@@ -302,25 +399,37 @@ static enum op_next copy_data(struct copy_op *c)
 
 /* ---- 4. the index ---- */
 
+static void copy_command(struct copy_op *c)
+{
+    c->put.bucket_id = c->req->bucket->id;
+    c->put.key = binary_of(c->req->s3.key);
+    c->put.record = &c->record;
+    c->put.condition = c->condition;
+    c->commit.propose.command.op_case = CAIRN__COMMAND__OP_PUT_OBJECT;
+    c->commit.propose.command.put_object = &c->put;
+}
+
 static enum op_next copy_propose(struct copy_op *c)
 {
     struct request *req = c->req;
     enum s3_code code;
     if (c->is_part) {
-        code = upload_part_init(&c->part, req, c->upload_id, c->number, &c->hashes, &c->ingest);
+        code = upload_part_init(&c->part, req, c->upload_id, c->number, &c->hashes, c->encryption,
+                                &c->ingest);
         c->committing = &c->part.commit;
     } else {
+        c->record.encryption = c->encryption;
         code = record_set_hashes(req, &c->record, &c->hashes);
         record_set_data(&c->record, &c->ingest);
-        cairn__put_object__init(&c->put);
-        c->put.bucket_id = req->bucket->id;
-        c->put.key = binary_of(req->s3.key);
-        c->put.record = &c->record;
-        c->put.condition = c->condition;
         cairn__command__init(&c->commit.propose.command);
-        c->commit.propose.command.op_case = CAIRN__COMMAND__OP_PUT_OBJECT;
-        c->commit.propose.command.put_object = &c->put;
+        if (c->is_rename)
+            rename_command(&c->rename, req, &c->source, c->from, &c->record, c->condition,
+                           &c->commit.propose.command);
+        else
+            copy_command(c);
+        c->commit.event = S3_EVENT_CREATED_COPY;
         c->commit.propose.body = ingest_body(&c->ingest);
+        c->commit.propose.issue_until_ms = ingest_issue_until_ms(&c->ingest);
         c->committing = &c->commit;
     }
     if (code != S3_OK) {
@@ -340,7 +449,13 @@ static void copy_reply(struct copy_op *c)
     struct buf b = {0};
     if (commit->err != OK) {
         bool raced = commit->err == ERR_PRECONDITION && c->conditions.if_match.given;
-        reply_error(req, raced ? S3_CONDITIONAL_REQUEST_CONFLICT : commit_code(req, commit->err));
+        reply_error(req, raced          ? S3_CONDITIONAL_REQUEST_CONFLICT
+                         : c->is_rename ? rename_commit_code(req, commit)
+                                        : commit_code(req, commit->err));
+        return;
+    }
+    if (c->is_rename) {
+        rename_reply(req);
         return;
     }
     const struct s3_checksum *checksum = &c->hashes.checksum;
@@ -348,10 +463,26 @@ static void copy_reply(struct copy_op *c)
     if (c->is_part) {
         s3_result_copy_part(&b, slice_cstr(c->part.record.etag), mtime, checksum);
     } else {
+        lock_as_written(&c->record, c->put.retain_ms, commit->outcome);
         commit_cache_object(&c->commit, req->s3.key, &c->record, ingest_body(&c->ingest));
         s3_result_copy(&b, slice_cstr(c->record.etag), mtime, checksum, 0);
     }
-    reply_xml(req, 200, &b);
+    if (b.failed) {
+        buf_fini(&b);
+        reply_error(req, S3_INTERNAL_ERROR);
+        return;
+    }
+    reply_begin(req, 200);
+    reply_version(req, "x-amz-copy-source-version-id", c->read.bucket_entry->record->bucket,
+                  c->from);
+    if (!c->is_part) {
+        reply_version_made(&c->commit);
+        reply_expiration(req, &c->record, mtime);
+    }
+    reply_encryption(req, c->is_part ? upload_look_encryption(&c->look) : c->encryption,
+                     !c->is_part);
+    reply_field(req, "Content-Type", SLICE_LIT("application/xml"));
+    reply_document(req, &b);
 }
 
 /* ---- the machine ---- */
@@ -359,7 +490,9 @@ static void copy_reply(struct copy_op *c)
 static enum op_next copy_sourced(struct copy_op *c)
 {
     enum s3_code code = source_check(c);
-    if (code != S3_OK)
+    if (code == S3_NO_SUCH_KEY)
+        c->again = rename_may_be_done(&c->rename, c->req);
+    if (code != S3_OK || c->rename.is_done)
         return copy_fail(c, code);
     op_move(&c->op, COPY_LOOKING);
     if (c->is_part)
@@ -372,20 +505,25 @@ static enum op_next copy_step(struct op *op)
     struct copy_op *c = container_of(op, struct copy_op, op);
     switch (op->state) {
     case COPY_SOURCE: return c->read_done ? copy_sourced(c) : OP_WAIT;
-    case COPY_LOOKING: return c->look.busy ? OP_WAIT : copy_begin(c);
+    case COPY_LOOKING: return c->look.busy ? OP_WAIT : copy_looked(c);
+    case COPY_KEYING: return c->from_key.busy || c->key.busy ? OP_WAIT : copy_begin(c);
     case COPY_COPYING: return copy_data(c);
     case COPY_STOPPING:
         if (!extract_idle(&c->extract) || !ingest_idle(&c->ingest))
             return OP_WAIT;
-        if (c->code == S3_OK)
+        if (c->code == S3_OK && !c->rename.is_done)
             return copy_propose(c);
-        if (!c->again)
+        if (c->code == S3_OK)
+            rename_reply(c->req);
+        else if (!c->again)
             reply_error(c->req, c->code);
         return op_move(op, COPY_DONE);
     case COPY_COMMITTING:
         if (!c->committed)
             return OP_WAIT;
-        copy_reply(c);
+        c->again = c->is_rename && request_may_restart(c->req, c->commit.err);
+        if (!c->again)
+            copy_reply(c);
         return op_move(op, COPY_DONE);
     default: CHECK(op->state == COPY_DONE); return OP_DONE;
     }
@@ -405,6 +543,10 @@ static void copy_done(struct op *op)
     extract_fini(&c->extract);
     if (c->ingesting)
         ingest_fini(&c->ingest, refused);
+    if (c->keying) {
+        sse_key_fini(&c->from_key);
+        sse_key_fini(&c->key);
+    }
     parts_walk_fini(&c->look);
     meta_read_fini(&c->read);
     if (again)
@@ -427,9 +569,12 @@ static enum s3_code copy_prepare(struct copy_op *c)
     struct request *req = c->req;
     uint64_t now = request_now_ms(req);
     bool given;
-    enum s3_code code = s3_copy_source_parse(&req->s3, &c->source, &req->fault);
+    enum s3_code code = c->is_rename ? rename_prepare(&c->rename, req, &c->source)
+                                     : s3_copy_source_parse(&req->s3, &c->source, &req->fault);
     if (code == S3_OK)
-        code = s3_copy_conditions_parse(&req->s3, now, &c->source_conditions, &req->fault);
+        code = c->is_rename
+                   ? s3_rename_conditions_parse(&req->s3, now, &c->source_conditions, &req->fault)
+                   : s3_copy_conditions_parse(&req->s3, now, &c->source_conditions, &req->fault);
     if (code == S3_OK && c->is_part)
         code = s3_upload_id_parse(&req->s3, c->upload_id, &req->fault);
     if (code == S3_OK && c->is_part)
@@ -439,7 +584,7 @@ static enum s3_code copy_prepare(struct copy_op *c)
     code = s3_conditions_parse(&req->s3, now, &c->conditions, &req->fault);
     if (code == S3_OK)
         code = s3_conditions_for_write(&c->conditions, &req->fault);
-    if (code == S3_OK && req->read.want_object)
+    if (code == S3_OK && req->read.want_object && !c->rename.is_done && !c->rename.is_other)
         code = condition_check_early(req, &c->conditions);
     if (code == S3_OK)
         code = condition_from_request(req, &c->conditions, &c->condition);
@@ -455,6 +600,11 @@ void copy_object_start(struct request *req)
     }
     c->req = req;
     c->is_part = req->s3.op == S3_OP_UPLOAD_PART_COPY;
+    c->is_rename = req->s3.op == S3_OP_RENAME_OBJECT;
+    if (c->is_rename) {
+        req->operation = c;
+        req->recheck_more = rename_recheck;
+    }
     enum s3_code code = copy_prepare(c);
     if (code != S3_OK) {
         request_fail(req, code);
@@ -462,11 +612,12 @@ void copy_object_start(struct request *req)
     }
     op_init(&c->op, &copy_type, COPY_SOURCE, 0, 0);
     c->read = (struct meta_read){
-        .access_key = req->auth.access_key,
+        .principal = session_principal_name(req->temporary, &req->auth),
         .bucket = c->source.bucket,
         .key = c->source.key,
         .want_object = true,
         .want_body = true,
+        .version = c->source.version,
         .deadline_ns = request_deadline(req),
         .cb = copy_read_cb,
     };

@@ -1,12 +1,15 @@
 /* CreateMultipartUpload and AbortMultipartUpload: one proposal each. */
 #include "common/base/check.h"
 #include "gateway/op/commit.h"
+#include "gateway/op/expiration.h"
 #include "gateway/op/operations.h"
 #include "gateway/op/record.h"
+#include "gateway/op/sse.h"
 
 struct create_upload_op {
     struct request *req;
     struct id128 id;
+    struct sse_key key;
     Cairn__ObjectRecord object;
     Cairn__UploadRecord upload;
     Cairn__CreateUpload command;
@@ -29,6 +32,8 @@ static void create_cb(struct commit *c)
             reply_field(req, "x-amz-checksum-algorithm", slice_cstr(s3_checksum_name(a)));
             reply_field(req, "x-amz-checksum-type", slice_cstr(s3_checksum_type_name(t)));
         }
+        reply_encryption(req, u->object.encryption, true);
+        reply_abort_date(req, c->outcome->time_ms);
         reply_document(req, &b);
     } else {
         buf_fini(&b);
@@ -54,12 +59,30 @@ static enum s3_code create_prepare(struct create_upload_op *u)
     u->upload.object = &u->object;
     u->upload.checksum_algorithm = (Cairn__ChecksumAlgorithm)algorithm;
     u->upload.checksum_type = (Cairn__ChecksumType)type;
-    u->upload.initiator_id = req->user->user_id;
+    u->upload.initiator_id = req->principal->canonical_id;
     cairn__create_upload__init(&u->command);
     u->command.bucket_id = req->bucket->id;
     u->command.key = binary_of(req->s3.key);
     u->command.upload = &u->upload;
     return S3_OK;
+}
+
+/* What the parts' data are encrypted with is decided here; the data key waits in the upload. */
+static void create_key_wake(struct sse_key *key)
+{
+    struct create_upload_op *u = container_of(key, struct create_upload_op, key);
+    struct request *req = u->req;
+    enum s3_code code = key->code;
+    u->object.encryption = key->made;
+    sse_key_fini(key);
+    if (code != S3_OK) {
+        request_fail(req, code);
+        return;
+    }
+    cairn__command__init(&u->commit.propose.command);
+    u->commit.propose.command.op_case = CAIRN__COMMAND__OP_CREATE_UPLOAD;
+    u->commit.propose.command.create_upload = &u->command;
+    commit_start(&u->commit, req, req->s3.key, create_cb);
 }
 
 void create_upload_start(struct request *req)
@@ -75,10 +98,9 @@ void create_upload_start(struct request *req)
         request_fail(req, code);
         return;
     }
-    cairn__command__init(&u->commit.propose.command);
-    u->commit.propose.command.op_case = CAIRN__COMMAND__OP_CREATE_UPLOAD;
-    u->commit.propose.command.create_upload = &u->command;
-    commit_start(&u->commit, req, req->s3.key, create_cb);
+    sse_make_start(&u->key, req, false, create_key_wake);
+    if (!u->key.busy)
+        create_key_wake(&u->key);
 }
 
 /* ---- abort ---- */

@@ -12,6 +12,7 @@
 #include "common/base/check.h"
 #include "common/obs/log.h"
 #include "gateway/op/commit.h"
+#include "gateway/op/fences.h"
 #include "gateway/op/operations.h"
 
 #include <stdlib.h>
@@ -21,16 +22,9 @@ static const char *const bd_state_names[BD_STATES] = {"BEGINNING", "FENCING", "F
                                                       "ABORTING", "DONE"};
 static const uint32_t bd_transitions[BD_STATES] = {
     [BD_BEGINNING] = 1u << BD_FENCING | 1u << BD_DONE,
-    [BD_FENCING] = 1u << BD_FENCING | 1u << BD_FINISHING | 1u << BD_ABORTING | 1u << BD_DONE,
+    [BD_FENCING] = 1u << BD_FINISHING | 1u << BD_ABORTING | 1u << BD_DONE,
     [BD_FINISHING] = 1u << BD_DONE,
     [BD_ABORTING] = 1u << BD_DONE,
-};
-#define FENCE_ROUNDS_MAX 8
-
-struct fence {
-    struct bucket_delete *bd;
-    Cairn__FenceBucket command;
-    struct meta_propose propose;
 };
 
 struct bucket_delete {
@@ -46,12 +40,8 @@ struct bucket_delete {
     } command;
     struct meta_propose propose; /* to the root */
     bool proposing;
-    struct fence *fences;
-    struct buf ranges; /* first keys of the ranges that the fences are for */
-    size_t fence_count, fences_left;
-    unsigned rounds;
-    int err; /* the first failure of a fence */
-    bool empty;
+    struct fences fences;
+    bool fencing;
     enum s3_code code; /* the answer */
 };
 
@@ -104,89 +94,42 @@ static enum s3_code bd_code(int err)
 
 /* ---- fences ---- */
 
-static void fence_cb(struct meta_propose *p)
+static void bd_fences_cb(struct fences *f)
 {
-    struct fence *f = container_of(p, struct fence, propose);
-    struct bucket_delete *bd = f->bd;
-    if (p->err != OK && bd->err == OK)
-        bd->err = p->err;
-    else if (p->err == OK && !p->outcome->empty)
-        bd->empty = false;
-    meta_propose_fini(p);
-    bd->fences_left--;
+    struct bucket_delete *bd = container_of(f, struct bucket_delete, fences);
+    bd->fencing = false;
     op_wake(&bd->op);
-}
-
-static void fence_start(struct fence *f, struct slice key)
-{
-    struct bucket_delete *bd = f->bd;
-    cairn__fence_bucket__init(&f->command);
-    f->command.bucket_id = bd->id;
-    f->command.settings_version = bd->settings_version;
-    f->command.sealed = true;
-    cairn__command__init(&f->propose.command);
-    f->propose.command.op_case = CAIRN__COMMAND__OP_FENCE_BUCKET;
-    f->propose.command.fence_bucket = &f->command;
-    f->propose.command.settings_version = bd->settings_version;
-    f->propose.bucket_id = bd->id;
-    f->propose.key = key;
-    f->propose.deadline_ns = bd_deadline(bd);
-    f->propose.cb = fence_cb;
-    meta_propose_start(bd->gw->mc, &f->propose);
 }
 
 static enum op_next bd_fence(struct bucket_delete *bd)
 {
-    uint32_t count;
-    buf_clear(&bd->ranges);
-    free(bd->fences);
-    bd->fences = NULL;
-    int err = meta_bucket_ranges(bd->gw->mc, bd->id, &bd->ranges, &count);
-    if (err == OK && !(bd->fences = calloc(count, sizeof(*bd->fences))))
-        err = ERR_NOMEM;
-    if (err != OK)
-        return bd_end(bd, s3_code_of_err(err));
-    bd->fence_count = bd->fences_left = count;
-    bd->empty = true;
-    bd->err = OK;
-    bd->rounds++;
+    bd->fencing = true;
+    bd->fences = (struct fences){
+        .gw = bd->gw,
+        .bucket_id = bd->id,
+        .settings_version = bd->settings_version,
+        .sealed = true,
+        .cb = bd_fences_cb,
+    };
     op_move(&bd->op, BD_FENCING);
-    const uint8_t *at = bd->ranges.ptr;
-    for (uint32_t i = 0; i < count; i++) {
-        size_t len = (size_t)at[0] << 8 | at[1];
-        bd->fences[i].bd = bd;
-        fence_start(&bd->fences[i], SLICE(at + 2, len));
-        at += 2 + len;
-    }
-    return OP_WAIT;
-}
-
-/* Are the ranges still those that were sealed?  A split in between leaves part of one unasked. */
-static bool ranges_unchanged(struct bucket_delete *bd)
-{
-    struct buf now = {0};
-    uint32_t count;
-    int err = meta_bucket_ranges(bd->gw->mc, bd->id, &now, &count);
-    bool same =
-        err == OK && count == bd->fence_count && slice_eq(buf_view(&now), buf_view(&bd->ranges));
-    buf_fini(&now);
-    return same;
+    fences_start(&bd->fences);
+    return bd->fencing ? OP_WAIT : OP_AGAIN;
 }
 
 static enum op_next bd_fenced(struct bucket_delete *bd)
 {
-    if (bd->err == ERR_SETTINGS) /* a later deletion has passed this one */
+    bool empty = bd->fences.empty;
+    if (bd->fences.err == ERR_SETTINGS) /* a later deletion has passed this one */
         return bd_end(bd, S3_OPERATION_ABORTED);
-    if (bd->err != OK)
-        return bd_end(bd, bd_code(bd->err));
-    if (bd->empty && !ranges_unchanged(bd))
-        return bd->rounds < FENCE_ROUNDS_MAX ? bd_fence(bd) : bd_end(bd, S3_SERVICE_UNAVAILABLE);
+    if (bd->fences.err != OK)
+        return bd_end(bd, bd_code(bd->fences.err));
     cairn__command__init(&bd->propose.command);
-    if (bd->empty) {
+    if (empty) {
         cairn__finish_delete_bucket__init(&bd->command.finish);
         bd->command.finish.name = bd->name;
         bd->command.finish.id = bd->id;
         bd->command.finish.settings_version = bd->settings_version;
+        bd->command.finish.with_jobs = true;
         bd->propose.command.op_case = CAIRN__COMMAND__OP_FINISH_DELETE_BUCKET;
         bd->propose.command.finish_delete_bucket = &bd->command.finish;
     } else {
@@ -197,7 +140,7 @@ static enum op_next bd_fenced(struct bucket_delete *bd)
         bd->propose.command.op_case = CAIRN__COMMAND__OP_ABORT_DELETE_BUCKET;
         bd->propose.command.abort_delete_bucket = &bd->command.abort;
     }
-    op_move(&bd->op, bd->empty ? BD_FINISHING : BD_ABORTING);
+    op_move(&bd->op, empty ? BD_FINISHING : BD_ABORTING);
     bd_propose(bd);
     return OP_WAIT;
 }
@@ -217,7 +160,7 @@ static enum op_next bd_step(struct op *op)
         meta_propose_fini(&bd->propose);
         return err == OK ? bd_fence(bd) : bd_end(bd, bd_code(err));
     case BD_FENCING: /* 2. Nothing enters it any more.  Is it empty? */
-        return bd->fences_left ? OP_WAIT : bd_fenced(bd);
+        return bd->fencing ? OP_WAIT : bd_fenced(bd);
     case BD_FINISHING: /* 3a. It is gone. */
         meta_propose_fini(&bd->propose);
         return bd_end(bd, err == OK ? S3_OK : bd_code(err));
@@ -244,8 +187,7 @@ static void bd_done(struct op *op)
                  L_STR("result", s3_code_name(bd->code)));
         bd->gw->under_way--;
     }
-    buf_fini(&bd->ranges);
-    free(bd->fences);
+    fences_fini(&bd->fences);
     free(bd);
     if (req)
         request_end(req);

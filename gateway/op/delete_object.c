@@ -1,7 +1,10 @@
 /* DeleteObject: one proposal.  What is not there is deleted already, unless a condition asks for
- * it. */
+ * it.  With a version that one is deleted; without, a bucket that keeps versions gets a delete marker
+ * (metanode/index/apply_delete.c). */
 #include "common/base/check.h"
+#include "gateway/op/authorize.h"
 #include "gateway/op/commit.h"
+#include "gateway/op/object_lock.h"
 #include "gateway/op/operations.h"
 #include "gateway/op/record.h"
 
@@ -11,14 +14,37 @@ struct delete_op {
     struct commit commit;
 };
 
+/* What the current version is now, where that is known. */
+static void delete_cache(struct delete_op *d)
+{
+    struct commit *c = &d->commit;
+    if (c->outcome->marks & DELETE_MARKER_MADE)
+        commit_cache_marker(c, d->req->s3.key, d->command.owner_id);
+    else if (d->command.version == VERSION_NONE)
+        commit_cache_object(c, d->req->s3.key, NULL, (struct payload){0});
+}
+
+static void delete_reply(struct delete_op *d)
+{
+    struct request *req = d->req;
+    const Cairn__Outcome *o = d->commit.outcome;
+    reply_begin(req, 204);
+    if (o->marks)
+        reply_field(req, "x-amz-delete-marker", SLICE_LIT("true"));
+    if (o->marks & DELETE_MARKER_MADE)
+        reply_version_made(&d->commit);
+    else if (d->command.version != VERSION_NONE)
+        reply_field(req, "x-amz-version-id", s3_request_value(&req->s3, "versionId"));
+    reply_no_body(req);
+}
+
 static void delete_cb(struct commit *c)
 {
     struct delete_op *d = container_of(c, struct delete_op, commit);
     struct request *req = d->req;
     if (c->err == OK) {
-        commit_cache_object(c, req->s3.key, NULL, (struct payload){0});
-        reply_begin(req, 204);
-        reply_no_body(req);
+        delete_cache(d);
+        delete_reply(d);
     } else {
         reply_error(req, commit_code(req, c->err));
     }
@@ -46,6 +72,9 @@ void delete_object_start(struct request *req)
     }
     d->command.bucket_id = req->bucket->id;
     d->command.key = binary_of(req->s3.key);
+    d->command.version = req->s3.version;
+    d->command.bypass_governance = authorize_bypass(req, req->s3.key);
+    d->command.owner_id = req->bucket->owner_id;
     cairn__command__init(&d->commit.propose.command);
     d->commit.propose.command.op_case = CAIRN__COMMAND__OP_DELETE_OBJECT;
     d->commit.propose.command.delete_object = &d->command;

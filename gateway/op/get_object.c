@@ -1,27 +1,31 @@
 /* GetObject and HeadObject.
  *
  *   (inline, HEAD: answered at once)
- *   LOCATING ──► FIRST ──► SENDING ──► STOPPING ──► DONE
- *       └──────────┴──────────┴───────────▲
+ *   KEYING ──► LOCATING ──► FIRST ──► SENDING ──► STOPPING ──► DONE
+ *      └───────────┴──────────┴──────────┴───────────▲
  *
- * LOCATING finds the part that partNumber names.  FIRST waits for the first piece, so that data
- * that cannot be had are an error and not a broken body.  SENDING goes at the client's pace.
+ * KEYING waits for the key of encrypted data.  LOCATING finds the part that partNumber names. FIRST
+ * waits for the first piece, so that data that cannot be had are an error and not a broken body.
+ * SENDING goes at the client's pace.
  *
  * A whole object is compared with the checksum that it was stored with: the last piece is held back
  * until that is known, so that a body which does not match never ends like one that does. */
 #include "common/base/check.h"
 #include "common/crypto/crc.h"
 #include "common/obs/log.h"
+#include "gateway/op/expiration.h"
 #include "gateway/op/extract.h"
 #include "gateway/op/operations.h"
 #include "gateway/op/record.h"
+#include "gateway/op/sse.h"
 
 #include <stdio.h>
 
-enum { GET_LOCATING, GET_FIRST, GET_SENDING, GET_STOPPING, GET_DONE, GET_STATES };
-static const char *const get_state_names[GET_STATES] = {"LOCATING", "FIRST", "SENDING", "STOPPING",
-                                                        "DONE"};
+enum { GET_KEYING, GET_LOCATING, GET_FIRST, GET_SENDING, GET_STOPPING, GET_DONE, GET_STATES };
+static const char *const get_state_names[GET_STATES] = {"KEYING",  "LOCATING", "FIRST",
+                                                        "SENDING", "STOPPING", "DONE"};
 static const uint32_t get_transitions[GET_STATES] = {
+    [GET_KEYING] = 1u << GET_LOCATING | 1u << GET_STOPPING,
     [GET_LOCATING] = 1u << GET_FIRST | 1u << GET_STOPPING,
     [GET_FIRST] = 1u << GET_SENDING | 1u << GET_STOPPING,
     [GET_SENDING] = 1u << GET_STOPPING,
@@ -41,7 +45,8 @@ struct get_op {
     /* Large, and only there for a body that comes from storage nodes. */
     struct parts_walk *parts; /* NULL: no part is asked for */
     struct extract *extract;
-    uint64_t taken; /* of `length`: handed over by extract */
+    struct sse_key *key; /* NULL: they are not encrypted */
+    uint64_t taken;      /* of `length`: handed over by extract */
     uint64_t crc64nvme;
     bool full;   /* the client's queue: wait for on_drain */
     bool broken; /* the body cannot be completed */
@@ -64,13 +69,17 @@ static void get_reply_head(struct get_op *g)
 {
     struct request *req = g->req;
     const Cairn__ObjectRecord *o = g->object;
-    reply_begin(req, g->partial ? 206 : 200);
+    reply_begin(req, g->partial ? 206 : req->status_instead ? req->status_instead : 200);
     reply_time(req, "Last-Modified", o->mtime_ms);
     reply_etag(req, o->etag);
     reply_field(req, "Accept-Ranges", SLICE_LIT("bytes"));
+    reply_version(req, "x-amz-version-id", req->bucket, o);
+    if (req->s3.version == VERSION_NONE) /* whether another one is the current one, nobody asked */
+        reply_expiration(req, o, o->mtime_ms);
     if (g->partial && g->length)
         reply_range(g);
     reply_object_fields(req, o, &g->overrides);
+    reply_encryption(req, o->encryption, false);
     if (g->has_part && o->part_count)
         http_response_field_u64(req->http, "x-amz-mp-parts-count", o->part_count);
     if (s3_checksum_mode_enabled(&req->s3)) {
@@ -104,6 +113,7 @@ static void get_reply_unmet(struct get_op *g, enum s3_code code)
     reply_begin(req, 304);
     reply_time(req, "Last-Modified", g->object->mtime_ms);
     reply_etag(req, g->object->etag);
+    reply_version(req, "x-amz-version-id", req->bucket, g->object);
     if (g->object->cache_control[0])
         reply_field(req, "Cache-Control", slice_cstr(g->object->cache_control));
     reply_no_body(req);
@@ -165,6 +175,12 @@ static void drain_cb(struct http_request *http, void *arg)
     struct get_op *g = arg;
     (void)http;
     g->full = false;
+    op_wake(&g->op);
+}
+
+static void key_wake(struct sse_key *key)
+{
+    struct get_op *g = key->req->operation;
     op_wake(&g->op);
 }
 
@@ -231,10 +247,24 @@ static enum op_next get_extract(struct get_op *g)
     g->extract->length = g->length;
     g->extract->wake = extract_wake;
     g->extract->user = g;
+    if (g->key) {
+        memcpy(g->extract->data_key, g->key->data_key, sizeof(g->key->data_key));
+        g->extract->has_data_key = g->key->has_key;
+    }
     int err = extract_start(g->extract);
     if (err != OK)
         return get_fail(g, extract_code(err));
     return op_move(&g->op, GET_FIRST);
+}
+
+static enum op_next get_keyed(struct get_op *g)
+{
+    if (g->key && g->key->code != S3_OK)
+        return get_fail(g, g->key->code);
+    op_move(&g->op, GET_LOCATING);
+    if (g->parts)
+        locate_start(g);
+    return OP_AGAIN;
 }
 
 static enum op_next get_first(struct get_op *g)
@@ -286,6 +316,10 @@ static enum op_next get_step(struct op *op)
     struct get_op *g = container_of(op, struct get_op, op);
     int err;
     switch (op->state) {
+    case GET_KEYING:
+        if (g->key && g->key->busy)
+            return OP_WAIT;
+        return get_keyed(g);
     case GET_LOCATING: /* 1. Where is the part, if one is asked for? */
         err = g->parts ? locate_part(g) : OK;
         if (err == ERR_LIMIT)
@@ -307,6 +341,8 @@ static void get_done(struct op *op)
     struct request *req = g->req;
     bool broken = g->broken, again = g->again;
     extract_fini(g->extract);
+    if (g->key)
+        sse_key_fini(g->key);
     if (g->parts)
         parts_walk_fini(g->parts);
     req->on_gone = NULL;
@@ -373,14 +409,12 @@ static enum s3_code get_prepare(struct get_op *g, bool *ret_unmet)
 {
     struct request *req = g->req;
     struct s3_conditions conditions;
-    if (!req->object) {
-        s3_fault_set(&req->fault, S3_NO_SUCH_KEY, NULL);
-        s3_fault_extra(&req->fault, "Key", req->s3.key);
-        return S3_NO_SUCH_KEY;
-    }
+    if (!req->object)
+        return request_no_object(req);
     g->object = req->object;
-    enum s3_code code =
-        s3_conditions_parse(&req->s3, request_now_ms(req), &conditions, &req->fault);
+    enum s3_code code = sse_check_customer(req, g->object->encryption, req->bucket->id);
+    if (code == S3_OK)
+        code = s3_conditions_parse(&req->s3, request_now_ms(req), &conditions, &req->fault);
     if (code != S3_OK)
         return code;
     code = s3_conditions_read(&conditions, slice_cstr(g->object->etag), g->object->mtime_ms,
@@ -413,11 +447,12 @@ void get_object_start(struct request *req)
     }
     bool locate = g->has_part && g->object->kind == CAIRN__DATA_KIND__DATA_MANIFEST;
     /* What is at hand is answered here and now: the way of most requests. */
-    bool at_hand = req->http->method == HTTP_METHOD_HEAD || g->length == 0 ||
-                   g->object->kind == CAIRN__DATA_KIND__DATA_INLINE;
-    if (at_hand && !locate) {
+    bool head = req->http->method == HTTP_METHOD_HEAD;
+    bool keyed = g->object->encryption && !head;
+    bool at_hand = head || g->length == 0 || g->object->kind == CAIRN__DATA_KIND__DATA_INLINE;
+    if (at_hand && !locate && !keyed) {
         struct slice body = req->read.body.bytes;
-        bool sends = req->http->method != HTTP_METHOD_HEAD && g->length > 0;
+        bool sends = !head && g->length > 0;
         if (sends && (body.len != g->object->size || !piece_verify(g, body))) {
             request_fail(req, S3_INTERNAL_ERROR);
             return;
@@ -431,15 +466,16 @@ void get_object_start(struct request *req)
     }
     g->extract = request_alloc(req, sizeof(*g->extract));
     g->parts = locate ? request_alloc(req, sizeof(*g->parts)) : NULL;
-    if (!g->extract || (locate && !g->parts)) {
+    g->key = keyed ? request_alloc(req, sizeof(*g->key)) : NULL;
+    if (!g->extract || (locate && !g->parts) || (keyed && !g->key)) {
         request_fail(req, S3_INTERNAL_ERROR);
         return;
     }
-    op_init(&g->op, &get_type, GET_LOCATING, 0, 0);
+    op_init(&g->op, &get_type, GET_KEYING, 0, 0);
     req->operation = g;
     req->on_gone = gone_cb;
     http_response_on_drain(req->http, drain_cb, g);
-    if (locate)
-        locate_start(g);
+    if (keyed)
+        sse_open_start(g->key, req, g->object->encryption, req->bucket->id, false, key_wake);
     op_wake(&g->op);
 }

@@ -8,12 +8,10 @@ struct list_op {
     struct meta_list list;
 };
 
-static void list_entry(struct buf *b, const struct s3_result_list *head, const Cairn__ListEntry *e,
-                       const struct s3_owner *requester)
+static void list_entry(const struct request *req, struct buf *b, const struct s3_result_list *head,
+                       const Cairn__ListEntry *e)
 {
-    struct s3_owner owner = {slice_cstr(e->owner_id), slice_cstr(e->owner_id)};
-    if (slice_eq(owner.id, requester->id))
-        owner.display_name = requester->display_name;
+    struct s3_owner owner = request_object_owner(req, e->owner_id);
     bool with_owner = head->params->fetch_owner || !head->params->v2;
     struct s3_result_object o = {
         .key = bytes_of(e->key),
@@ -38,9 +36,14 @@ static void list_document(struct list_op *l, struct buf *b)
         .truncated = m->more,
         .key_count = (uint32_t)m->entry_count,
     };
-    struct s3_owner requester = request_owner(req);
     struct buf token = {0};
-    if (m->more && m->entry_count) {
+    if (m->passed.len) {
+        head.next_marker = m->passed;
+        head.marker_needed = true;
+        if (l->params.v2)
+            s3_list_token(&token, &req->s3, &l->params, m->passed, false);
+        head.next_token = buf_view(&token);
+    } else if (m->more && m->entry_count) {
         const Cairn__ListEntry *last = m->entries[m->entry_count - 1];
         head.next_marker = bytes_of(last->key);
         if (l->params.v2)
@@ -54,7 +57,7 @@ static void list_document(struct list_op *l, struct buf *b)
         if (m->entries[i]->is_prefix)
             s3_result_list_prefix(b, &head, bytes_of(m->entries[i]->key));
         else
-            list_entry(b, &head, m->entries[i], &requester);
+            list_entry(req, b, &head, m->entries[i]);
     }
     s3_result_list_end(b, &head);
     b->failed |= token.failed;
@@ -113,7 +116,8 @@ void list_objects_start(struct request *req)
     l->list.prefix = l->params.prefix;
     l->list.delimiter = l->params.delimiter;
     l->list.start_after = l->params.marker;
-    l->list.skip_prefix = l->params.skip_prefix ? l->params.marker : SLICE_EMPTY;
+    l->list.skip_prefix = l->params.skip_prefix;
+    l->list.by_key_alone = !l->params.v2;
     l->list.keys_max = l->params.max_keys;
     l->list.deadline_ns = request_deadline(req);
     l->list.cb = list_cb;

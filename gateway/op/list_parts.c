@@ -1,5 +1,6 @@
 /* ListParts: of an upload under way.  One page of the index is one page of S3. */
 #include "common/base/check.h"
+#include "gateway/op/expiration.h"
 #include "gateway/op/extract.h"
 #include "gateway/op/operations.h"
 
@@ -15,7 +16,8 @@ static void parts_document(struct list_parts_op *l, struct buf *b)
     struct request *req = l->req;
     const Cairn__ListPartsResponse *page = l->parts.page;
     const Cairn__UploadRecord *u = page->upload;
-    struct s3_owner owner = request_owner(req);
+    struct s3_owner owner = request_object_owner(req, u->object ? u->object->owner_id : "");
+    struct s3_owner initiator = request_owner_of(req, u->initiator_id);
     struct s3_result_parts head = {
         .bucket = req->s3.bucket,
         .key = req->s3.key,
@@ -25,7 +27,7 @@ static void parts_document(struct list_parts_op *l, struct buf *b)
         .next_marker = page->n_parts ? page->parts[page->n_parts - 1]->number : 0,
         .storage_class = u->object ? slice_cstr(u->object->storage_class) : SLICE_EMPTY,
         .owner = &owner,
-        .initiator = &owner,
+        .initiator = &initiator,
         .checksum_algorithm = (enum s3_checksum_algorithm)u->checksum_algorithm,
         .checksum_type = (enum s3_checksum_type)u->checksum_type,
     };
@@ -45,6 +47,19 @@ static void parts_document(struct list_parts_op *l, struct buf *b)
     s3_result_parts_end(b, &head);
 }
 
+static void parts_reply(struct request *req, const Cairn__UploadRecord *upload, struct buf *b)
+{
+    if (b->failed) {
+        buf_fini(b);
+        reply_error(req, S3_INTERNAL_ERROR);
+        return;
+    }
+    reply_begin(req, 200);
+    reply_field(req, "Content-Type", SLICE_LIT("application/xml"));
+    reply_abort_date(req, upload->initiated_ms);
+    reply_document(req, b);
+}
+
 static void parts_rechecked(struct request *req, enum s3_code code)
 {
     struct list_parts_op *l = req->operation;
@@ -56,7 +71,7 @@ static void parts_rechecked(struct request *req, enum s3_code code)
         reply_error(req, code);
     } else if (w->err == OK) {
         parts_document(l, &b);
-        reply_xml(req, 200, &b);
+        parts_reply(req, w->page->upload, &b);
     } else {
         reply_err(req, w->err);
     }

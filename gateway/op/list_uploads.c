@@ -8,8 +8,8 @@ struct uploads_op {
     struct meta_list_uploads list;
 };
 
-static void uploads_entry(struct buf *b, const struct s3_result_uploads *head,
-                          const Cairn__UploadEntry *e, const struct s3_owner *requester)
+static void uploads_entry(const struct request *req, struct buf *b,
+                          const struct s3_result_uploads *head, const Cairn__UploadEntry *e)
 {
     const Cairn__UploadRecord *u = e->upload;
     struct id128 id;
@@ -17,12 +17,8 @@ static void uploads_entry(struct buf *b, const struct s3_result_uploads *head,
         b->failed = true; /* no upload of ours looks like this */
         return;
     }
-    struct s3_owner owner = {slice_cstr(u->object->owner_id), slice_cstr(u->object->owner_id)};
-    struct s3_owner initiator = {slice_cstr(u->initiator_id), slice_cstr(u->initiator_id)};
-    if (slice_eq(owner.id, requester->id))
-        owner = *requester;
-    if (slice_eq(initiator.id, requester->id))
-        initiator = *requester;
+    struct s3_owner owner = request_object_owner(req, u->object->owner_id);
+    struct s3_owner initiator = request_owner_of(req, u->initiator_id);
     struct s3_result_upload r = {
         .key = bytes_of(e->key),
         .upload_id = id.bytes,
@@ -45,7 +41,6 @@ static void uploads_document(struct uploads_op *l, struct buf *b)
         .params = &l->params,
         .truncated = m->more,
     };
-    struct s3_owner requester = request_owner(req);
     if (m->more && m->entry_count) {
         const Cairn__UploadEntry *last = m->entries[m->entry_count - 1];
         head.next_key_marker = bytes_of(last->key);
@@ -57,7 +52,7 @@ static void uploads_document(struct uploads_op *l, struct buf *b)
         if (m->entries[i]->is_prefix)
             s3_result_uploads_prefix(b, &head, bytes_of(m->entries[i]->key));
         else
-            uploads_entry(b, &head, m->entries[i], &requester);
+            uploads_entry(req, b, &head, m->entries[i]);
     }
     s3_result_uploads_end(b, &head);
 }

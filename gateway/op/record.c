@@ -4,6 +4,9 @@
 #include "common/base/check.h"
 #include "common/crypto/codec.h"
 #include "common/obs/log.h"
+#include "gateway/op/authorize.h"
+#include "gateway/op/events.h"
+#include "gateway/op/object_lock.h"
 
 static bool set_text(struct request *req, char **field, struct slice value)
 {
@@ -35,13 +38,41 @@ static bool set_user_metadata(struct request *req, Cairn__ObjectRecord *r,
     return true;
 }
 
+enum s3_code record_set_tags(struct request *req, const struct s3_tags *tags, Cairn__Pair ***ret,
+                             size_t *ret_count)
+{
+    *ret = NULL;
+    *ret_count = 0;
+    if (tags->count == 0)
+        return S3_OK;
+    *ret = request_alloc(req, tags->count * sizeof(**ret));
+    Cairn__Pair *pairs = request_alloc(req, tags->count * sizeof(*pairs));
+    if (!*ret || !pairs)
+        return s3_fault_set(&req->fault, S3_INTERNAL_ERROR, NULL);
+    for (size_t i = 0; i < tags->count; i++) {
+        cairn__pair__init(&pairs[i]);
+        if (!set_text(req, &pairs[i].name, tags->tags[i].key) ||
+            !set_text(req, &pairs[i].value, tags->tags[i].value))
+            return s3_fault_set(&req->fault, S3_INTERNAL_ERROR, NULL);
+        (*ret)[(*ret_count)++] = &pairs[i];
+    }
+    return S3_OK;
+}
+
 enum s3_code record_from_request(struct request *req, Cairn__ObjectRecord *r)
 {
     struct s3_metadata m;
+    struct s3_tags tags;
     enum s3_code code = s3_metadata_parse(&req->s3, &m, &req->fault);
+    if (code == S3_OK)
+        code = s3_tags_of_request(&req->s3, &tags, &req->fault);
     if (code != S3_OK)
         return code;
+    if (!gateway_class_known(req->gw->config, m.storage_class))
+        return s3_storage_class_refuse(m.storage_class, &req->fault);
     cairn__object_record__init(r);
+    if (http_fields_find(req->s3.fields, REPLICA_FIELD))
+        r->replication = CAIRN__REPLICATION_STATUS__REPLICATION_REPLICA;
     bool standard = slice_eq(m.storage_class, SLICE_LIT("STANDARD"));
     bool ok = set_text(req, &r->content_type, m.content_type) &&
               set_text(req, &r->content_encoding, m.content_encoding) &&
@@ -51,24 +82,46 @@ enum s3_code record_from_request(struct request *req, Cairn__ObjectRecord *r)
               set_text(req, &r->expires, m.expires) &&
               set_text(req, &r->website_redirect, m.website_redirect) &&
               set_text(req, &r->storage_class, standard ? SLICE_EMPTY : m.storage_class) &&
-              set_text(req, &r->owner_id, slice_cstr(req->bucket->owner_id)) &&
+              set_text(req, &r->owner_id, authorize_new_owner(req, req->acl_canned)) &&
               set_user_metadata(req, r, &m);
-    return ok ? S3_OK : s3_fault_set(&req->fault, S3_INTERNAL_ERROR, NULL);
+    r->acl = req->acl;
+    if (!ok)
+        return s3_fault_set(&req->fault, S3_INTERNAL_ERROR, NULL);
+    code = lock_from_request(req, r);
+    return code == S3_OK ? record_set_tags(req, &tags, &r->tags, &r->n_tags) : code;
+}
+
+/* Of data under a key of KMS or of the client's nothing is kept that tells of them, but for the
+ * checksum that the client wants to be kept: a CRC is as good as the data if these are short. */
+static bool keeps_hashes(const Cairn__ObjectRecord *r)
+{
+    return !r->encryption || r->encryption->mode == CAIRN__ENCRYPTION_MODE__ENCRYPTION_S3;
+}
+
+/* The MD5; or random, as S3's is no MD5 there. */
+static const uint8_t *etag_bytes(struct request *req, const Cairn__ObjectRecord *r,
+                                 const struct s3_hashes *h, uint8_t random[MD5_BYTES])
+{
+    if (keeps_hashes(r))
+        return h->md5;
+    env_random(req->gw->env, random, MD5_BYTES);
+    return random;
 }
 
 enum s3_code record_set_hashes(struct request *req, Cairn__ObjectRecord *r,
                                const struct s3_hashes *h)
 {
+    uint8_t random[MD5_BYTES];
     CHECK(h->has_md5);
     char *etag = request_alloc(req, HEX_CHARS(MD5_BYTES) + 1);
     r->checksum = checksum_to_proto(req, &h->checksum);
     if (!etag || !r->checksum)
         return s3_fault_set(&req->fault, S3_INTERNAL_ERROR, NULL);
-    hex_encode(SLICE(h->md5, MD5_BYTES), etag);
+    hex_encode(SLICE(etag_bytes(req, r, h, random), MD5_BYTES), etag);
     r->etag = etag;
     r->size = h->bytes;
-    r->crc64nvme = h->crc64nvme;
-    r->has_crc64nvme = true;
+    r->has_crc64nvme = keeps_hashes(r); /* elsewhere each chunk's tag says as much */
+    r->crc64nvme = r->has_crc64nvme ? h->crc64nvme : 0;
     return S3_OK;
 }
 
@@ -179,6 +232,14 @@ void reply_object_fields(struct request *req, const Cairn__ObjectRecord *r,
     reply_text(req, "Expires", r->expires, o->expires);
     reply_text(req, "x-amz-website-redirect-location", r->website_redirect, SLICE_EMPTY);
     reply_text(req, "x-amz-storage-class", r->storage_class, SLICE_EMPTY);
+    const char *replication = replication_status_text(r->replication);
+    if (replication)
+        reply_field(req, "x-amz-replication-status", slice_cstr(replication));
+    if (r->n_tags) {
+        buf_printf(&name, "%zu", r->n_tags);
+        reply_field(req, "x-amz-tagging-count", buf_view(&name));
+    }
+    reply_lock_fields(req, r);
     for (size_t i = 0; i < r->n_user_metadata; i++) {
         const Cairn__Pair *p = r->user_metadata[i];
         buf_clear(&name);

@@ -2,11 +2,16 @@
 /* Between S3's header fields and the index's object record. */
 #include "gateway/op/body.h"
 #include "gateway/op/ingest.h"
+#include "gateway/s3/tags.h"
 
-/* The metadata fields of a request into a record (initialised here), in the request's arena.
- * Returns: S3_OK; what s3_metadata_parse says; INTERNAL_ERROR. */
+/* Tags as the index keeps them, in the request's arena.  Returns: S3_OK; INTERNAL_ERROR. */
+enum s3_code record_set_tags(struct request *req, const struct s3_tags *tags, Cairn__Pair ***ret,
+                             size_t *ret_count);
+/* The metadata fields, tags and lock of a request into a record (initialised here), in the request's
+ * arena. Returns: S3_OK; what s3_metadata_parse, s3_tags_of_request and lock_from_request say; INVALID_STORAGE_CLASS;
+ * INTERNAL_ERROR. */
 enum s3_code record_from_request(struct request *req, Cairn__ObjectRecord *ret);
-/* Size, ETag, checksums of data that came in. */
+/* Size, ETag, checksums of data that came in; r->encryption is set before. */
 enum s3_code record_set_hashes(struct request *req, Cairn__ObjectRecord *r,
                                const struct s3_hashes *h);
 /* Where the data are. */

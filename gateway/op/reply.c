@@ -2,8 +2,9 @@
 #include "gateway/op/request.h"
 
 #include "common/base/check.h"
-
-#include <stdio.h>
+#include "gateway/op/authorize.h"
+#include "gateway/op/cors.h"
+#include "gateway/op/website.h"
 
 static const char *date_now(struct gateway *gw)
 {
@@ -17,11 +18,18 @@ static const char *date_now(struct gateway *gw)
 
 void reply_begin(struct request *req, int status)
 {
+    /* Nothing is given out or done that was not allowed. */
+    CHECK(status >= 300 || req->authorized);
     req->status = status;
+    if (req->view && req->view->logging)
+        req->replied_ns = uv_hrtime();
     http_response_begin(req->http, status);
     http_response_field_cstr(req->http, "Date", date_now(req->gw));
     http_response_field_cstr(req->http, "Server", "Cairn");
     http_response_field_cstr(req->http, "x-amz-request-id", req->id);
+    if (req->charged && status < 400)
+        http_response_field_cstr(req->http, "x-amz-request-charged", "requester");
+    cors_reply_fields(req);
 }
 
 void reply_field(struct request *req, const char *name, struct slice value)
@@ -34,9 +42,12 @@ void reply_field(struct request *req, const char *name, struct slice value)
 void reply_etag(struct request *req, const char *etag)
 {
     char text[S3_ETAG_TEXT_MAX + 40];
-    int n = snprintf(text, sizeof(text), "\"%s\"", etag);
-    if (n > 0 && (size_t)n < sizeof(text))
-        reply_field(req, "ETag", SLICE(text, (size_t)n));
+    size_t len = strlen(etag);
+    if (len + 2 >= sizeof(text))
+        return;
+    text[0] = text[len + 1] = '"';
+    memcpy(text + 1, etag, len);
+    reply_field(req, "ETag", SLICE(text, len + 2));
 }
 
 void reply_time(struct request *req, const char *name, uint64_t ms)
@@ -55,6 +66,21 @@ void reply_checksum(struct request *req, const Cairn__Checksum *checksum, unsign
     size_t n = s3_checksum_text(&c, part_count, text);
     reply_field(req, s3_checksum_field(c.algorithm), SLICE(text, n));
     reply_field(req, "x-amz-checksum-type", slice_cstr(s3_checksum_type_name(c.type)));
+}
+
+void reply_version_id(struct request *req, const char *name, uint64_t version)
+{
+    char text[S3_VERSION_ID_CHARS + 1] = "null";
+    if (version != VERSION_NONE)
+        s3_version_id_text(version, text);
+    reply_field(req, name, slice_cstr(text));
+}
+
+void reply_version(struct request *req, const char *name, const Cairn__BucketRecord *bucket,
+                   const Cairn__ObjectRecord *record)
+{
+    if (bucket->versioning != CAIRN__VERSIONING__VERSIONING_OFF)
+        reply_version_id(req, name, record->versioned ? record->version : VERSION_NONE);
 }
 
 void reply_no_body(struct request *req)
@@ -103,13 +129,30 @@ void reply_json(struct request *req, struct buf *document)
     reply_typed(req, 200, "application/json", document);
 }
 
+/* There is no object because it was deleted, or what was asked for is a delete marker. */
+static void reply_marker(struct request *req, enum s3_code code)
+{
+    reply_field(req, "x-amz-delete-marker", SLICE_LIT("true"));
+    reply_version(req, "x-amz-version-id", req->bucket, req->marker);
+    if (code != S3_METHOD_NOT_ALLOWED)
+        return;
+    reply_field(req, "Allow", SLICE_LIT("DELETE"));
+    reply_time(req, "Last-Modified", req->marker->mtime_ms);
+}
+
 void reply_error(struct request *req, enum s3_code code)
 {
     struct buf document = {0};
     int status = s3_code_status(code);
     if (req->fault.code != code)
         s3_fault_set(&req->fault, code, NULL);
+    if (req->s3.website && status != 304 && req->s3.op != S3_OP_PREFLIGHT) {
+        website_reply_error(req, code);
+        return;
+    }
     reply_begin(req, status);
+    if (req->marker && (code == S3_NO_SUCH_KEY || code == S3_METHOD_NOT_ALLOWED))
+        reply_marker(req, code);
     if (status == 304 || req->http->method == HTTP_METHOD_HEAD) {
         reply_no_body(req);
         return;
@@ -160,5 +203,21 @@ Cairn__Checksum *checksum_to_proto(struct request *req, const struct s3_checksum
 
 struct s3_owner request_owner(const struct request *req)
 {
-    return (struct s3_owner){slice_cstr(req->user->user_id), slice_cstr(req->user->user_name)};
+    if (!req->principal)
+        return (struct s3_owner){SLICE_LIT(AUTHORIZE_ANONYMOUS_ID), SLICE_LIT("anonymous")};
+    return (struct s3_owner){slice_cstr(req->principal->canonical_id),
+                             slice_cstr(req->principal->account_display_name)};
+}
+
+struct s3_owner request_owner_of(const struct request *req, const char *canonical_id)
+{
+    struct s3_owner requester = request_owner(req);
+    struct slice id = slice_cstr(canonical_id);
+    return slice_eq(id, requester.id) ? requester : (struct s3_owner){id, id};
+}
+
+struct s3_owner request_object_owner(const struct request *req, const char *owner_id)
+{
+    bool enforced = req->view && req->view->ownership == OWNERSHIP_ENFORCED;
+    return request_owner_of(req, enforced ? req->bucket->owner_id : owner_id);
 }

@@ -30,9 +30,11 @@ enum s3_code upload_look_result(struct parts_walk *w, enum s3_checksum_algorithm
 
 enum s3_code upload_part_init(struct upload_part *p, struct request *req,
                               const uint8_t upload_id[ID_BYTES], uint32_t number,
-                              const struct s3_hashes *hashes, const struct ingest *in)
+                              const struct s3_hashes *hashes, Cairn__Encryption *encryption,
+                              const struct ingest *in)
 {
     Cairn__ObjectRecord object = CAIRN__OBJECT_RECORD__INIT;
+    object.encryption = encryption;
     enum s3_code code = record_set_hashes(req, &object, hashes);
     if (code != S3_OK)
         return code;
@@ -44,6 +46,7 @@ enum s3_code upload_part_init(struct upload_part *p, struct request *req,
     p->record.checksum = object.checksum;
     p->record.crc64nvme = object.crc64nvme;
     p->record.has_crc64nvme = object.has_crc64nvme;
+    p->record.encryption = encryption;
     p->record.kind = object.kind;
     p->record.segments = object.segments;
     p->record.n_segments = object.n_segments;
@@ -56,5 +59,6 @@ enum s3_code upload_part_init(struct upload_part *p, struct request *req,
     p->commit.propose.command.op_case = CAIRN__COMMAND__OP_PUT_PART;
     p->commit.propose.command.put_part = &p->command;
     p->commit.propose.body = ingest_body(in);
+    p->commit.propose.issue_until_ms = ingest_issue_until_ms(in);
     return S3_OK;
 }

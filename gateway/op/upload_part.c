@@ -1,23 +1,26 @@
 /* UploadPart.
  *
- *   LOOKING ──► RECEIVING ──► COMMITTING ──► DONE
- *      └────────────┴──────────────────────────▲
+ *   LOOKING ──► KEYING ──► RECEIVING ──► COMMITTING ──► DONE
+ *      └───────────┴───────────┴──────────────────────────▲
  *
  * LOOKING reads the upload: it must exist before a body is sent for, and says which checksum its
- * parts must have. */
+ * parts must have.  KEYING waits for the upload's key, if its data are encrypted. */
 #include "common/base/check.h"
 #include "gateway/op/commit.h"
 #include "gateway/op/extract.h"
 #include "gateway/op/intake.h"
+#include "gateway/op/object_lock.h"
 #include "gateway/op/operations.h"
 #include "gateway/op/record.h"
+#include "gateway/op/sse.h"
 #include "gateway/op/upload.h"
 
-enum { PART_LOOKING, PART_RECEIVING, PART_COMMITTING, PART_DONE, PART_STATES };
-static const char *const part_state_names[PART_STATES] = {"LOOKING", "RECEIVING", "COMMITTING",
-                                                          "DONE"};
+enum { PART_LOOKING, PART_KEYING, PART_RECEIVING, PART_COMMITTING, PART_DONE, PART_STATES };
+static const char *const part_state_names[PART_STATES] = {"LOOKING", "KEYING", "RECEIVING",
+                                                          "COMMITTING", "DONE"};
 static const uint32_t part_transitions[PART_STATES] = {
-    [PART_LOOKING] = 1u << PART_RECEIVING | 1u << PART_DONE,
+    [PART_LOOKING] = 1u << PART_KEYING | 1u << PART_DONE,
+    [PART_KEYING] = 1u << PART_RECEIVING | 1u << PART_DONE,
     [PART_RECEIVING] = 1u << PART_COMMITTING | 1u << PART_DONE,
     [PART_COMMITTING] = 1u << PART_DONE,
 };
@@ -28,14 +31,23 @@ struct part_op {
     uint8_t upload_id[ID_BYTES];
     uint32_t number;
     struct parts_walk look;
+    struct sse_key key;
+    Cairn__Encryption *encryption; /* of the part */
     struct intake intake;
     struct upload_part part;
+    enum s3_checksum_algorithm algorithm;
     bool committed;
 };
 
 static void part_look_wake(struct parts_walk *w)
 {
     struct part_op *p = container_of(w, struct part_op, look);
+    op_wake(&p->op);
+}
+
+static void part_key_wake(struct sse_key *key)
+{
+    struct part_op *p = container_of(key, struct part_op, key);
     op_wake(&p->op);
 }
 
@@ -70,8 +82,28 @@ static enum op_next part_looked(struct part_op *p)
         return part_fail(p, s3_fault_set(&req->fault, S3_INVALID_REQUEST,
                                          "The checksum algorithm is not the one that the upload "
                                          "was created with"));
+    code = lock_check_part(req, p->look.page->upload->object, &p->intake.body.claim);
+    if (code != S3_OK)
+        return part_fail(p, code);
+    p->algorithm = wanted;
+    op_move(&p->op, PART_KEYING);
+    sse_open_upload_start(&p->key, req, upload_look_encryption(&p->look), part_key_wake);
+    return OP_AGAIN;
+}
+
+static enum op_next part_keyed(struct part_op *p)
+{
+    bool failed;
+    if (p->key.code != S3_OK)
+        return part_fail(p, p->key.code);
+    p->encryption = sse_part(p->req, upload_look_encryption(&p->look), &failed);
+    if (failed)
+        return part_fail(p, s3_fault_set(&p->req->fault, S3_INTERNAL_ERROR, NULL));
+    if (p->encryption)
+        intake_seal(&p->intake, p->key.data_key, p->encryption);
     op_move(&p->op, PART_RECEIVING);
-    p->intake.code = intake_start(&p->intake, wanted);
+    p->intake.ingest.storage_class = upload_look_class(&p->look);
+    p->intake.code = intake_start(&p->intake, p->algorithm);
     return OP_AGAIN;
 }
 
@@ -81,7 +113,7 @@ static enum op_next part_received(struct part_op *p)
     if (p->intake.code != S3_OK)
         return part_fail(p, p->intake.code);
     enum s3_code code = upload_part_init(&p->part, req, p->upload_id, p->number,
-                                         &p->intake.body.hashes, &p->intake.ingest);
+                                         &p->intake.body.hashes, p->encryption, &p->intake.ingest);
     if (code != S3_OK)
         return part_fail(p, code);
     op_move(&p->op, PART_COMMITTING);
@@ -96,6 +128,7 @@ static enum op_next part_step(struct op *op)
     switch (op->state) {
     case PART_LOOKING: /* 1. Which upload is this? */
         return p->look.busy ? OP_WAIT : part_looked(p);
+    case PART_KEYING: return p->key.busy ? OP_WAIT : part_keyed(p);
     case PART_RECEIVING: /* 2. Is everything here, durable, and what the client says it is? */
         return intake_poll(&p->intake) ? part_received(p) : OP_WAIT;
     case PART_COMMITTING: /* 3. Is it in the index? */
@@ -106,6 +139,7 @@ static enum op_next part_step(struct op *op)
         reply_begin(req, 200);
         reply_etag(req, p->part.record.etag);
         reply_checksum(req, p->part.record.checksum, 0);
+        reply_encryption(req, upload_look_encryption(&p->look), false);
         reply_no_body(req);
         return op_move(op, PART_DONE);
     default: CHECK(op->state == PART_DONE); return OP_DONE;
@@ -118,6 +152,7 @@ static void part_done(struct op *op)
     struct request *req = p->req;
     int err = p->part.commit.err;
     bool refused = !p->committed || (err != OK && err_class(err) != ERR_CLASS_UNKNOWN_OUTCOME);
+    sse_key_fini(&p->key);
     parts_walk_fini(&p->look);
     commit_fini(&p->part.commit);
     intake_fini(&p->intake, refused);

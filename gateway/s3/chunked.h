@@ -5,7 +5,7 @@
  *
  * A chunk's signature is known to be right only at its end: what was yielded counts once
  * aws_chunked_finish() said S3_OK, and the caller must not acknowledge anything before that. */
-#include "gateway/http/field.h"
+#include "gateway/s3/fields.h"
 #include "gateway/s3/sigv4.h"
 
 #define AWS_CHUNK_HEADER_BYTES_MAX 256

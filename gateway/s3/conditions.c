@@ -5,17 +5,6 @@
 
 #include <stdio.h>
 
-static struct slice trim(struct slice s)
-{
-    while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
-        s.ptr++;
-        s.len--;
-    }
-    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
-
 /* ---- entity tags ---- */
 
 /* One tag at the start of *text: quoted, weak, or (as S3 tolerates) bare up to the next comma. */
@@ -30,13 +19,13 @@ static bool take_etag(struct slice *text, struct slice *ret, bool *ret_weak)
         if (!end)
             return false;
         *ret = SLICE(s.ptr + 1, (size_t)(end - s.ptr) - 1);
-        s = trim(SLICE(end + 1, s.len - ret->len - 2));
+        s = slice_trim(SLICE(end + 1, s.len - ret->len - 2));
         if (s.len && s.ptr[0] != ',')
             return false;
     } else {
         const uint8_t *comma = s.len ? memchr(s.ptr, ',', s.len) : NULL;
         size_t len = comma ? (size_t)(comma - s.ptr) : s.len;
-        *ret = trim(SLICE(s.ptr, len));
+        *ret = slice_trim(SLICE(s.ptr, len));
         s = SLICE(s.ptr + len, s.len - len);
         if (ret->len == 0)
             return false;
@@ -47,7 +36,7 @@ static bool take_etag(struct slice *text, struct slice *ret, bool *ret_weak)
 
 static bool parse_etags(struct slice text, struct s3_etag_list *l)
 {
-    text = trim(text);
+    text = slice_trim(text);
     l->given = true;
     if (slice_eq(text, SLICE_LIT("*"))) {
         l->any = true;
@@ -59,7 +48,7 @@ static bool parse_etags(struct slice text, struct s3_etag_list *l)
             return false;
         l->count++;
         if (text.len) /* the comma */
-            text = trim(SLICE(text.ptr + 1, text.len - 1));
+            text = slice_trim(SLICE(text.ptr + 1, text.len - 1));
     }
     return l->count > 0;
 }
@@ -136,6 +125,20 @@ enum s3_code s3_copy_conditions_parse(const struct s3_request *r, uint64_t now_m
     return code;
 }
 
+enum s3_code s3_rename_conditions_parse(const struct s3_request *r, uint64_t now_ms,
+                                        struct s3_conditions *ret, struct s3_fault *fault)
+{
+    *ret = (struct s3_conditions){0};
+    enum s3_code code = etags_of(r, "x-amz-rename-source-if-match", &ret->if_match, fault);
+    if (code == S3_OK)
+        code = etags_of(r, "x-amz-rename-source-if-none-match", &ret->if_none_match, fault);
+    date_of(r, "x-amz-rename-source-if-modified-since", now_ms, &ret->has_modified_since,
+            &ret->modified_since_ms);
+    date_of(r, "x-amz-rename-source-if-unmodified-since", now_ms, &ret->has_unmodified_since,
+            &ret->unmodified_since_ms);
+    return code;
+}
+
 bool s3_conditions_given(const struct s3_conditions *c)
 {
     return c->if_match.given || c->if_none_match.given || c->has_modified_since ||
@@ -201,10 +204,10 @@ enum s3_code s3_conditions_for_write(const struct s3_conditions *c, struct s3_fa
 void s3_range_parse(struct slice value, struct s3_range *ret)
 {
     *ret = (struct s3_range){.kind = S3_RANGE_NONE};
-    value = trim(value);
+    value = slice_trim(value);
     if (!slice_has_prefix_nocase(value, SLICE_LIT("bytes=")))
         return;
-    value = trim(SLICE(value.ptr + 6, value.len - 6));
+    value = slice_trim(SLICE(value.ptr + 6, value.len - 6));
     const uint8_t *dash = value.len ? memchr(value.ptr, '-', value.len) : NULL;
     if (!dash)
         return;

@@ -75,6 +75,7 @@ enum s3_code s3_code_of_err(int err)
     case ERR_PART_ORDER: return S3_INVALID_PART_ORDER;
     case ERR_PART_SMALL: return S3_ENTITY_TOO_SMALL;
     case ERR_DIGEST: return S3_BAD_DIGEST;
+    case ERR_LOCKED: return S3_OBJECT_LOCKED;
     case ERR_AUTH: return S3_ACCESS_DENIED;
     case ERR_NOMEM:
     case ERR_LIMIT:
@@ -87,6 +88,8 @@ enum s3_code s3_code_of_err(int err)
     case ERR_NO_PARTITION:
     case ERR_SETTINGS:
     case ERR_TIME:
+    case ERR_TOO_OLD:   /* it took too long, */
+    case ERR_CONDEMNED: /* and what it had written is gone: the client begins anew */
     case ERR_NO_QUORUM:
     case ERR_NOT_READY:
     case ERR_LEASE: return S3_SERVICE_UNAVAILABLE;

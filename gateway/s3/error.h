@@ -9,6 +9,8 @@
 /* X(NAME, "Code", HTTP status, "default message") */
 #define S3_ERROR_TABLE(X)                                                                          \
     X(ACCESS_DENIED, "AccessDenied", 403, "Access Denied")                                         \
+    X(ACL_NOT_SUPPORTED, "AccessControlListNotSupported", 400, "The bucket does not allow ACLs")   \
+    X(ACCESS_FORBIDDEN, "AccessForbidden", 403, "Access Forbidden")                                \
     X(AUTHORIZATION_HEADER_MALFORMED, "AuthorizationHeaderMalformed", 400,                         \
       "The authorization header is malformed.")                                                    \
     X(AUTHORIZATION_QUERY_PARAMETERS_ERROR, "AuthorizationQueryParametersError", 400,              \
@@ -16,6 +18,7 @@
     X(BAD_DIGEST, "BadDigest", 400,                                                                \
       "The Content-MD5 or checksum value that you specified did not match what the server "        \
       "received.")                                                                                 \
+    X(BAD_REQUEST, "BadRequest", 400, "Bad Request")                                               \
     X(BUCKET_ALREADY_EXISTS, "BucketAlreadyExists", 409,                                           \
       "The requested bucket name is not available. The bucket namespace is shared by all users "   \
       "of the system. Please select a different name and try again.")                              \
@@ -29,18 +32,35 @@
     X(ENTITY_TOO_SMALL, "EntityTooSmall", 400,                                                     \
       "Your proposed upload is smaller than the minimum allowed size")                             \
     X(EXPIRED_TOKEN, "ExpiredToken", 400, "The provided token has expired.")                       \
+    X(IDEMPOTENCY_PARAMETER_MISMATCH, "IdempotencyParameterMismatch", 400,                         \
+      "Parameters on this idempotent request are inconsistent with parameters used in previous "   \
+      "request(s).")                                                                               \
+    X(ILLEGAL_VERSIONING, "IllegalVersioningConfigurationException", 400,                          \
+      "The Versioning element must be specified")                                                  \
     X(ILLEGAL_LOCATION_CONSTRAINT, "IllegalLocationConstraintException", 400,                      \
       "The specified location constraint is incompatible with the region of this endpoint.")       \
     X(INCOMPLETE_BODY, "IncompleteBody", 400,                                                      \
       "You did not provide the number of bytes specified by the Content-Length HTTP header")       \
+    X(INCORRECT_NUMBER_OF_FILES, "IncorrectNumberOfFilesInPostRequest", 400,                       \
+      "POST requires exactly one file upload per request.")                                        \
     X(INTERNAL_ERROR, "InternalError", 500, "We encountered an internal error. Please try again.") \
     X(INVALID_ACCESS_KEY_ID, "InvalidAccessKeyId", 403,                                            \
       "The AWS Access Key Id you provided does not exist in our records.")                         \
     X(INVALID_ARGUMENT, "InvalidArgument", 400, "Invalid Argument")                                \
+    X(INVALID_BUCKET_ACL, "InvalidBucketAclWithObjectOwnership", 400,                              \
+      "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting")            \
+    X(INVALID_PUBLIC_BUCKET_ACL, "InvalidBucketAclWithBlockPublicAccessError", 400,                \
+      "Bucket cannot have public ACLs set with BlockPublicAccess enabled")                         \
+    X(INVALID_BUCKET_OWNER, "InvalidBucketOwnerAWSAccountID", 400,                                 \
+      "The value of the expected bucket owner parameter must be an AWS account ID")                \
     X(INVALID_BUCKET_NAME, "InvalidBucketName", 400, "The specified bucket is not valid.")         \
+    X(INVALID_BUCKET_STATE, "InvalidBucketState", 409,                                             \
+      "The request is not valid with the current state of the bucket.")                            \
     X(INVALID_CHUNK_SIZE, "InvalidChunkSizeError", 403,                                            \
       "Only the last chunk is allowed to have a size less than 8192 bytes")                        \
     X(INVALID_DIGEST, "InvalidDigest", 400, "The Content-MD5 you specified was invalid.")          \
+    X(INVALID_ENCRYPTION_ALGORITHM, "InvalidEncryptionAlgorithmError", 400,                        \
+      "The Encryption request you specified is not valid. Supported value: AES256.")               \
     X(INVALID_LOCATION_CONSTRAINT, "InvalidLocationConstraint", 400,                               \
       "The specified location-constraint is not valid")                                            \
     X(INVALID_OBJECT_STATE, "InvalidObjectState", 403,                                             \
@@ -52,19 +72,39 @@
       "The requested partnumber is not satisfiable")                                               \
     X(INVALID_PART_ORDER, "InvalidPartOrder", 400,                                                 \
       "The list of parts was not in ascending order. Parts must be ordered by part number.")       \
+    X(INVALID_RETENTION_PERIOD, "InvalidRetentionPeriod", 400,                                     \
+      "The retention period is not valid.")                                                        \
+    X(INVALID_POLICY_DOCUMENT, "InvalidPolicyDocument", 400,                                       \
+      "The policy document of the form is not valid.")                                             \
     X(INVALID_RANGE, "InvalidRange", 416, "The requested range is not satisfiable")                \
     X(INVALID_REQUEST, "InvalidRequest", 400, "Invalid Request")                                   \
     X(INVALID_STORAGE_CLASS, "InvalidStorageClass", 400,                                           \
       "The storage class you specified is not valid")                                              \
+    X(INVALID_S3_DESTINATION_BUCKET, "InvalidS3DestinationBucket", 400,                            \
+      "The destination bucket does not exist, or is not owned by the owner of this one.")          \
+    X(INVALID_TAG, "InvalidTag", 400, "The tag provided was not a valid tag.")                     \
+    X(INVALID_TARGET_BUCKET_FOR_LOGGING, "InvalidTargetBucketForLogging", 400,                     \
+      "The target bucket for logging does not exist, or is not owned by the owner of this one.")   \
     X(INVALID_TOKEN, "InvalidToken", 400, "The provided token is malformed or otherwise invalid.") \
     X(INVALID_URI, "InvalidURI", 400, "Couldn't parse the specified URI.")                         \
+    X(KMS_DISABLED, "KMS.DisabledException", 400,                                                  \
+      "The request was rejected because the specified KMS key is not enabled.")                    \
+    X(KMS_NOT_FOUND, "KMS.NotFoundException", 400,                                                 \
+      "The request was rejected because the specified key could not be found.")                    \
     X(KEY_TOO_LONG, "KeyTooLongError", 400, "Your key is too long")                                \
+    X(MALFORMED_ACL, "MalformedACLError", 400,                                                     \
+      "The XML you provided was not well-formed or did not validate against our published schema") \
+    X(MALFORMED_POST_REQUEST, "MalformedPOSTRequest", 400,                                         \
+      "The body of your POST request is not well-formed multipart/form-data.")                     \
+    X(MALFORMED_POLICY, "MalformedPolicy", 400, "The policy is not valid.")                        \
     X(MALFORMED_TRAILER, "MalformedTrailerError", 400,                                             \
       "The request contained trailing data that was not well-formed or did not conform to our "    \
       "published schema.")                                                                         \
     X(MALFORMED_XML, "MalformedXML", 400,                                                          \
       "The XML you provided was not well-formed or did not validate against our published schema") \
     X(MAX_MESSAGE_LENGTH_EXCEEDED, "MaxMessageLengthExceeded", 400, "Your request was too big.")   \
+    X(MAX_POST_PRE_DATA_LENGTH, "MaxPostPreDataLengthExceeded", 400,                               \
+      "Your POST request fields preceding the upload file were too large.")                        \
     X(METADATA_TOO_LARGE, "MetadataTooLarge", 400,                                                 \
       "Your metadata headers exceed the maximum allowed metadata size")                            \
     X(METHOD_NOT_ALLOWED, "MethodNotAllowed", 405,                                                 \
@@ -79,20 +119,40 @@
     X(NOT_MODIFIED, "NotModified", 304, "Not Modified")                                            \
     X(NO_SUCH_BUCKET, "NoSuchBucket", 404, "The specified bucket does not exist")                  \
     X(NO_SUCH_BUCKET_POLICY, "NoSuchBucketPolicy", 404, "The bucket policy does not exist")        \
+    X(NO_SUCH_CONFIGURATION, "NoSuchConfiguration", 404,                                           \
+      "The specified configuration does not exist.")                                               \
     X(NO_SUCH_CORS, "NoSuchCORSConfiguration", 404, "The CORS configuration does not exist")       \
+    X(NO_SUCH_ENCRYPTION, "ServerSideEncryptionConfigurationNotFoundError", 404,                   \
+      "The server side encryption configuration was not found")                                    \
     X(NO_SUCH_KEY, "NoSuchKey", 404, "The specified key does not exist.")                          \
     X(NO_SUCH_LIFECYCLE, "NoSuchLifecycleConfiguration", 404,                                      \
       "The lifecycle configuration does not exist")                                                \
+    X(NO_SUCH_OBJECT_LOCK, "ObjectLockConfigurationNotFoundError", 404,                            \
+      "Object Lock configuration does not exist for this bucket")                                  \
+    X(NO_SUCH_OBJECT_LOCK_OF_OBJECT, "NoSuchObjectLockConfiguration", 404,                         \
+      "The specified object does not have a ObjectLock configuration")                             \
+    X(NO_SUCH_OWNERSHIP, "OwnershipControlsNotFoundError", 404,                                    \
+      "The bucket ownership controls were not found")                                              \
+    X(NO_SUCH_PUBLIC_ACCESS_BLOCK, "NoSuchPublicAccessBlockConfiguration", 404,                    \
+      "The public access block configuration was not found")                                       \
+    X(NO_SUCH_REPLICATION, "ReplicationConfigurationNotFoundError", 404,                           \
+      "The replication configuration was not found")                                               \
     X(NO_SUCH_TAG_SET, "NoSuchTagSet", 404, "The TagSet does not exist")                           \
     X(NO_SUCH_UPLOAD, "NoSuchUpload", 404,                                                         \
       "The specified upload does not exist. The upload ID may be invalid, or the upload may have " \
       "been aborted or completed.")                                                                \
     X(NO_SUCH_VERSION, "NoSuchVersion", 404, "The specified version does not exist.")              \
+    X(NO_SUCH_WEBSITE, "NoSuchWebsiteConfiguration", 404,                                          \
+      "The specified bucket does not have a website configuration")                                \
+    X(OBJECT_LOCKED, "AccessDenied", 403,                                                          \
+      "Access Denied because object protected by object lock.")                                    \
     X(OPERATION_ABORTED, "OperationAborted", 409,                                                  \
       "A conflicting conditional operation is currently in progress against this resource. "       \
       "Please try again.")                                                                         \
+    X(POLICY_TOO_LARGE, "PolicyTooLarge", 400, "The policy is larger than 20 KB.")                 \
     X(PRECONDITION_FAILED, "PreconditionFailed", 412,                                              \
       "At least one of the pre-conditions you specified did not hold")                             \
+    X(QUOTA_EXCEEDED, "QuotaExceeded", 403, "The bucket's quota would be exceeded.")               \
     X(REQUEST_EXPIRED, "AccessDenied", 403, "Request has expired")                                 \
     X(REQUEST_HEADER_SECTION_TOO_LARGE, "RequestHeaderSectionTooLarge", 400,                       \
       "Your request header section exceeds the maximum allowed request header section size.")      \
@@ -106,10 +166,20 @@
       "The request signature we calculated does not match the signature you provided. Check your " \
       "key and signing method.")                                                                   \
     X(SLOW_DOWN, "SlowDown", 503, "Please reduce your request rate.")                              \
+    X(TOO_MANY_CONFIGURATIONS, "TooManyConfigurations", 400,                                       \
+      "You are attempting to create a new configuration but have already reached the "             \
+      "1,000-configuration limit.")                                                                \
     X(TOO_MANY_BUCKETS, "TooManyBuckets", 400,                                                     \
       "You have attempted to create more buckets than allowed")                                    \
+    X(UNRESOLVABLE_GRANT, "UnresolvableGrantByEmailAddress", 400,                                  \
+      "The e-mail address you provided does not match any account on record.")                     \
     X(UNEXPECTED_CONTENT, "UnexpectedContent", 400, "This request does not support content")       \
     X(URI_TOO_LONG, "URITooLong", 414, "The request URI is too long")                              \
+    X(INVALID_WRITE_OFFSET, "InvalidWriteOffset", 400,                                             \
+      "The write offset value that you specified does not match the current object size.")         \
+    X(TOO_MANY_PARTS, "TooManyParts", 400,                                                         \
+      "You have attempted to add more parts than the maximum that is allowed for this object. "    \
+      "You can copy the object to another and then add more data to the copy.")                    \
     X(X_AMZ_CONTENT_SHA256_MISMATCH, "XAmzContentSHA256Mismatch", 400,                             \
       "The provided 'x-amz-content-sha256' header does not match what was computed.")
 

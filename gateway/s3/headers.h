@@ -32,6 +32,9 @@ enum s3_code s3_conditions_parse(const struct s3_request *r, uint64_t now_ms,
 /* x-amz-copy-source-if-*. */
 enum s3_code s3_copy_conditions_parse(const struct s3_request *r, uint64_t now_ms,
                                       struct s3_conditions *ret, struct s3_fault *fault);
+/* x-amz-rename-source-if-*. */
+enum s3_code s3_rename_conditions_parse(const struct s3_request *r, uint64_t now_ms,
+                                        struct s3_conditions *ret, struct s3_fault *fault);
 bool s3_conditions_given(const struct s3_conditions *c);
 
 /* GET and HEAD of an object that exists, in RFC 9110's order (13.2.2), times in whole seconds.
@@ -79,10 +82,14 @@ struct s3_metadata {
     struct http_field *user; /* names in lower case, without "x-amz-meta-" */
     size_t user_count;
 };
-/* aws-chunked is taken out of Content-Encoding; duplicates of a user field are joined with ','.
- * Returns: S3_OK; METADATA_TOO_LARGE; INVALID_STORAGE_CLASS; INVALID_ARGUMENT; NOT_IMPLEMENTED
- * (fields that ask for what is not offered: SSE-KMS and SSE-C, object lock, tagging, ACLs other
- * than private and bucket-owner-full-control, see headers.c). */
+/* Is it a class of S3's whose objects can be read at once, or empty (STANDARD)? */
+bool s3_storage_class_known(struct slice storage_class);
+/* INVALID_STORAGE_CLASS, with the class that was asked for. */
+enum s3_code s3_storage_class_refuse(struct slice storage_class, struct s3_fault *fault);
+/* The storage class is not looked at: which ones there are is the caller's to say.
+ * aws-chunked is taken out of Content-Encoding; duplicates of a user field are joined with ','.
+ * Returns: S3_OK; METADATA_TOO_LARGE; INVALID_ARGUMENT; NOT_IMPLEMENTED
+ * (fields that ask for what is not offered, see headers.c). */
 enum s3_code s3_metadata_parse(const struct s3_request *r, struct s3_metadata *ret,
                                struct s3_fault *fault);
 
@@ -99,12 +106,23 @@ enum s3_code s3_overrides_parse(const struct s3_request *r, bool anonymous,
 
 struct s3_copy_source {
     struct slice bucket, key, version_id;
+    uint64_t version;      /* version.h; S3_VERSION_NONE: none */
     bool replace_metadata; /* x-amz-metadata-directive: REPLACE */
+    bool replace_tags;     /* x-amz-tagging-directive: REPLACE */
 };
-/* Returns: S3_OK; INVALID_ARGUMENT; NOT_IMPLEMENTED (x-amz-tagging-directive, versionId other than
- * "null"); INVALID_BUCKET_NAME; KEY_TOO_LONG. */
+/* Returns: S3_OK; INVALID_ARGUMENT (a version id that nobody was given, too); NOT_IMPLEMENTED;
+ * INVALID_BUCKET_NAME; KEY_TOO_LONG. */
 enum s3_code s3_copy_source_parse(const struct s3_request *r, struct s3_copy_source *ret,
                                   struct s3_fault *fault);
+
+/* x-amz-rename-source: /bucket/key, bucket/key with the request's own bucket, or a key in it.  What
+ * it does not say stays zero.  Returns: S3_OK; INVALID_ARGUMENT (none, or its encoding);
+ * INVALID_REQUEST (another bucket, or the object itself); KEY_TOO_LONG. */
+enum s3_code s3_rename_source_parse(const struct s3_request *r, struct s3_copy_source *ret,
+                                    struct s3_fault *fault);
+/* x-amz-client-token; empty: none.  Returns: S3_OK; INVALID_ARGUMENT. */
+enum s3_code s3_client_token_parse(const struct s3_request *r, struct slice *ret,
+                                   struct s3_fault *fault);
 
 /* x-amz-checksum-mode: ENABLED */
 bool s3_checksum_mode_enabled(const struct s3_request *r);

@@ -4,6 +4,7 @@
 #include "common/base/check.h"
 #include "common/base/hash.h"
 #include "common/crypto/codec.h"
+#include "gateway/s3/version.h"
 
 /* ---- tokens: base64url of version, flag, CRC32C (big-endian), position ---- */
 
@@ -129,15 +130,19 @@ static bool contains(struct slice s, struct slice needle, size_t *ret_at)
     return p != NULL;
 }
 
-/* Is this v1 marker a common prefix of this very listing, as NextMarker can be?  Then all keys
- * below it have been accounted for. */
-static bool is_common_prefix(const struct s3_list_params *p)
+/* The common prefix of this very listing that the marker is, as NextMarker can be, or lies in;
+ * empty: none.  S3 gives no common prefix that is not greater than the marker. */
+static struct slice common_prefix_of(struct slice marker, struct slice prefix,
+                                     struct slice delimiter)
 {
-    if (!slice_has_prefix(p->marker, p->prefix))
-        return false;
-    struct slice rest = SLICE(p->marker.ptr + p->prefix.len, p->marker.len - p->prefix.len);
+    if (!slice_has_prefix(marker, prefix))
+        return SLICE_EMPTY;
+    struct slice rest = SLICE(marker.ptr + prefix.len, marker.len - prefix.len);
     size_t at = 0;
-    return contains(rest, p->delimiter, &at) && at + p->delimiter.len == rest.len;
+    if (!contains(rest, delimiter, &at))
+        return SLICE_EMPTY;
+    struct slice common = SLICE(marker.ptr, prefix.len + at + delimiter.len);
+    return common.len <= S3_KEY_BYTES_MAX ? common : SLICE_EMPTY; /* no key is below a longer one */
 }
 
 static enum s3_code parse_v1_marker(const struct s3_request *r, struct s3_list_params *ret)
@@ -146,7 +151,7 @@ static enum s3_code parse_v1_marker(const struct s3_request *r, struct s3_list_p
     ret->has_marker = p != NULL;
     if (p)
         ret->marker = p->value;
-    ret->skip_prefix = ret->marker.len && is_common_prefix(ret);
+    ret->skip_prefix = common_prefix_of(ret->marker, ret->prefix, ret->delimiter);
     return S3_OK;
 }
 
@@ -157,6 +162,7 @@ static enum s3_code parse_v2_marker(const struct s3_request *r, struct s3_list_p
     ret->has_start_after = p != NULL;
     if (p)
         ret->marker = ret->start_after = p->value;
+    ret->skip_prefix = common_prefix_of(ret->marker, ret->prefix, ret->delimiter);
     p = s3_request_param(r, "continuation-token");
     ret->has_token = p != NULL;
     if (!p)
@@ -164,8 +170,11 @@ static enum s3_code parse_v2_marker(const struct s3_request *r, struct s3_list_p
     struct buf scope = {0};
     ret->continuation_token = p->value;
     list_scope(&scope, r, ret);
-    bool ok = !scope.failed && s3_token_decode(r->arena, buf_view(&scope), p->value, &ret->marker,
-                                               &ret->skip_prefix);
+    bool is_prefix = false;
+    bool ok = !scope.failed &&
+              s3_token_decode(r->arena, buf_view(&scope), p->value, &ret->marker, &is_prefix);
+    /* A position within a common prefix says that nothing of it has been given yet. */
+    ret->skip_prefix = is_prefix ? ret->marker : SLICE_EMPTY;
     buf_fini(&scope);
     return ok ? S3_OK : bad_token(fault, p->value);
 }
@@ -184,6 +193,32 @@ enum s3_code s3_list_params_parse(const struct s3_request *r, struct s3_list_par
     if (code == S3_OK)
         code = ret->v2 ? parse_v2_marker(r, ret, fault) : parse_v1_marker(r, ret);
     return code;
+}
+
+enum s3_code s3_list_versions_params_parse(const struct s3_request *r,
+                                           struct s3_list_versions_params *ret,
+                                           struct s3_fault *fault)
+{
+    static const char name[] = "version-id-marker";
+    *ret = (struct s3_list_versions_params){0};
+    ret->prefix = s3_request_value(r, "prefix");
+    ret->delimiter = s3_request_value(r, "delimiter");
+    ret->key_marker = s3_request_value(r, "key-marker");
+    ret->version_id_marker = s3_request_value(r, name);
+    enum s3_code code = parse_encoding(r, &ret->encode_url, fault);
+    if (code == S3_OK)
+        code = parse_max(r, "max-keys", S3_LIST_MAX, 0, &ret->max_keys, fault);
+    if (code != S3_OK)
+        return code;
+    if (ret->version_id_marker.len && !ret->key_marker.len)
+        return s3_fault_argument(fault,
+                                 "A version-id marker cannot be specified without a key marker.",
+                                 name, ret->version_id_marker);
+    if (ret->version_id_marker.len && !s3_version_id_parse(ret->version_id_marker, &ret->version))
+        return s3_fault_argument(fault, "Invalid version id specified", name,
+                                 ret->version_id_marker);
+    ret->skip_prefix = common_prefix_of(ret->key_marker, ret->prefix, ret->delimiter);
+    return S3_OK;
 }
 
 enum s3_code s3_list_uploads_params_parse(const struct s3_request *r,

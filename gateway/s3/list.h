@@ -15,11 +15,25 @@ struct s3_list_params {
     bool encode_url;   /* encoding-type=url */
     bool fetch_owner;
     bool v2;
-    bool skip_prefix; /* marker is a common prefix already given: skip all below it */
+    /* The common prefix that the marker is or lies in: not greater than the marker, so not given, nor
+     * anything below it.  Else empty. */
+    struct slice skip_prefix;
 };
 /* ListObjects v1 and v2.  Returns: S3_OK; INVALID_ARGUMENT. */
 enum s3_code s3_list_params_parse(const struct s3_request *r, struct s3_list_params *ret,
                                   struct s3_fault *fault);
+
+struct s3_list_versions_params {
+    struct slice prefix, delimiter, key_marker, version_id_marker;
+    uint64_t version;  /* of the marker (version.h); S3_VERSION_NONE: behind all of the key */
+    struct slice skip_prefix; /* as of s3_list_params */
+    uint32_t max_keys; /* 0..1000 */
+    bool encode_url;
+};
+/* Returns: S3_OK; INVALID_ARGUMENT. */
+enum s3_code s3_list_versions_params_parse(const struct s3_request *r,
+                                           struct s3_list_versions_params *ret,
+                                           struct s3_fault *fault);
 
 struct s3_list_uploads_params {
     struct slice prefix, delimiter, key_marker, upload_id_marker;

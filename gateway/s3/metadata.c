@@ -3,19 +3,9 @@
 
 #include "common/base/check.h"
 #include "common/crypto/codec.h"
+#include "gateway/s3/version.h"
 
 #include <stdio.h>
-
-static struct slice trim(struct slice s)
-{
-    while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
-        s.ptr++;
-        s.len--;
-    }
-    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
 
 /* The next item of a list separated by commas; false at its end. */
 static bool next_item(struct slice list, size_t *at, struct slice *ret)
@@ -24,7 +14,7 @@ static bool next_item(struct slice list, size_t *at, struct slice *ret)
         return false;
     const uint8_t *comma = memchr(list.ptr + *at, ',', list.len - *at);
     size_t len = comma ? (size_t)(comma - (list.ptr + *at)) : list.len - *at;
-    *ret = trim(SLICE(list.ptr + *at, len));
+    *ret = slice_trim(SLICE(list.ptr + *at, len));
     *at += len + 1;
     return true;
 }
@@ -37,30 +27,22 @@ static enum s3_code header_not_implemented(struct s3_fault *fault, struct slice 
     return S3_NOT_IMPLEMENTED;
 }
 
-/* To ignore one of these would promise what is not kept: encryption, a lock, a tag, a grant. */
+/* To ignore one of these would promise what is not kept. */
 static enum s3_code check_unsupported(const struct s3_request *r, struct s3_fault *fault)
 {
-    static const char *const prefixes[] = {"x-amz-server-side-encryption", "x-amz-object-lock-",
-                                           "x-amz-grant-", "x-amz-write-offset-bytes",
-                                           "x-amz-copy-source-server-side-encryption"};
+    static const char *const prefixes[] = {"x-amz-write-offset-bytes"};
     for (size_t i = 0; i < r->fields.count; i++) {
         const struct http_field *f = &r->fields.ptr[i];
-        for (size_t k = 0; k < ARRAY_COUNT(prefixes); k++)
+        for (size_t k = 0; k < ARRAY_COUNT(prefixes) && r->op != S3_OP_PUT_OBJECT; k++)
             if (slice_has_prefix_nocase(f->name, slice_cstr(prefixes[k])))
                 return header_not_implemented(fault, f->name);
-        if (slice_eq_nocase(f->name, SLICE_LIT("x-amz-tagging")) && f->value.len)
-            return header_not_implemented(fault, f->name);
-        if (slice_eq_nocase(f->name, SLICE_LIT("x-amz-acl")) && f->value.len &&
-            !slice_eq(f->value, SLICE_LIT("private")) &&
-            !slice_eq(f->value, SLICE_LIT("bucket-owner-full-control")))
-            return header_not_implemented(fault, f->name);
     }
     return S3_OK;
 }
 
 /* Archive classes would need a restore before each read, so they are refused rather than kept as a
  * mere name. */
-static bool storage_class_valid(struct slice s)
+bool s3_storage_class_known(struct slice s)
 {
     static const char *const classes[] = {"STANDARD",   "REDUCED_REDUNDANCY",  "STANDARD_IA",
                                           "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"};
@@ -68,6 +50,13 @@ static bool storage_class_valid(struct slice s)
         if (slice_eq(s, slice_cstr(classes[i])))
             return true;
     return s.len == 0;
+}
+
+enum s3_code s3_storage_class_refuse(struct slice storage_class, struct s3_fault *fault)
+{
+    s3_fault_set(fault, S3_INVALID_STORAGE_CLASS, NULL);
+    s3_fault_extra(fault, "StorageClassRequested", storage_class);
+    return S3_INVALID_STORAGE_CLASS;
 }
 
 /* Without aws-chunked, which says how the request was sent, not what the object is. */
@@ -176,11 +165,6 @@ enum s3_code s3_metadata_parse(const struct s3_request *r, struct s3_metadata *r
     ret->expires = http_fields_get(r->fields, "expires");
     ret->storage_class = http_fields_get(r->fields, "x-amz-storage-class");
     ret->website_redirect = http_fields_get(r->fields, "x-amz-website-redirect-location");
-    if (!storage_class_valid(ret->storage_class)) {
-        s3_fault_set(fault, S3_INVALID_STORAGE_CLASS, NULL);
-        s3_fault_extra(fault, "StorageClassRequested", ret->storage_class);
-        return S3_INVALID_STORAGE_CLASS;
-    }
     if (ret->website_redirect.len && !slice_has_prefix(ret->website_redirect, SLICE_LIT("/")) &&
         !slice_has_prefix(ret->website_redirect, SLICE_LIT("http://")) &&
         !slice_has_prefix(ret->website_redirect, SLICE_LIT("https://")))
@@ -194,14 +178,6 @@ enum s3_code s3_metadata_parse(const struct s3_request *r, struct s3_metadata *r
 }
 
 /* ---- overrides ---- */
-
-static bool field_value_valid(struct slice s)
-{
-    for (size_t i = 0; i < s.len; i++)
-        if ((s.ptr[i] < 0x20 && s.ptr[i] != '\t') || s.ptr[i] == 0x7f)
-            return false;
-    return true;
-}
 
 enum s3_code s3_overrides_parse(const struct s3_request *r, bool anonymous,
                                 struct s3_overrides *ret, struct s3_fault *fault)
@@ -226,7 +202,7 @@ enum s3_code s3_overrides_parse(const struct s3_request *r, bool anonymous,
             return s3_fault_set(fault, S3_INVALID_REQUEST,
                                 "Request specific response headers cannot be used for anonymous "
                                 "GET requests.");
-        if (!field_value_valid(p->value))
+        if (!http_value_valid(p->value))
             return s3_fault_argument(fault, "Header value cannot be represented.", known[i].name,
                                      SLICE_EMPTY);
         *known[i].slot = p->value;
@@ -247,9 +223,13 @@ static enum s3_code parse_directives(const struct s3_request *r, struct s3_copy_
                                      "x-amz-metadata-directive", f->value);
     }
     f = http_fields_find(r->fields, "x-amz-tagging-directive");
-    if (f && !slice_eq(f->value, SLICE_LIT("COPY")))
-        return header_not_implemented(fault, f->name);
-    return S3_OK;
+    if (!f)
+        return S3_OK;
+    ret->replace_tags = slice_eq(f->value, SLICE_LIT("REPLACE"));
+    return ret->replace_tags || slice_eq(f->value, SLICE_LIT("COPY"))
+               ? S3_OK
+               : s3_fault_argument(fault, "Unknown tagging directive.", "x-amz-tagging-directive",
+                                   f->value);
 }
 
 enum s3_code s3_copy_source_parse(const struct s3_request *r, struct s3_copy_source *ret,
@@ -267,7 +247,7 @@ enum s3_code s3_copy_source_parse(const struct s3_request *r, struct s3_copy_sou
         if (!slice_has_prefix(query, version))
             return s3_fault_argument(fault, "Invalid copy source encoding.", name, text);
         ret->version_id = SLICE(query.ptr + version.len, query.len - version.len);
-        if (!slice_eq(ret->version_id, SLICE_LIT("null")))
+        if (!s3_version_id_parse(ret->version_id, &ret->version))
             return s3_fault_argument(fault, "Invalid version id specified", name, text);
     }
     /* S3 reads '+' here as a space, and clients write %2B. */
@@ -287,6 +267,47 @@ enum s3_code s3_copy_source_parse(const struct s3_request *r, struct s3_copy_sou
     if (ret->key.len > S3_KEY_BYTES_MAX)
         return s3_fault_set(fault, S3_KEY_TOO_LONG, NULL);
     return parse_directives(r, ret, fault);
+}
+
+/* ---- renames ---- */
+
+enum s3_code s3_rename_source_parse(const struct s3_request *r, struct s3_copy_source *ret,
+                                    struct s3_fault *fault)
+{
+    static const char name[] = "x-amz-rename-source";
+    struct slice text = http_fields_get(r->fields, name), path;
+    *ret = (struct s3_copy_source){.bucket = r->bucket};
+    if (!text.len || !s3_percent_decode(r->arena, text, true, &path) || !utf8_valid(path))
+        return s3_fault_argument(fault, "Invalid rename source encoding.", name, text);
+    bool absolute = path.ptr[0] == '/';
+    ret->key = path;
+    if (absolute)
+        path = SLICE(path.ptr + 1, path.len - 1);
+    bool named = slice_has_prefix(path, r->bucket) && path.len > r->bucket.len + 1 &&
+                 path.ptr[r->bucket.len] == '/';
+    if (absolute && !named)
+        return s3_fault_set(fault, S3_INVALID_REQUEST,
+                            "The source of a rename must be an object of the same bucket.");
+    if (named)
+        ret->key = SLICE(path.ptr + r->bucket.len + 1, path.len - r->bucket.len - 1);
+    if (ret->key.len > S3_KEY_BYTES_MAX)
+        return s3_fault_set(fault, S3_KEY_TOO_LONG, NULL);
+    if (slice_eq(ret->key, r->key))
+        return s3_fault_set(fault, S3_INVALID_REQUEST, "An object cannot be renamed to itself.");
+    return S3_OK;
+}
+
+enum s3_code s3_client_token_parse(const struct s3_request *r, struct slice *ret,
+                                   struct s3_fault *fault)
+{
+    enum { TOKEN_BYTES_MAX = 64 };
+    static const char name[] = "x-amz-client-token";
+    const struct http_field *f = http_fields_find(r->fields, name);
+    *ret = f ? f->value : SLICE_EMPTY;
+    bool ok = !f || (ret->len >= 1 && ret->len <= TOKEN_BYTES_MAX);
+    for (size_t i = 0; ok && i < ret->len; i++)
+        ok = ret->ptr[i] >= 33 && ret->ptr[i] <= 126;
+    return ok ? S3_OK : s3_fault_argument(fault, NULL, name, *ret);
 }
 
 /* ---- small ones ---- */

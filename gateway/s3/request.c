@@ -2,6 +2,8 @@
 #include "gateway/s3/request.h"
 
 #include "common/base/check.h"
+#include "gateway/s3/hoist.h"
+#include "gateway/s3/version.h"
 
 static const char *const op_names[S3_OP_COUNT] = {[S3_OP_NONE] = "-",
 #define X(NAME, name) [S3_OP_##NAME] = name,
@@ -53,47 +55,70 @@ enum s3_code s3_request_number(const struct s3_request *r, const char *name, uin
 
 enum { ON_BUCKET = 1, ON_OBJECT = 2 };
 
-/* Subresources that S3 knows and that are not offered here.  `harmless`: its GET only asks for a
- * configuration that nobody can have set, so later work may answer it with S3's own "none". */
-static const struct {
+/* Subresources that S3 knows, and the operations on them; S3_OP_NONE: not offered.  With `list`,
+ * GET without an id asks for all. */
+static const struct subresource {
     const char *name;
     int on;
-    bool harmless;
+    enum s3_op get, put, del, list;
 } subresources[] = {
-    {"abac", ON_BUCKET, false},
-    {"accelerate", ON_BUCKET, true},
-    {"acl", ON_BUCKET | ON_OBJECT, true},
-    {"analytics", ON_BUCKET, true},
-    {"cors", ON_BUCKET, true},
-    {"encryption", ON_BUCKET | ON_OBJECT, true},
-    {"intelligent-tiering", ON_BUCKET, true},
-    {"inventory", ON_BUCKET, true},
-    {"legal-hold", ON_OBJECT, true},
-    {"lifecycle", ON_BUCKET, true},
-    {"logging", ON_BUCKET, true},
-    {"metadataConfiguration", ON_BUCKET, true},
-    {"metadataInventoryTable", ON_BUCKET, false},
-    {"metadataJournalTable", ON_BUCKET, false},
-    {"metadataTable", ON_BUCKET, true},
-    {"metrics", ON_BUCKET, true},
-    {"notification", ON_BUCKET, true},
-    {"object-lock", ON_BUCKET, true},
-    {"ownershipControls", ON_BUCKET, true},
-    {"policy", ON_BUCKET, true},
-    {"policyStatus", ON_BUCKET, true},
-    {"publicAccessBlock", ON_BUCKET, true},
-    {"renameObject", ON_OBJECT, false},
-    {"replication", ON_BUCKET, true},
-    {"requestPayment", ON_BUCKET, true},
-    {"restore", ON_OBJECT, false},
-    {"retention", ON_OBJECT, true},
-    {"select", ON_OBJECT, false},
-    {"session", ON_BUCKET, false},
-    {"tagging", ON_BUCKET | ON_OBJECT, true},
-    {"torrent", ON_OBJECT, false},
-    {"versioning", ON_BUCKET, true},
-    {"versions", ON_BUCKET, true},
-    {"website", ON_BUCKET, true},
+    {"abac", ON_BUCKET, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
+    {"accelerate", ON_BUCKET, S3_OP_GET_BUCKET_ACCELERATE, S3_OP_PUT_BUCKET_ACCELERATE, S3_OP_NONE,
+     S3_OP_NONE},
+    {"acl", ON_BUCKET, S3_OP_GET_BUCKET_ACL, S3_OP_PUT_BUCKET_ACL, S3_OP_NONE, S3_OP_NONE},
+    {"acl", ON_OBJECT, S3_OP_GET_OBJECT_ACL, S3_OP_PUT_OBJECT_ACL, S3_OP_NONE, S3_OP_NONE},
+    {"analytics", ON_BUCKET, S3_OP_GET_BUCKET_ANALYTICS, S3_OP_PUT_BUCKET_ANALYTICS,
+     S3_OP_DELETE_BUCKET_ANALYTICS, S3_OP_LIST_BUCKET_ANALYTICS},
+    {"cors", ON_BUCKET, S3_OP_GET_BUCKET_CORS, S3_OP_PUT_BUCKET_CORS, S3_OP_DELETE_BUCKET_CORS,
+     S3_OP_NONE},
+    {"encryption", ON_BUCKET, S3_OP_GET_BUCKET_ENCRYPTION, S3_OP_PUT_BUCKET_ENCRYPTION,
+     S3_OP_DELETE_BUCKET_ENCRYPTION, S3_OP_NONE},
+    {"encryption", ON_OBJECT, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
+    {"intelligent-tiering", ON_BUCKET, S3_OP_GET_BUCKET_TIERING, S3_OP_PUT_BUCKET_TIERING,
+     S3_OP_DELETE_BUCKET_TIERING, S3_OP_LIST_BUCKET_TIERING},
+    {"inventory", ON_BUCKET, S3_OP_GET_BUCKET_INVENTORY, S3_OP_PUT_BUCKET_INVENTORY,
+     S3_OP_DELETE_BUCKET_INVENTORY, S3_OP_LIST_BUCKET_INVENTORY},
+    {"legal-hold", ON_OBJECT, S3_OP_GET_OBJECT_LEGAL_HOLD, S3_OP_PUT_OBJECT_LEGAL_HOLD, S3_OP_NONE,
+     S3_OP_NONE},
+    {"lifecycle", ON_BUCKET, S3_OP_GET_BUCKET_LIFECYCLE, S3_OP_PUT_BUCKET_LIFECYCLE,
+     S3_OP_DELETE_BUCKET_LIFECYCLE, S3_OP_NONE},
+    {"logging", ON_BUCKET, S3_OP_GET_BUCKET_LOGGING, S3_OP_PUT_BUCKET_LOGGING, S3_OP_NONE,
+     S3_OP_NONE},
+    {"metadataAnnotationTable", ON_BUCKET, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
+    {"metadataConfiguration", ON_BUCKET, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
+    {"metadataInventoryTable", ON_BUCKET, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
+    {"metadataJournalTable", ON_BUCKET, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
+    {"metadataTable", ON_BUCKET, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
+    {"metrics", ON_BUCKET, S3_OP_GET_BUCKET_METRICS, S3_OP_PUT_BUCKET_METRICS,
+     S3_OP_DELETE_BUCKET_METRICS, S3_OP_LIST_BUCKET_METRICS},
+    {"notification", ON_BUCKET, S3_OP_GET_BUCKET_NOTIFICATION, S3_OP_PUT_BUCKET_NOTIFICATION,
+     S3_OP_NONE, S3_OP_NONE},
+    {"object-lock", ON_BUCKET, S3_OP_GET_OBJECT_LOCK_CONFIGURATION,
+     S3_OP_PUT_OBJECT_LOCK_CONFIGURATION, S3_OP_NONE, S3_OP_NONE},
+    {"ownershipControls", ON_BUCKET, S3_OP_GET_BUCKET_OWNERSHIP, S3_OP_PUT_BUCKET_OWNERSHIP,
+     S3_OP_DELETE_BUCKET_OWNERSHIP, S3_OP_NONE},
+    {"policy", ON_BUCKET, S3_OP_GET_BUCKET_POLICY, S3_OP_PUT_BUCKET_POLICY,
+     S3_OP_DELETE_BUCKET_POLICY, S3_OP_NONE},
+    {"policyStatus", ON_BUCKET, S3_OP_GET_BUCKET_POLICY_STATUS, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
+    {"publicAccessBlock", ON_BUCKET, S3_OP_GET_PUBLIC_ACCESS_BLOCK, S3_OP_PUT_PUBLIC_ACCESS_BLOCK,
+     S3_OP_DELETE_PUBLIC_ACCESS_BLOCK, S3_OP_NONE},
+    {"renameObject", ON_OBJECT, S3_OP_NONE, S3_OP_RENAME_OBJECT, S3_OP_NONE, S3_OP_NONE},
+    {"replication", ON_BUCKET, S3_OP_GET_BUCKET_REPLICATION, S3_OP_PUT_BUCKET_REPLICATION,
+     S3_OP_DELETE_BUCKET_REPLICATION, S3_OP_NONE},
+    {"requestPayment", ON_BUCKET, S3_OP_GET_BUCKET_REQUEST_PAYMENT,
+     S3_OP_PUT_BUCKET_REQUEST_PAYMENT, S3_OP_NONE, S3_OP_NONE},
+    {"restore", ON_OBJECT, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
+    {"retention", ON_OBJECT, S3_OP_GET_OBJECT_RETENTION, S3_OP_PUT_OBJECT_RETENTION, S3_OP_NONE,
+     S3_OP_NONE},
+    {"select", ON_OBJECT, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
+    {"session", ON_BUCKET, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
+    {"tagging", ON_BUCKET, S3_OP_GET_BUCKET_TAGGING, S3_OP_PUT_BUCKET_TAGGING,
+     S3_OP_DELETE_BUCKET_TAGGING, S3_OP_NONE},
+    {"tagging", ON_OBJECT, S3_OP_GET_OBJECT_TAGGING, S3_OP_PUT_OBJECT_TAGGING,
+     S3_OP_DELETE_OBJECT_TAGGING, S3_OP_NONE},
+    {"torrent", ON_OBJECT, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
+    {"website", ON_BUCKET, S3_OP_GET_BUCKET_WEBSITE, S3_OP_PUT_BUCKET_WEBSITE,
+     S3_OP_DELETE_BUCKET_WEBSITE, S3_OP_NONE},
 };
 
 /* Parameters that select no subresource, whether or not they have a value. */
@@ -105,6 +130,7 @@ static const char *const known_params[] = {
     "delimiter",
     "encoding-type",
     "fetch-owner",
+    "id",
     "key-marker",
     "list-type",
     "location",
@@ -120,7 +146,10 @@ static const char *const known_params[] = {
     "upload-id-marker",
     "uploadId",
     "uploads",
+    "version-id-marker",
     "versionId",
+    "versioning",
+    "versions",
     "x-id",
 };
 
@@ -131,34 +160,6 @@ static bool is_known(struct slice name)
             return true;
     return slice_has_prefix(name, SLICE_LIT("response-")) ||
            slice_has_prefix_nocase(name, SLICE_LIT("x-amz-"));
-}
-
-/* A parameter without a value that nobody knows is taken for a subresource of later times: to
- * ignore it could turn, say, the change of a setting into the overwriting of an object.  Unknown
- * parameters with a value are ignored, as S3 does. */
-static enum s3_code check_subresources(struct s3_request *r, struct s3_fault *fault)
-{
-    int here = r->key.len ? ON_OBJECT : ON_BUCKET;
-    for (size_t i = 0; i < r->param_count; i++) {
-        const struct s3_param *p = &r->params[i];
-        for (size_t k = 0; k < ARRAY_COUNT(subresources); k++) {
-            if (!slice_eq(p->name, slice_cstr(subresources[k].name)) ||
-                !(subresources[k].on & here))
-                continue;
-            r->subresource = subresources[k].name;
-            r->subresource_harmless =
-                subresources[k].harmless && slice_eq(r->method, SLICE_LIT("GET"));
-            s3_fault_set(fault, S3_NOT_IMPLEMENTED, NULL);
-            s3_fault_extra(fault, "Query", p->name);
-            return S3_NOT_IMPLEMENTED;
-        }
-        if (p->name.len && p->value.len == 0 && !is_known(p->name)) {
-            s3_fault_set(fault, S3_NOT_IMPLEMENTED, NULL);
-            s3_fault_extra(fault, "Query", p->name);
-            return S3_NOT_IMPLEMENTED;
-        }
-    }
-    return S3_OK;
 }
 
 static enum s3_code found(struct s3_request *r, enum s3_op op)
@@ -189,6 +190,10 @@ static enum s3_code bucket_op(struct s3_request *r, struct s3_fault *fault)
             return found(r, S3_OP_GET_BUCKET_LOCATION);
         if (s3_request_param(r, "uploads"))
             return found(r, S3_OP_LIST_MULTIPART_UPLOADS);
+        if (s3_request_param(r, "versioning"))
+            return found(r, S3_OP_GET_BUCKET_VERSIONING);
+        if (s3_request_param(r, "versions"))
+            return found(r, S3_OP_LIST_OBJECT_VERSIONS);
         if (!list_type)
             return found(r, S3_OP_LIST_OBJECTS);
         if (slice_eq(list_type->value, SLICE_LIT("1")))
@@ -201,14 +206,16 @@ static enum s3_code bucket_op(struct s3_request *r, struct s3_fault *fault)
     if (method_is(r, "POST")) {
         if (s3_request_param(r, "delete"))
             return found(r, S3_OP_DELETE_OBJECTS);
-        return s3_fault_set(fault, S3_NOT_IMPLEMENTED,
-                            "Uploads by HTML form (POST Object) are not implemented.");
+        return found(r, S3_OP_POST_OBJECT);
     }
-    static const char *const on_others[] = {"delete", "location", "uploads", "uploadId",
-                                            "partNumber"};
+    static const char *const on_others[] = {"delete",   "location",   "uploads",
+                                            "uploadId", "partNumber", "versions"};
     for (size_t i = 0; i < ARRAY_COUNT(on_others); i++)
         if (s3_request_param(r, on_others[i]))
             return not_allowed(r, "BUCKET", fault);
+    if (s3_request_param(r, "versioning"))
+        return method_is(r, "PUT") ? found(r, S3_OP_PUT_BUCKET_VERSIONING)
+                                   : not_allowed(r, "BUCKET", fault);
     if (method_is(r, "PUT"))
         return found(r, S3_OP_CREATE_BUCKET);
     if (method_is(r, "HEAD"))
@@ -218,11 +225,11 @@ static enum s3_code bucket_op(struct s3_request *r, struct s3_fault *fault)
     return not_allowed(r, "BUCKET", fault);
 }
 
-/* Without versioning every object has one version, which S3 calls "null". */
-static enum s3_code check_version(const struct s3_request *r, struct s3_fault *fault)
+/* Which version the request is about: an id that was given, or "null", the one that has none. */
+static enum s3_code parse_version(struct s3_request *r, struct s3_fault *fault)
 {
     const struct s3_param *p = s3_request_param(r, "versionId");
-    if (!p || slice_eq(p->value, SLICE_LIT("null")))
+    if (!p || s3_version_id_parse(p->value, &r->version))
         return S3_OK;
     return s3_fault_argument(fault,
                              p->value.len ? "Invalid version id specified"
@@ -249,9 +256,14 @@ static enum s3_code object_op(struct s3_request *r, struct s3_fault *fault)
     bool upload_id = s3_request_param(r, "uploadId") != NULL;
     bool part_number = s3_request_param(r, "partNumber") != NULL;
     bool uploads = s3_request_param(r, "uploads") != NULL;
-    enum s3_code code = check_version(r, fault);
+    enum s3_code code = parse_version(r, fault);
     if (code != S3_OK)
         return code;
+    if (s3_request_param(r, "versioning") || s3_request_param(r, "versions")) /* of buckets */
+        return not_allowed(r, "OBJECT", fault);
+    if (r->version && (method_is(r, "PUT") || method_is(r, "POST")))
+        return s3_fault_argument(fault, "This operation does not accept a version-id.", "versionId",
+                                 s3_request_value(r, "versionId"));
     if (method_is(r, "PUT"))
         return object_put_op(r, upload_id, part_number, fault);
     if (method_is(r, "POST")) {
@@ -294,10 +306,93 @@ static enum s3_code admin_op(struct s3_request *r, struct s3_fault *fault)
     return found(r, S3_OP_ADMIN);
 }
 
+/* ---- subresources ---- */
+
+static enum s3_code not_offered(struct slice name, struct s3_fault *fault)
+{
+    s3_fault_set(fault, S3_NOT_IMPLEMENTED, NULL);
+    s3_fault_extra(fault, "Query", name);
+    return S3_NOT_IMPLEMENTED;
+}
+
+static const struct subresource *find_subresource(const struct s3_request *r, struct slice name)
+{
+    int here = r->key.len ? ON_OBJECT : ON_BUCKET;
+    for (size_t k = 0; k < ARRAY_COUNT(subresources); k++)
+        if (slice_eq(name, slice_cstr(subresources[k].name)) && (subresources[k].on & here))
+            return &subresources[k];
+    return NULL;
+}
+
+bool s3_names_subresource(struct slice name)
+{
+    for (size_t k = 0; k < ARRAY_COUNT(subresources); k++)
+        if (slice_eq(name, slice_cstr(subresources[k].name)))
+            return true;
+    return false;
+}
+
+/* Two at once: to follow one would be to ignore the other. */
+static enum s3_code check_conflicts(const struct s3_request *r, struct s3_fault *fault)
+{
+    static const char *const others[] = {"attributes", "delete",     "list-type",
+                                         "location",   "partNumber", "uploads",
+                                         "uploadId",   "versioning", "versions"};
+    for (size_t i = 0; i < r->param_count; i++) {
+        const struct subresource *s = find_subresource(r, r->params[i].name);
+        bool other = s && strcmp(s->name, r->subresource) != 0;
+        for (size_t k = 0; k < ARRAY_COUNT(others); k++)
+            other |= slice_eq(r->params[i].name, slice_cstr(others[k]));
+        if (other)
+            return s3_fault_argument(fault, "Conflicting query string parameters", "ResourceType",
+                                     r->params[i].name);
+    }
+    return S3_OK;
+}
+
+/* A parameter without a value that nobody knows is taken for a subresource of later times: to
+ * ignore it could turn, say, the change of a setting into the overwriting of an object.  Unknown
+ * parameters with a value are ignored, as S3 does.  *ret: the one that the request is about, or
+ * NULL. */
+static enum s3_code check_subresources(struct s3_request *r, const struct subresource **ret,
+                                       struct s3_fault *fault)
+{
+    *ret = NULL;
+    for (size_t i = 0; i < r->param_count; i++) {
+        const struct s3_param *p = &r->params[i];
+        const struct subresource *s = find_subresource(r, p->name);
+        if (s && !*ret)
+            *ret = s;
+        if (!s && p->name.len && p->value.len == 0 && !is_known(p->name))
+            return not_offered(p->name, fault);
+    }
+    r->subresource = *ret ? (*ret)->name : NULL;
+    return S3_OK;
+}
+
+static enum s3_code subresource_op(struct s3_request *r, const struct subresource *s,
+                                   struct s3_fault *fault)
+{
+    enum s3_op op = S3_OP_NONE;
+    if (method_is(r, "GET"))
+        op = s->list && !s3_request_param(r, "id") ? s->list : s->get;
+    else if (method_is(r, "PUT"))
+        op = s->put;
+    else if (method_is(r, "DELETE"))
+        op = s->del;
+    if (op == S3_OP_NONE)
+        return not_offered(slice_cstr(s->name), fault);
+    enum s3_code code = check_conflicts(r, fault);
+    if (code == S3_OK && r->key.len)
+        code = parse_version(r, fault);
+    return code == S3_OK ? found(r, op) : code;
+}
+
 static enum s3_code choose_op(struct s3_request *r, struct s3_fault *fault)
 {
+    const struct subresource *subresource;
     if (method_is(r, "OPTIONS"))
-        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "CORS is not implemented.");
+        return found(r, S3_OP_PREFLIGHT);
     if (r->bucket.len == 0)
         return method_is(r, "GET") ? found(r, S3_OP_LIST_BUCKETS)
                                    : not_allowed(r, "SERVICE", fault);
@@ -306,9 +401,11 @@ static enum s3_code choose_op(struct s3_request *r, struct s3_fault *fault)
         s3_fault_extra(fault, "MaxSizeAllowed", SLICE_LIT("1024"));
         return S3_KEY_TOO_LONG;
     }
-    enum s3_code code = check_subresources(r, fault);
+    enum s3_code code = check_subresources(r, &subresource, fault);
     if (code != S3_OK)
         return code;
+    if (subresource)
+        return subresource_op(r, subresource, fault);
     return r->key.len ? object_op(r, fault) : bucket_op(r, fault);
 }
 
@@ -388,14 +485,31 @@ static struct slice host_name(struct slice host)
     return colon ? SLICE(host.ptr, (size_t)(colon - host.ptr)) : host;
 }
 
-/* The part of the host before one of our domains; empty: path style. */
-static struct slice host_bucket(const struct s3_addressing *addressing, struct slice host)
+/* Nothing, or a port, behind the name. */
+static bool host_is_clean(struct slice host)
+{
+    size_t at = host_name(host).len;
+    if (at < host.len && host.ptr[at++] != ':')
+        return false;
+    for (; at < host.len; at++)
+        if (host.ptr[at] < '0' || host.ptr[at] > '9')
+            return false;
+    return true;
+}
+
+/* The part of the host before one of these domains; empty: it is not below any.  *ret_is_one: it is
+ * one of them itself. */
+static struct slice host_below(const struct slice *domains, size_t count, struct slice host,
+                               bool *ret_is_one)
 {
     struct slice best = SLICE_EMPTY;
-    for (size_t i = 0; i < addressing->base_domain_count; i++) {
-        struct slice base = addressing->base_domains[i];
-        if (slice_eq_nocase(host, base))
+    *ret_is_one = false;
+    for (size_t i = 0; i < count; i++) {
+        struct slice base = domains[i];
+        if (slice_eq_nocase(host, base)) {
+            *ret_is_one = true;
             return SLICE_EMPTY;
+        }
         if (base.len == 0 || host.len < base.len + 2)
             continue;
         size_t front = host.len - base.len;
@@ -418,10 +532,62 @@ static struct slice lower_copy(struct arena *arena, struct slice s)
     return SLICE(p, s.len);
 }
 
+/* Neither an address nor a name without a dot, which machines next to one another call each other by. */
+static bool is_public_name(struct slice host)
+{
+    bool dot = false, letter = false;
+    for (size_t i = 0; i < host.len; i++) {
+        dot |= host.ptr[i] == '.';
+        letter |= ascii_lower(host.ptr[i]) >= 'a' && ascii_lower(host.ptr[i]) <= 'z';
+    }
+    return dot && letter && host.ptr[0] != '[';
+}
+
+/* Whose website the host is; empty: nobody's. */
+static struct slice website_bucket(const struct s3_addressing *a, struct slice host)
+{
+    bool is_one, is_base;
+    struct slice bucket = host_below(a->website_domains, a->website_domain_count, host, &is_one);
+    if (bucket.len || is_one)
+        return bucket.len ? bucket : host;
+    bucket = host_below(a->base_domains, a->base_domain_count, host, &is_base);
+    for (size_t i = 0; i < a->website_domain_count; i++)
+        if (slice_eq(a->website_domains[i], SLICE_LIT("*")))
+            return bucket.len || is_base || !is_public_name(host) ? SLICE_EMPTY : host;
+    return SLICE_EMPTY;
+}
+
+/* What a browser asks of a website: a path. */
+static enum s3_code website_op(struct s3_request *r, struct slice bucket, struct s3_fault *fault)
+{
+    r->website = true;
+    r->bucket = lower_copy(r->arena, bucket);
+    if (!host_is_clean(http_fields_get(r->fields, "host"))) /* redirects repeat it */
+        return s3_fault_set(fault, S3_INVALID_REQUEST, "The Host header is not valid.");
+    if (!s3_percent_decode(r->arena, r->raw_path, false, &r->path) || !utf8_valid(r->path))
+        return s3_fault_set(fault, S3_INVALID_URI, NULL);
+    r->key = SLICE(r->path.ptr + 1, r->path.len - 1);
+    if (!s3_bucket_name_valid(r->bucket)) {
+        s3_fault_set(fault, S3_NO_SUCH_BUCKET, NULL);
+        s3_fault_extra(fault, "BucketName", r->bucket);
+        return S3_NO_SUCH_BUCKET;
+    }
+    if (r->key.len > S3_KEY_BYTES_MAX)
+        return s3_fault_set(fault, S3_KEY_TOO_LONG, NULL);
+    if (method_is(r, "OPTIONS"))
+        return found(r, S3_OP_PREFLIGHT);
+    if (method_is(r, "HEAD"))
+        return found(r, S3_OP_HEAD_OBJECT);
+    return method_is(r, "GET") ? found(r, S3_OP_GET_OBJECT) : not_allowed(r, "OBJECT", fault);
+}
+
 static enum s3_code locate(const struct s3_addressing *addressing, struct s3_request *r,
                            struct s3_fault *fault)
 {
-    struct slice rest = r->raw_path, bucket = host_bucket(addressing, r->host);
+    bool is_base;
+    struct slice rest = r->raw_path, bucket = host_below(addressing->base_domains,
+                                                         addressing->base_domain_count, r->host,
+                                                         &is_base);
     if (!s3_percent_decode(r->arena, r->raw_path, false, &r->path) || !utf8_valid(r->path))
         return s3_fault_set(fault, S3_INVALID_URI, NULL);
     rest.ptr++;
@@ -465,13 +631,16 @@ enum s3_code s3_request_parse(struct arena *arena, const struct s3_addressing *a
     if (http_fields_count(fields, "host") > 1)
         return s3_fault_set(fault, S3_INVALID_REQUEST, "More than one Host header was sent.");
     ret->host = host_name(http_fields_get(fields, "host"));
+    struct slice website = website_bucket(addressing, ret->host);
+    if (website.len)
+        return website_op(ret, website, fault);
     enum s3_code code = parse_query(ret, fault);
     if (code != S3_OK)
         return code;
     if (is_admin(ret))
         return admin_op(ret, fault);
     code = locate(addressing, ret, fault);
-    if (code != S3_OK)
-        return code;
-    return choose_op(ret, fault);
+    if (code == S3_OK)
+        code = s3_request_hoist(ret, fault);
+    return code == S3_OK ? choose_op(ret, fault) : code;
 }

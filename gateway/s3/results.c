@@ -108,10 +108,74 @@ void s3_result_list_end(struct buf *b, const struct s3_result_list *l)
         xml_u64(b, "KeyCount", l->key_count);
         if (l->truncated)
             xml_slice(b, "NextContinuationToken", l->next_token);
-    } else if (l->truncated && p->has_delimiter) {
+    } else if (l->truncated && (p->has_delimiter || l->marker_needed)) {
         xml_key(b, "NextMarker", l->next_marker, p->encode_url);
     }
     xml_close(b, "ListBucketResult");
+}
+
+/* ---- versions ---- */
+
+void s3_result_versioning(struct buf *b, const char *status)
+{
+    xml_declaration(b);
+    xml_open_ns(b, "VersioningConfiguration");
+    if (status)
+        xml_cstr(b, "Status", status);
+    xml_close(b, "VersioningConfiguration");
+}
+
+void s3_result_versions_begin(struct buf *b, const struct s3_result_versions *l)
+{
+    const struct s3_list_versions_params *p = l->params;
+    xml_declaration(b);
+    xml_open_ns(b, "ListVersionsResult");
+    xml_slice(b, "Name", l->bucket);
+    xml_key(b, "Prefix", p->prefix, p->encode_url);
+    xml_key(b, "KeyMarker", p->key_marker, p->encode_url);
+    xml_slice(b, "VersionIdMarker", p->version_id_marker);
+    xml_u64(b, "MaxKeys", p->max_keys);
+    if (p->delimiter.len)
+        xml_key(b, "Delimiter", p->delimiter, p->encode_url);
+    if (p->encode_url)
+        xml_cstr(b, "EncodingType", "url");
+}
+
+void s3_result_versions_entry(struct buf *b, const struct s3_result_versions *l,
+                              const struct s3_result_version *v)
+{
+    const char *element = v->delete_marker ? "DeleteMarker" : "Version";
+    xml_open(b, element);
+    xml_key(b, "Key", v->key, l->params->encode_url);
+    xml_slice(b, "VersionId", v->version_id);
+    xml_bool(b, "IsLatest", v->is_latest);
+    xml_time(b, "LastModified", v->mtime_ms);
+    if (!v->delete_marker) {
+        result_etag(b, v->etag);
+        result_checksum_kind(b, v->checksum_algorithm, v->checksum_type);
+        xml_u64(b, "Size", v->size);
+    }
+    result_owner(b, "Owner", v->owner);
+    if (!v->delete_marker)
+        result_storage_class(b, v->storage_class);
+    xml_close(b, element);
+}
+
+void s3_result_versions_prefix(struct buf *b, const struct s3_result_versions *l,
+                               struct slice prefix)
+{
+    common_prefix(b, prefix, l->params->encode_url);
+}
+
+void s3_result_versions_end(struct buf *b, const struct s3_result_versions *l)
+{
+    xml_bool(b, "IsTruncated", l->truncated);
+    if (l->truncated) {
+        xml_key(b, "NextKeyMarker", l->next_key_marker, l->params->encode_url);
+        if (l->next_version_id_marker.len)
+            xml_slice(b, "NextVersionIdMarker", l->next_version_id_marker);
+    }
+    xml_close(b, "ListVersionsResult");
 }
 
 /* ---- uploads ---- */

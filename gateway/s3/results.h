@@ -16,6 +16,8 @@ void s3_result_buckets_begin(struct buf *b, const struct s3_owner *owner);
 void s3_result_buckets_entry(struct buf *b, const struct s3_result_bucket *e);
 void s3_result_buckets_end(struct buf *b, struct slice prefix, struct slice next_token);
 
+/* VersioningConfiguration; status NULL: it was never set. */
+void s3_result_versioning(struct buf *b, const char *status);
 void s3_result_location(struct buf *b, struct slice region); /* us-east-1: empty */
 
 /* ListObjects v1 and v2.  Entries and common prefixes may come in any order: prefixes that come
@@ -32,7 +34,8 @@ struct s3_result_list {
     const struct s3_list_params *params;
     bool truncated;
     uint32_t key_count;       /* objects and prefixes (v2) */
-    struct slice next_marker; /* v1; written when truncated and a delimiter was given */
+    struct slice next_marker; /* v1; written when truncated and a delimiter was given, or */
+    bool marker_needed;       /* it is no entry of this list */
     struct slice next_token;  /* v2 */
 };
 /* The head needs no counts: what is known only at the end is written at the end. */
@@ -41,6 +44,29 @@ void s3_result_list_object(struct buf *b, const struct s3_result_list *l,
                            const struct s3_result_object *o);
 void s3_result_list_prefix(struct buf *b, const struct s3_result_list *l, struct slice prefix);
 void s3_result_list_end(struct buf *b, const struct s3_result_list *l);
+
+/* ListObjectVersions: entries and common prefixes in any order. */
+struct s3_result_version {
+    struct slice key, etag, storage_class;
+    struct slice version_id;
+    bool is_latest, delete_marker; /* of a marker: key, times and owner only */
+    uint64_t size, mtime_ms;
+    const struct s3_owner *owner;
+    enum s3_checksum_algorithm checksum_algorithm;
+    enum s3_checksum_type checksum_type;
+};
+struct s3_result_versions {
+    struct slice bucket;
+    const struct s3_list_versions_params *params;
+    bool truncated;
+    struct slice next_key_marker, next_version_id_marker; /* the latter may be empty: none */
+};
+void s3_result_versions_begin(struct buf *b, const struct s3_result_versions *l);
+void s3_result_versions_entry(struct buf *b, const struct s3_result_versions *l,
+                              const struct s3_result_version *v);
+void s3_result_versions_prefix(struct buf *b, const struct s3_result_versions *l,
+                               struct slice prefix);
+void s3_result_versions_end(struct buf *b, const struct s3_result_versions *l);
 
 struct s3_result_upload {
     struct slice key;
@@ -98,7 +124,9 @@ void s3_result_copy_part(struct buf *b, struct slice etag, uint64_t mtime_ms,
 
 /* DeleteObjects. */
 void s3_result_delete_begin(struct buf *b);
-void s3_result_delete_entry(struct buf *b, struct slice key, struct slice version_id);
+/* marker_id: of the delete marker that was made, or deleted; empty: none. */
+void s3_result_delete_entry(struct buf *b, struct slice key, struct slice version_id,
+                            struct slice marker_id);
 void s3_result_delete_error(struct buf *b, struct slice key, struct slice version_id,
                             enum s3_code code, struct slice message);
 void s3_result_delete_end(struct buf *b);

@@ -152,12 +152,17 @@ void s3_result_delete_begin(struct buf *b)
     xml_open_ns(b, "DeleteResult");
 }
 
-void s3_result_delete_entry(struct buf *b, struct slice key, struct slice version_id)
+void s3_result_delete_entry(struct buf *b, struct slice key, struct slice version_id,
+                            struct slice marker_id)
 {
     xml_open(b, "Deleted");
     xml_slice(b, "Key", key);
     if (version_id.len)
         xml_slice(b, "VersionId", version_id);
+    if (marker_id.len) {
+        xml_bool(b, "DeleteMarker", true);
+        xml_slice(b, "DeleteMarkerVersionId", marker_id);
+    }
     xml_close(b, "Deleted");
 }
 

@@ -3,6 +3,8 @@
 
 #include "common/base/check.h"
 #include "common/crypto/codec.h"
+#include "gateway/s3/hoist.h"
+#include "gateway/s3/sigv2.h"
 #include "gateway/s3/time.h"
 
 #define ALGORITHM "AWS4-HMAC-SHA256"
@@ -34,6 +36,10 @@ static enum s3_code parse_payload(const struct s3_request *r, struct sigv4_auth 
     if (a->presigned && !p)
         p = s3_request_param(r, "X-Amz-Content-SHA256");
     if (!f && !p) {
+        if (!a->anonymous && !slice_eq(a->service, SLICE_LIT("s3"))) {
+            a->payload = S3_PAYLOAD_UNSIGNED;
+            return S3_OK;
+        }
         if (!a->anonymous && !a->presigned)
             return s3_fault_set(fault, S3_INVALID_REQUEST,
                                 "Missing required header for this request: x-amz-content-sha256");
@@ -44,6 +50,9 @@ static enum s3_code parse_payload(const struct s3_request *r, struct sigv4_auth 
     if (http_fields_count(r->fields, "x-amz-content-sha256") > 1)
         return s3_fault_set(fault, S3_INVALID_REQUEST,
                             "More than one x-amz-content-sha256 header was sent.");
+    if (f && p && !slice_eq(f->value, p->value))
+        return s3_fault_argument(fault, "The header and the query parameter are not the same.",
+                                 "x-amz-content-sha256", f->value);
     a->payload_text = f ? f->value : p->value;
     for (size_t i = 0; i < ARRAY_COUNT(modes); i++) {
         if (slice_eq(a->payload_text, slice_cstr(modes[i].text))) {
@@ -63,9 +72,9 @@ static enum s3_code parse_payload(const struct s3_request *r, struct sigv4_auth 
     }
     bool chained = a->payload == S3_PAYLOAD_STREAMING_SIGNED ||
                    a->payload == S3_PAYLOAD_STREAMING_SIGNED_TRAILER;
-    if (chained && a->anonymous)
+    if (chained && (a->anonymous || a->version_2))
         return s3_fault_set(fault, S3_INVALID_REQUEST,
-                            "A body in signed chunks needs a signed request.");
+                            "A body in signed chunks needs a request signed with version 4.");
     return S3_OK;
 }
 
@@ -130,6 +139,12 @@ static bool list_has(struct slice list, struct slice name)
     return false;
 }
 
+/* Fields that were sent; what follows them is signed with the query. */
+static size_t sent_count(const struct s3_request *r)
+{
+    return r->fields.count - r->hoisted;
+}
+
 /* Is there another field of this name behind the one at `at`?  What is signed is the fields' values
  * joined with commas, so whoever carries the request could cut one value in two, and what takes the
  * first field would see less than was signed.  User metadata and lists are joined as they are
@@ -141,10 +156,19 @@ static bool comes_again(const struct s3_request *r, size_t at)
         slice_eq_nocase(name, SLICE_LIT("x-amz-object-attributes")) ||
         slice_eq_nocase(name, SLICE_LIT("x-amz-optional-object-attributes")))
         return false;
-    for (size_t i = at + 1; i < r->fields.count; i++)
+    for (size_t i = at + 1; i < sent_count(r); i++)
         if (slice_eq_nocase(r->fields.ptr[i].name, name))
             return true;
     return false;
+}
+
+enum s3_code sigv4_check_once(const struct s3_request *r, size_t at, struct s3_fault *fault)
+{
+    if (!comes_again(r, at))
+        return S3_OK;
+    s3_fault_set(fault, S3_INVALID_REQUEST, "A header was sent more than once.");
+    s3_fault_extra(fault, "Header", r->fields.ptr[at].name);
+    return S3_INVALID_REQUEST;
 }
 
 /* What could change the meaning of the request must be under the signature. */
@@ -157,15 +181,12 @@ static enum s3_code check_signed_headers(const struct s3_request *r, const struc
         return malformed(fault, a->presigned, "The host header must be signed.");
     if (!http_fields_find(r->fields, "host"))
         return s3_fault_set(fault, S3_MISSING_SECURITY_HEADER, NULL);
-    for (size_t i = 0; i < r->fields.count; i++) {
+    for (size_t i = 0; i < sent_count(r); i++) {
         struct slice name = r->fields.ptr[i].name;
         if (!slice_has_prefix_nocase(name, SLICE_LIT("x-amz-")))
             continue;
-        if (comes_again(r, i)) {
-            s3_fault_set(fault, S3_INVALID_REQUEST, "A header was sent more than once.");
-            s3_fault_extra(fault, "Header", name);
+        if (sigv4_check_once(r, i, fault) != S3_OK)
             return S3_INVALID_REQUEST;
-        }
         if (list_has(a->signed_headers, name))
             continue;
         s3_fault_set(fault, S3_ACCESS_DENIED,
@@ -178,7 +199,7 @@ static enum s3_code check_signed_headers(const struct s3_request *r, const struc
 
 static enum s3_code parse_signature(struct slice hex, struct sigv4_auth *a, struct s3_fault *fault)
 {
-    a->signature_hex = hex;
+    a->signature_text = hex;
     if (!hex_decode(hex, a->signature, SHA256_BYTES))
         return malformed(fault, a->presigned, "The Signature is not 64 hexadecimal digits.");
     return S3_OK;
@@ -193,17 +214,6 @@ static enum s3_code check_timestamp(struct sigv4_auth *a, struct s3_fault *fault
 }
 
 /* ---- the Authorization header ---- */
-
-static struct slice trim(struct slice s)
-{
-    while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
-        s.ptr++;
-        s.len--;
-    }
-    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
 
 /* x-amz-date, or else Date, which is brought into the form that is signed. */
 static enum s3_code parse_header_date(const struct s3_request *r, struct sigv4_auth *a,
@@ -241,7 +251,7 @@ static enum s3_code parse_authorization(const struct s3_request *r, struct slice
     for (size_t at = 0; at < value.len;) {
         const uint8_t *comma = memchr(value.ptr + at, ',', value.len - at);
         size_t len = comma ? (size_t)(comma - (value.ptr + at)) : value.len - at;
-        struct slice item = trim(SLICE(value.ptr + at, len));
+        struct slice item = slice_trim(SLICE(value.ptr + at, len));
         const uint8_t *equals = item.len ? memchr(item.ptr, '=', item.len) : NULL;
         at += len + 1;
         if (!equals)
@@ -327,6 +337,24 @@ static enum s3_code parse_presigned(const struct s3_request *r, struct sigv4_aut
     return check_timestamp(a, fault);
 }
 
+/* Of a temporary session.  Where the signature is, there the token must be; an empty one is one. */
+static enum s3_code parse_token(const struct s3_request *r, struct sigv4_auth *a,
+                                struct s3_fault *fault)
+{
+    const struct http_field *f = http_fields_find(r->fields, "x-amz-security-token");
+    bool in_query = s3_request_param(r, "X-Amz-Security-Token") != NULL;
+    const struct s3_param *p = single(r, "X-Amz-Security-Token");
+    if (in_query && (!a->presigned || !p || f))
+        return s3_fault_set(fault, S3_INVALID_TOKEN, NULL);
+    if (f)
+        a->token = f->value;
+    else if (p)
+        a->token = p->value;
+    if ((f || p) && !a->token.ptr)
+        a->token = SLICE("", 0);
+    return S3_OK;
+}
+
 enum s3_code sigv4_parse(const struct s3_request *r, struct sigv4_auth *ret, struct s3_fault *fault)
 {
     const struct http_field *f = http_fields_find(r->fields, "authorization");
@@ -334,20 +362,21 @@ enum s3_code sigv4_parse(const struct s3_request *r, struct sigv4_auth *ret, str
     enum s3_code code = S3_OK;
     *ret = (struct sigv4_auth){0};
     *fault = (struct s3_fault){0};
-    ret->presigned = s3_request_param(r, "X-Amz-Algorithm") ||
-                     s3_request_param(r, "X-Amz-Signature") ||
-                     s3_request_param(r, "X-Amz-Credential");
-    bool v2_query = s3_request_param(r, "AWSAccessKeyId") && s3_request_param(r, "Signature");
-    if ((f && (ret->presigned || v2_query)) || http_fields_count(r->fields, "authorization") > 1)
+    ret->presigned = s3_request_is_presigned(r);
+    bool version_2 = s3_request_is_presigned_v2(r);
+    if ((f != NULL) + ret->presigned + version_2 > 1 ||
+        http_fields_count(r->fields, "authorization") > 1)
         return s3_fault_argument(fault,
                                  "Only one auth mechanism allowed; only the X-Amz-Algorithm query "
                                  "parameter, Signature query string parameter or the "
                                  "Authorization header should be specified",
                                  "Authorization", SLICE_EMPTY);
-    if (v2_query || slice_has_prefix(value, SLICE_LIT("AWS ")))
-        return s3_fault_set(fault, S3_INVALID_REQUEST,
-                            "The authorization mechanism you have provided is not supported. "
-                            "Please use AWS4-HMAC-SHA256.");
+    if (version_2) {
+        code = sigv2_parse(r, ret, fault);
+        return code == S3_OK ? parse_payload(r, ret, fault) : code;
+    }
+    if (slice_has_prefix(value, SLICE_LIT("AWS ")))
+        return s3_fault_set(fault, S3_INVALID_REQUEST, SIGV4_ONLY);
     if (slice_has_prefix(value, SLICE_LIT("AWS4-ECDSA-")))
         return s3_fault_set(fault, S3_INVALID_REQUEST,
                             "Signature version 4A is not supported. Please use AWS4-HMAC-SHA256.");
@@ -358,9 +387,9 @@ enum s3_code sigv4_parse(const struct s3_request *r, struct sigv4_auth *ret, str
         ret->anonymous = true;
         return parse_payload(r, ret, fault);
     }
-    if (http_fields_find(r->fields, "x-amz-security-token") ||
-        s3_request_param(r, "X-Amz-Security-Token"))
-        return s3_fault_set(fault, S3_INVALID_TOKEN, NULL);
+    code = parse_token(r, ret, fault);
+    if (code != S3_OK)
+        return code;
     code =
         ret->presigned ? parse_presigned(r, ret, fault) : parse_authorization(r, value, ret, fault);
     if (code == S3_OK)
@@ -368,6 +397,74 @@ enum s3_code sigv4_parse(const struct s3_request *r, struct sigv4_auth *ret, str
     if (code == S3_OK)
         code = parse_payload(r, ret, fault);
     return code;
+}
+
+/* ---- forms ---- */
+
+bool sigv4_form_field(struct http_fields form, const char *name, const char *message,
+                      struct slice *ret, struct s3_fault *fault)
+{
+    struct slice value = http_fields_get(form, name);
+    if (value.len)
+        *ret = value;
+    else
+        s3_fault_argument(fault, message, name, SLICE_EMPTY);
+    return value.len > 0;
+}
+
+static bool has_one_of(struct http_fields form, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (http_fields_find(form, names[i]))
+            return true;
+    return false;
+}
+
+static enum s3_code parse_form_fields(struct http_fields form, struct sigv4_auth *a,
+                                      struct s3_fault *fault)
+{
+    struct slice algorithm, credential, signature;
+    if (!SIGV4_FORM_FIELD(form, "policy", &a->policy, fault) ||
+        !SIGV4_FORM_FIELD(form, "x-amz-algorithm", &algorithm, fault) ||
+        !SIGV4_FORM_FIELD(form, "x-amz-credential", &credential, fault) ||
+        !SIGV4_FORM_FIELD(form, "x-amz-date", &a->timestamp, fault) ||
+        !SIGV4_FORM_FIELD(form, "x-amz-signature", &signature, fault))
+        return S3_INVALID_ARGUMENT;
+    if (!slice_eq(algorithm, SLICE_LIT(ALGORITHM)))
+        return s3_fault_set(fault, S3_INVALID_REQUEST, SIGV4_ONLY);
+    enum s3_code code = parse_credential(credential, a, fault);
+    if (code == S3_OK)
+        code = parse_signature(signature, a, fault);
+    if (code == S3_OK && !amz_date_parse(a->timestamp, &a->time_ms))
+        code = s3_fault_set(fault, S3_ACCESS_DENIED,
+                            "AWS authentication requires a valid Date or x-amz-date header");
+    return code == S3_OK ? check_timestamp(a, fault) : code;
+}
+
+enum s3_code sigv4_parse_form(struct http_fields form, struct sigv4_auth *ret,
+                              struct s3_fault *fault)
+{
+    static const char *const of_4[] = {"x-amz-signature", "x-amz-credential", "x-amz-algorithm"};
+    static const char *const of_2[] = {"signature", "AWSAccessKeyId"};
+    bool version_4 = has_one_of(form, of_4, ARRAY_COUNT(of_4));
+    const struct http_field *token = http_fields_find(form, "x-amz-security-token");
+    *ret = (struct sigv4_auth){
+        .payload = S3_PAYLOAD_UNSIGNED,
+        .payload_text = SLICE_LIT("UNSIGNED-PAYLOAD"),
+        .version_2 = has_one_of(form, of_2, ARRAY_COUNT(of_2)),
+    };
+    if (version_4 && ret->version_2)
+        return s3_fault_argument(fault,
+                                 "Only one auth mechanism allowed; a form has either the field "
+                                 "'signature' or the field 'x-amz-signature'",
+                                 "signature", SLICE_EMPTY);
+    ret->anonymous = !version_4 && !ret->version_2 && !http_fields_find(form, "policy");
+    if (ret->anonymous)
+        return S3_OK;
+    if (token) /* an empty one is one */
+        ret->token = token->value.ptr ? token->value : SLICE("", 0);
+    return ret->version_2 ? sigv2_parse_form(form, ret, fault)
+                          : parse_form_fields(form, ret, fault);
 }
 
 /* ---- what needs no secret ---- */
@@ -432,12 +529,21 @@ static enum s3_code check_skew(const struct s3_request *r, const struct sigv4_au
 enum s3_code sigv4_check_scope(const struct s3_request *r, const struct sigv4_auth *a,
                                struct slice region, uint64_t now_ms, struct s3_fault *fault)
 {
+    return sigv4_check_scope_of(r, a, SLICE_LIT("s3"), region, now_ms, fault);
+}
+
+enum s3_code sigv4_check_scope_of(const struct s3_request *r, const struct sigv4_auth *a,
+                                  struct slice service, struct slice region, uint64_t now_ms,
+                                  struct s3_fault *fault)
+{
     CHECK(!a->anonymous);
-    if (!slice_eq(a->service, SLICE_LIT("s3")))
+    if (a->version_2)
+        return sigv2_check_time(r, a, now_ms, fault);
+    if (!slice_eq(a->service, service))
         return malformed(fault, a->presigned,
                          "The Credential's service is wrong; this endpoint belongs to \"s3\".");
     enum s3_code code = check_region(r, a, region, fault);
-    if (code != S3_OK)
+    if (code != S3_OK || a->policy.ptr)
         return code;
     return a->presigned ? check_presigned_time(r, a, now_ms, fault)
                         : check_skew(r, a, now_ms, fault);

@@ -6,6 +6,10 @@
 
 #include <stdlib.h>
 
+/* What these texts take of most requests: taken at once, not piece by piece. */
+#define CANONICAL_BYTES 1024
+#define TO_SIGN_BYTES 256
+
 /* ---- canonical query ---- */
 
 struct pair {
@@ -58,31 +62,37 @@ static void canonical_query(struct buf *b, const struct s3_request *r, bool pres
 
 /* ---- canonical headers ---- */
 
-/* Runs of white space become one space. */
+static bool is_blank(uint8_t c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* Runs of white space become one space, word by word. */
 static void append_collapsed(struct buf *b, struct slice value)
 {
-    bool space = false, any = false;
-    for (size_t i = 0; i < value.len; i++) {
-        uint8_t c = value.ptr[i];
-        if (c == ' ' || c == '\t') {
-            space = any;
-            continue;
+    bool any = false;
+    for (size_t i = 0; i < value.len;) {
+        size_t from = i;
+        while (i < value.len && !is_blank(value.ptr[i]))
+            i++;
+        if (i > from) {
+            if (any)
+                buf_u8(b, ' ');
+            buf_append(b, value.ptr + from, i - from);
+            any = true;
         }
-        if (space)
-            buf_u8(b, ' ');
-        space = false;
-        any = true;
-        buf_u8(b, c);
+        while (i < value.len && is_blank(value.ptr[i]))
+            i++;
     }
 }
 
-/* Every field of this name, joined with commas in the order they came. */
+/* Every field of this name that was sent, joined with commas in the order they came. */
 static void append_header(struct buf *b, const struct s3_request *r, struct slice name)
 {
     bool first = true;
     buf_slice(b, name);
     buf_u8(b, ':');
-    for (size_t i = 0; i < r->fields.count; i++) {
+    for (size_t i = 0; i < r->fields.count - r->hoisted; i++) {
         if (!slice_eq_nocase(r->fields.ptr[i].name, name))
             continue;
         if (!first)
@@ -141,16 +151,18 @@ static struct slice spelled_bytes(struct arena *arena, struct slice s)
     return SLICE(text, s.len * 3 - 1);
 }
 
-static enum s3_code mismatch(const struct s3_request *r, const struct sigv4_auth *a,
-                             struct slice canonical, struct slice to_sign, struct s3_fault *fault)
+enum s3_code sigv4_mismatch(const struct s3_request *r, const struct sigv4_auth *a,
+                            struct slice canonical, struct slice to_sign, struct s3_fault *fault)
 {
     struct slice text = arena_copy(r->arena, to_sign);
     struct slice request = arena_copy(r->arena, canonical);
     s3_fault_set(fault, S3_SIGNATURE_DOES_NOT_MATCH, NULL);
     s3_fault_extra(fault, "AWSAccessKeyId", a->access_key);
     s3_fault_extra(fault, "StringToSign", text);
-    s3_fault_extra(fault, "SignatureProvided", a->signature_hex);
+    s3_fault_extra(fault, "SignatureProvided", a->signature_text);
     s3_fault_extra(fault, "StringToSignBytes", spelled_bytes(r->arena, text));
+    if (a->version_2)
+        return S3_SIGNATURE_DOES_NOT_MATCH;
     s3_fault_extra(fault, "CanonicalRequest", request);
     s3_fault_extra(fault, "CanonicalRequestBytes", spelled_bytes(r->arena, request));
     return S3_SIGNATURE_DOES_NOT_MATCH;
@@ -160,17 +172,24 @@ enum s3_code sigv4_verify(const struct s3_request *r, const struct sigv4_auth *a
                           const uint8_t signing_key[SHA256_BYTES], struct s3_fault *fault)
 {
     struct buf canonical = {0}, to_sign = {0};
+    buf_reserve(&to_sign, TO_SIGN_BYTES);
+    if (!a->policy.ptr)
+        buf_reserve(&canonical, CANONICAL_BYTES);
     uint8_t mac[SHA256_BYTES];
     enum s3_code code = S3_OK;
-    CHECK(!a->anonymous);
-    sigv4_canonical_request(&canonical, r, a);
-    sigv4_string_to_sign(&to_sign, a, buf_view(&canonical));
+    CHECK(!a->anonymous && !a->version_2);
+    if (a->policy.ptr) {
+        buf_slice(&to_sign, a->policy);
+    } else {
+        sigv4_canonical_request(&canonical, r, a);
+        sigv4_string_to_sign(&to_sign, a, buf_view(&canonical));
+    }
     if (canonical.failed || to_sign.failed) {
         code = s3_fault_set(fault, S3_INTERNAL_ERROR, NULL);
     } else {
         hmac_sha256(SLICE(signing_key, SHA256_BYTES), buf_view(&to_sign), mac);
         if (!crypto_equal(mac, a->signature, SHA256_BYTES))
-            code = mismatch(r, a, buf_view(&canonical), buf_view(&to_sign), fault);
+            code = sigv4_mismatch(r, a, buf_view(&canonical), buf_view(&to_sign), fault);
     }
     buf_fini(&canonical);
     buf_fini(&to_sign);

@@ -4,8 +4,6 @@
 #include "common/base/check.h"
 #include "common/base/cursor.h"
 
-#include <stdio.h>
-
 #define MS_PER_DAY 86400000ull
 #define MS_MAX 253402300799999ull /* the end of 9999 */
 
@@ -57,29 +55,76 @@ static bool ms_of(const struct civil *c, uint64_t *ret)
     return true;
 }
 
+/* ---- writing: digit by digit, since every answer has dates ---- */
+
+static char *put_text(char *to, const char *text, size_t len)
+{
+    memcpy(to, text, len);
+    return to + len;
+}
+
+static char *put_number(char *to, unsigned v, unsigned digits)
+{
+    for (unsigned i = digits; i-- > 0; v /= 10)
+        to[i] = (char)('0' + v % 10);
+    return to + digits;
+}
+
+/* Hour, minute and second, with a colon between if there is to be one. */
+static char *put_clock(char *to, const struct civil *c, bool colons)
+{
+    to = put_number(to, c->hour, 2);
+    to = put_text(to, ":", colons);
+    to = put_number(to, c->minute, 2);
+    to = put_text(to, ":", colons);
+    return put_number(to, c->second, 2);
+}
+
 void http_date_format(uint64_t ms, char ret[HTTP_DATE_CHARS + 1])
 {
     struct civil c;
     civil_of(ms, &c);
-    snprintf(ret, HTTP_DATE_CHARS + 1, "%s, %02u %s %04u %02u:%02u:%02u GMT", day_names[c.weekday],
-             c.day % 100, month_names[c.month - 1], c.year % 10000, c.hour % 100, c.minute % 100,
-             c.second % 100);
+    char *to = put_text(ret, day_names[c.weekday], 3);
+    to = put_text(to, ", ", 2);
+    to = put_number(to, c.day, 2);
+    to = put_text(to, " ", 1);
+    to = put_text(to, month_names[c.month - 1], 3);
+    to = put_text(to, " ", 1);
+    to = put_number(to, c.year, 4);
+    to = put_text(to, " ", 1);
+    to = put_clock(to, &c, true);
+    to = put_text(to, " GMT", sizeof(" GMT"));
+    CHECK(to == ret + HTTP_DATE_CHARS + 1);
 }
 
 void iso8601_format(uint64_t ms, char ret[ISO8601_MS_CHARS + 1])
 {
     struct civil c;
     civil_of(ms, &c);
-    snprintf(ret, ISO8601_MS_CHARS + 1, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", c.year % 10000,
-             c.month % 100, c.day % 100, c.hour % 100, c.minute % 100, c.second % 100, c.ms % 1000);
+    char *to = put_number(ret, c.year, 4);
+    to = put_text(to, "-", 1);
+    to = put_number(to, c.month, 2);
+    to = put_text(to, "-", 1);
+    to = put_number(to, c.day, 2);
+    to = put_text(to, "T", 1);
+    to = put_clock(to, &c, true);
+    to = put_text(to, ".", 1);
+    to = put_number(to, c.ms, 3);
+    to = put_text(to, "Z", sizeof("Z"));
+    CHECK(to == ret + ISO8601_MS_CHARS + 1);
 }
 
 void amz_date_format(uint64_t ms, char ret[AMZ_DATE_CHARS + 1])
 {
     struct civil c;
     civil_of(ms, &c);
-    snprintf(ret, AMZ_DATE_CHARS + 1, "%04u%02u%02uT%02u%02u%02uZ", c.year % 10000, c.month % 100,
-             c.day % 100, c.hour % 100, c.minute % 100, c.second % 100);
+    char *to = put_number(ret, c.year, 4);
+    to = put_number(to, c.month, 2);
+    to = put_number(to, c.day, 2);
+    to = put_text(to, "T", 1);
+    to = put_clock(to, &c, false);
+    to = put_text(to, "Z", sizeof("Z"));
+    CHECK(to == ret + AMZ_DATE_CHARS + 1);
 }
 
 /* ---- reading: a cursor whose failure is sticky ---- */

@@ -9,7 +9,7 @@
 #define S3_DELETE_OBJECTS_MAX 1000
 #define S3_DELETE_BODY_BYTES_MAX (2u << 20)
 #define S3_COMPLETE_BODY_BYTES_MAX (4u << 20) /* 10,000 parts with checksums */
-#define S3_CONFIG_BODY_BYTES_MAX (64u << 10)
+#define S3_CONFIG_BODY_BYTES_MAX (256u << 10)
 
 /* ---- writing ---- */
 void xml_declaration(struct buf *b);
@@ -56,9 +56,20 @@ struct s3_delete {
 enum s3_code s3_xml_delete(struct arena *arena, struct slice body, uint64_t now_ms,
                            struct s3_delete *ret, struct s3_fault *fault);
 
+/* VersioningConfiguration. */
+struct s3_versioning {
+    bool has_status, enabled; /* else suspended */
+    bool mfa_delete;
+};
+enum s3_code s3_xml_versioning(struct arena *arena, struct slice body, struct s3_versioning *ret,
+                               struct s3_fault *fault);
+
 struct s3_create_bucket {
     struct slice location_constraint; /* empty: none */
+    struct s3_tag *tags;              /* tags.h */
+    size_t tag_count;
 };
-/* An empty body is fine. */
+/* CreateBucketConfiguration; an empty body is fine.  Returns: as the readers above; BAD_REQUEST or
+ * INVALID_TAG (as s3_tags_of_node); NOT_IMPLEMENTED (directory buckets). */
 enum s3_code s3_xml_create_bucket(struct arena *arena, struct slice body,
                                   struct s3_create_bucket *ret, struct s3_fault *fault);

@@ -4,7 +4,7 @@
  * that the reader does not know: to ignore one in <Delete> could drop a condition, in
  * <CompleteMultipartUpload> a checksum. */
 #include "gateway/s3/headers.h"
-#include "gateway/s3/xml.h"
+#include "gateway/s3/xml_reader.h"
 
 #include "common/base/check.h"
 
@@ -12,31 +12,7 @@
 
 #define TEXT_BYTES_MAX 4096
 
-struct reader;
-
-struct document {
-    const char *root;
-    /* An element at depth 2 (below the root) or deeper begins; false: not known here. */
-    bool (*start)(struct reader *r, unsigned depth, struct slice name);
-    /* It ends; text (borrowed) is what stood in it. */
-    bool (*end)(struct reader *r, unsigned depth, struct slice name, struct slice text);
-};
-
-struct reader {
-    XML_Parser parser;
-    const struct document *document;
-    struct arena *arena;
-    struct s3_fault *fault;
-    enum s3_code code;
-    void *result;
-    uint64_t now_ms;
-    size_t cap;
-    unsigned depth;
-    struct buf text;
-    unsigned seen; /* bits of the elements of the current item */
-};
-
-static bool fail(struct reader *r, enum s3_code code, const char *message)
+bool xml_reader_fail(struct xml_reader *r, enum s3_code code, const char *message)
 {
     if (r->code == S3_OK)
         r->code = s3_fault_set(r->fault, code, message);
@@ -53,39 +29,39 @@ static struct slice local_name(const XML_Char *name)
 
 static void XMLCALL on_start(void *arg, const XML_Char *name, const XML_Char **attributes)
 {
-    struct reader *r = arg;
+    struct xml_reader *r = arg;
     struct slice local = local_name(name);
     (void)attributes;
     if (r->code != S3_OK)
         return;
     buf_clear(&r->text);
     if (++r->depth > S3_XML_DEPTH_MAX)
-        fail(r, S3_MALFORMED_XML, NULL);
+        xml_reader_fail(r, S3_MALFORMED_XML, NULL);
     else if (r->depth == 1 ? !slice_eq(local, slice_cstr(r->document->root))
                            : !r->document->start(r, r->depth, local))
-        fail(r, S3_MALFORMED_XML, NULL);
+        xml_reader_fail(r, S3_MALFORMED_XML, NULL);
 }
 
 static void XMLCALL on_end(void *arg, const XML_Char *name)
 {
-    struct reader *r = arg;
+    struct xml_reader *r = arg;
     if (r->code != S3_OK)
         return;
     if (r->text.failed)
-        fail(r, S3_INTERNAL_ERROR, NULL);
+        xml_reader_fail(r, S3_INTERNAL_ERROR, NULL);
     else if (r->depth > 1 && !r->document->end(r, r->depth, local_name(name), buf_view(&r->text)))
-        fail(r, S3_MALFORMED_XML, NULL);
+        xml_reader_fail(r, S3_MALFORMED_XML, NULL);
     buf_clear(&r->text);
     r->depth--;
 }
 
 static void XMLCALL on_text(void *arg, const XML_Char *text, int len)
 {
-    struct reader *r = arg;
+    struct xml_reader *r = arg;
     if (r->code != S3_OK)
         return;
     if (r->text.len + (size_t)len > TEXT_BYTES_MAX)
-        fail(r, S3_MALFORMED_XML, NULL);
+        xml_reader_fail(r, S3_MALFORMED_XML, NULL);
     else
         buf_append(&r->text, text, (size_t)len);
 }
@@ -97,10 +73,10 @@ static void XMLCALL on_doctype(void *arg, const XML_Char *name, const XML_Char *
     (void)system_id;
     (void)public_id;
     (void)has_subset;
-    fail(arg, S3_MALFORMED_XML, NULL);
+    xml_reader_fail(arg, S3_MALFORMED_XML, NULL);
 }
 
-static enum s3_code read_document(struct reader *r, struct slice body, size_t bytes_max)
+enum s3_code xml_reader_run(struct xml_reader *r, struct slice body, size_t bytes_max)
 {
     if (body.len > bytes_max)
         return s3_fault_set(r->fault, S3_MALFORMED_XML, NULL);
@@ -122,14 +98,14 @@ static enum s3_code read_document(struct reader *r, struct slice body, size_t by
 }
 
 /* Room for one more item of `size` bytes in an array that doubles within the arena. */
-static void *grow(struct reader *r, void *items, size_t count, size_t size)
+static void *grow(struct xml_reader *r, void *items, size_t count, size_t size)
 {
     if (count < r->cap)
         return items;
     size_t cap = r->cap ? r->cap * 2 : 32;
     uint8_t *bigger = arena_alloc(r->arena, cap * size);
     if (!bigger) {
-        fail(r, S3_INTERNAL_ERROR, NULL);
+        xml_reader_fail(r, S3_INTERNAL_ERROR, NULL);
         return NULL;
     }
     if (count)
@@ -139,14 +115,14 @@ static void *grow(struct reader *r, void *items, size_t count, size_t size)
 }
 
 /* Each element of an item at most once. */
-static bool first_time(struct reader *r, unsigned bit)
+static bool first_time(struct xml_reader *r, unsigned bit)
 {
     bool first = !(r->seen & 1u << bit);
     r->seen |= 1u << bit;
     return first;
 }
 
-static struct slice trim(struct slice s)
+struct slice xml_trim(struct slice s)
 {
     while (s.len && (s.ptr[0] == ' ' || (s.ptr[0] >= '\t' && s.ptr[0] <= '\r'))) {
         s.ptr++;
@@ -160,17 +136,16 @@ static struct slice trim(struct slice s)
 
 static struct slice unquoted(struct slice s)
 {
-    s = trim(s);
+    s = xml_trim(s);
     if (s.len >= 2 && s.ptr[0] == '"' && s.ptr[s.len - 1] == '"')
         s = SLICE(s.ptr + 1, s.len - 2);
     return s;
 }
 
-/* An empty text has a pointer too: it was given. */
-static bool keep(struct reader *r, struct slice text, struct slice *ret)
+bool xml_keep(struct xml_reader *r, struct slice text, struct slice *ret)
 {
     *ret = arena_copy(r->arena, text);
-    return ret->ptr ? true : fail(r, S3_INTERNAL_ERROR, NULL);
+    return ret->ptr ? true : xml_reader_fail(r, S3_INTERNAL_ERROR, NULL);
 }
 
 /* ---- CompleteMultipartUpload ---- */
@@ -185,7 +160,7 @@ static enum s3_checksum_algorithm checksum_element(struct slice name)
     return S3_CHECKSUM_NONE;
 }
 
-static bool complete_start(struct reader *r, unsigned depth, struct slice name)
+static bool complete_start(struct xml_reader *r, unsigned depth, struct slice name)
 {
     struct s3_complete *c = r->result;
     if (depth == 3)
@@ -202,17 +177,17 @@ static bool complete_start(struct reader *r, unsigned depth, struct slice name)
     return true;
 }
 
-static bool complete_part_end(struct reader *r, const struct s3_complete *c)
+static bool complete_part_end(struct xml_reader *r, const struct s3_complete *c)
 {
     const struct s3_complete_part *p = &c->parts[c->count - 1];
     if (!(r->seen & 1u << PART_NUMBER) || !(r->seen & 1u << PART_ETAG))
         return false;
     if (c->count > 1 && c->parts[c->count - 2].number >= p->number)
-        return fail(r, S3_INVALID_PART_ORDER, NULL);
+        return xml_reader_fail(r, S3_INVALID_PART_ORDER, NULL);
     return true;
 }
 
-static bool complete_end(struct reader *r, unsigned depth, struct slice name, struct slice text)
+static bool complete_end(struct xml_reader *r, unsigned depth, struct slice name, struct slice text)
 {
     struct s3_complete *c = r->result;
     struct s3_complete_part *p = &c->parts[c->count - 1];
@@ -220,31 +195,32 @@ static bool complete_end(struct reader *r, unsigned depth, struct slice name, st
         return complete_part_end(r, c);
     if (slice_eq(name, SLICE_LIT("PartNumber"))) {
         uint64_t number = 0;
-        if (!first_time(r, PART_NUMBER) || !parse_u64(trim(text), &number))
+        if (!first_time(r, PART_NUMBER) || !parse_u64(xml_trim(text), &number))
             return false;
         if (number < 1 || number > S3_PART_NUMBER_MAX)
-            return fail(r, S3_INVALID_ARGUMENT,
-                        "PartNumber must be an integer between 1 and 10000, inclusive");
+            return xml_reader_fail(r, S3_INVALID_ARGUMENT,
+                                   "PartNumber must be an integer between 1 and 10000, inclusive");
         p->number = (uint32_t)number;
         return true;
     }
     if (slice_eq(name, SLICE_LIT("ETag")))
-        return first_time(r, PART_ETAG) && keep(r, unquoted(text), &p->etag);
+        return first_time(r, PART_ETAG) && xml_keep(r, unquoted(text), &p->etag);
     if (!first_time(r, PART_CHECKSUM))
         return false;
-    if (!s3_checksum_from_text(checksum_element(name), trim(text), &p->checksum, NULL))
-        return fail(r, S3_INVALID_REQUEST, "The value specified for the checksum is invalid.");
+    if (!s3_checksum_from_text(checksum_element(name), xml_trim(text), &p->checksum, NULL))
+        return xml_reader_fail(r, S3_INVALID_REQUEST,
+                               "The value specified for the checksum is invalid.");
     return true;
 }
 
 enum s3_code s3_xml_complete(struct arena *arena, struct slice body, struct s3_complete *ret,
                              struct s3_fault *fault)
 {
-    static const struct document document = {"CompleteMultipartUpload", complete_start,
-                                             complete_end};
-    struct reader r = {.document = &document, .arena = arena, .fault = fault, .result = ret};
+    static const struct xml_document document = {"CompleteMultipartUpload", complete_start,
+                                                 complete_end};
+    struct xml_reader r = {.document = &document, .arena = arena, .fault = fault, .result = ret};
     *ret = (struct s3_complete){0};
-    enum s3_code code = read_document(&r, body, S3_COMPLETE_BODY_BYTES_MAX);
+    enum s3_code code = xml_reader_run(&r, body, S3_COMPLETE_BODY_BYTES_MAX);
     if (code == S3_OK && ret->count == 0)
         code = s3_fault_set(fault, S3_MALFORMED_XML, NULL);
     return code;
@@ -264,7 +240,7 @@ static unsigned delete_element(struct slice name)
     return i;
 }
 
-static bool delete_start(struct reader *r, unsigned depth, struct slice name)
+static bool delete_start(struct xml_reader *r, unsigned depth, struct slice name)
 {
     struct s3_delete *d = r->result;
     if (depth == 3)
@@ -284,23 +260,25 @@ static bool delete_start(struct reader *r, unsigned depth, struct slice name)
     return true;
 }
 
-static bool delete_leaf(struct reader *r, struct s3_delete_object *o, unsigned element,
+static bool delete_leaf(struct xml_reader *r, struct s3_delete_object *o, unsigned element,
                         struct slice text)
 {
     switch (element) {
-    case DELETE_KEY: return text.len && keep(r, text, &o->key);
-    case DELETE_VERSION: o->has_version_id = true; return keep(r, trim(text), &o->version_id);
-    case DELETE_ETAG: o->has_etag = true; return keep(r, unquoted(text), &o->etag);
+    case DELETE_KEY: return text.len && xml_keep(r, text, &o->key);
+    case DELETE_VERSION:
+        o->has_version_id = true;
+        return xml_keep(r, xml_trim(text), &o->version_id);
+    case DELETE_ETAG: o->has_etag = true; return xml_keep(r, unquoted(text), &o->etag);
     case DELETE_MTIME:
-        o->has_mtime = http_date_parse(trim(text), r->now_ms, &o->mtime_ms) ||
-                       iso8601_parse(trim(text), &o->mtime_ms);
+        o->has_mtime = http_date_parse(xml_trim(text), r->now_ms, &o->mtime_ms) ||
+                       iso8601_parse(xml_trim(text), &o->mtime_ms);
         return o->has_mtime;
-    case DELETE_SIZE: o->has_size = parse_u64(trim(text), &o->size); return o->has_size;
+    case DELETE_SIZE: o->has_size = parse_u64(xml_trim(text), &o->size); return o->has_size;
     default: return false;
     }
 }
 
-static bool delete_end(struct reader *r, unsigned depth, struct slice name, struct slice text)
+static bool delete_end(struct xml_reader *r, unsigned depth, struct slice name, struct slice text)
 {
     struct s3_delete *d = r->result;
     if (depth == 3) {
@@ -310,7 +288,7 @@ static bool delete_end(struct reader *r, unsigned depth, struct slice name, stru
     }
     if (slice_eq(name, SLICE_LIT("Object")))
         return r->seen & 1u << DELETE_KEY;
-    text = trim(text);
+    text = xml_trim(text);
     if (r->seen) /* <Quiet> with elements inside */
         return false;
     d->quiet = slice_eq_nocase(text, SLICE_LIT("true"));
@@ -320,42 +298,52 @@ static bool delete_end(struct reader *r, unsigned depth, struct slice name, stru
 enum s3_code s3_xml_delete(struct arena *arena, struct slice body, uint64_t now_ms,
                            struct s3_delete *ret, struct s3_fault *fault)
 {
-    static const struct document document = {"Delete", delete_start, delete_end};
-    struct reader r = {.document = &document, .arena = arena, .fault = fault, .result = ret};
+    static const struct xml_document document = {"Delete", delete_start, delete_end};
+    struct xml_reader r = {.document = &document, .arena = arena, .fault = fault, .result = ret};
     r.now_ms = now_ms;
     *ret = (struct s3_delete){0};
-    enum s3_code code = read_document(&r, body, S3_DELETE_BODY_BYTES_MAX);
+    enum s3_code code = xml_reader_run(&r, body, S3_DELETE_BODY_BYTES_MAX);
     if (code == S3_OK && ret->count == 0)
         code = s3_fault_set(fault, S3_MALFORMED_XML, NULL);
     return code;
 }
 
-/* ---- CreateBucketConfiguration ---- */
+/* ---- VersioningConfiguration ---- */
 
-static bool create_start(struct reader *r, unsigned depth, struct slice name)
+enum { VERSIONING_STATUS, VERSIONING_MFA };
+
+static bool versioning_start(struct xml_reader *r, unsigned depth, struct slice name)
 {
-    if (depth == 2 && slice_eq(name, SLICE_LIT("LocationConstraint")))
-        return first_time(r, 0);
-    if (depth == 2 && (slice_eq(name, SLICE_LIT("Location")) ||
-                       slice_eq(name, SLICE_LIT("Bucket")) || slice_eq(name, SLICE_LIT("Tags"))))
-        return fail(r, S3_NOT_IMPLEMENTED,
-                    "Directory buckets and tags of buckets are not implemented.");
-    return false;
+    (void)r;
+    return depth == 2 && (slice_eq(name, SLICE_LIT("Status")) ||
+                          slice_eq(name, SLICE_LIT("MfaDelete")));
 }
 
-static bool create_end(struct reader *r, unsigned depth, struct slice name, struct slice text)
+static bool versioning_end(struct xml_reader *r, unsigned depth, struct slice name, struct slice text)
 {
-    struct s3_create_bucket *c = r->result;
+    struct s3_versioning *v = r->result;
+    bool status = slice_eq(name, SLICE_LIT("Status"));
+    bool on = slice_eq(xml_trim(text), SLICE_LIT("Enabled"));
+    const char *off = status ? "Suspended" : "Disabled";
     (void)depth;
-    (void)name;
-    return keep(r, trim(text), &c->location_constraint);
+    if (!first_time(r, status ? VERSIONING_STATUS : VERSIONING_MFA) ||
+        (!on && !slice_eq(xml_trim(text), slice_cstr(off))))
+        return false;
+    if (!status) {
+        v->mfa_delete = on;
+        return true;
+    }
+    v->has_status = true;
+    v->enabled = on;
+    return true;
 }
 
-enum s3_code s3_xml_create_bucket(struct arena *arena, struct slice body,
-                                  struct s3_create_bucket *ret, struct s3_fault *fault)
+enum s3_code s3_xml_versioning(struct arena *arena, struct slice body, struct s3_versioning *ret,
+                               struct s3_fault *fault)
 {
-    static const struct document document = {"CreateBucketConfiguration", create_start, create_end};
-    struct reader r = {.document = &document, .arena = arena, .fault = fault, .result = ret};
-    *ret = (struct s3_create_bucket){0};
-    return body.len ? read_document(&r, body, S3_CONFIG_BODY_BYTES_MAX) : S3_OK;
+    static const struct xml_document document = {"VersioningConfiguration", versioning_start,
+                                             versioning_end};
+    struct xml_reader r = {.document = &document, .arena = arena, .fault = fault, .result = ret};
+    *ret = (struct s3_versioning){0};
+    return xml_reader_run(&r, body, S3_CONFIG_BODY_BYTES_MAX);
 }

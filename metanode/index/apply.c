@@ -89,6 +89,11 @@ static int apply_operation(struct apply *a)
     const Cairn__Command *cmd = a->cmd;
     switch (cmd->op_case) {
     case CAIRN__COMMAND__OP_PUT_OBJECT: return apply_put_object(a, cmd->put_object);
+    case CAIRN__COMMAND__OP_PUT_OBJECT_ACL: return apply_put_object_acl(a, cmd->put_object_acl);
+    case CAIRN__COMMAND__OP_PUT_OBJECT_TAGS: return apply_put_object_tags(a, cmd->put_object_tags);
+    case CAIRN__COMMAND__OP_PUT_OBJECT_LOCK: return apply_put_object_lock(a, cmd->put_object_lock);
+    case CAIRN__COMMAND__OP_RENAME_OBJECT: return apply_rename_object(a, cmd->rename_object);
+    case CAIRN__COMMAND__OP_APPEND_OBJECT: return apply_append_object(a, cmd->append_object);
     case CAIRN__COMMAND__OP_DELETE_OBJECT: return apply_delete_object(a, cmd->delete_object);
     case CAIRN__COMMAND__OP_DELETE_OBJECTS: return apply_delete_objects(a, cmd->delete_objects);
     case CAIRN__COMMAND__OP_CREATE_UPLOAD: return apply_create_upload(a, cmd->create_upload);
@@ -100,6 +105,7 @@ static int apply_operation(struct apply *a)
     case CAIRN__COMMAND__OP_EXPAND_DELETION: return apply_expand_deletion(a, cmd->expand_deletion);
     case CAIRN__COMMAND__OP_CONDEMN: return apply_condemn(a, cmd->condemn);
     case CAIRN__COMMAND__OP_MOVE_SEGMENT: return apply_move_segment(a, cmd->move_segment);
+    case CAIRN__COMMAND__OP_ACK_EVENTS: return apply_ack_events(a, cmd->ack_events);
     case CAIRN__COMMAND__OP_PRUNE_OUTCOMES: return OK; /* done for every entry, more for this */
     default: return apply_root(a);
     }
@@ -136,7 +142,9 @@ static int apply_command(struct apply *a)
     }
     a->record = cmd->write_id.len != 0;
     err = condemned_check(a);
-    return err || a->out.err ? err : apply_operation(a);
+    if (!err && !a->out.err)
+        err = apply_operation(a);
+    return err || a->out.err ? err : event_finish(a);
 }
 
 /* A refusal leaves no trace of what the operation had begun. */
@@ -150,6 +158,8 @@ static int apply_discard(struct apply *a)
     a->h.applied = applied;
     a->h.term = term;
     a->condemned = a->index->condemned;
+    a->interim = a->index->interim;
+    a->out.events = 0;
     return a->batch ? OK : ERR_NOMEM;
 }
 
@@ -166,12 +176,14 @@ static void apply_put_header(struct apply *a)
 static int apply_commit(struct apply *a)
 {
     apply_put_header(a);
+    interim_put(a);
     int err = kv_batch_error(a->batch);
     if (!err)
         err = a->index->kv->ops->write(a->index->kv, &a->batch);
     if (!err) {
         a->index->h = a->h;
         a->index->condemned = a->condemned;
+        a->index->interim = a->interim;
     }
     return err;
 }
@@ -217,6 +229,7 @@ int index_apply(struct index *index, uint64_t entry_index, uint64_t entry_term, 
                       .entry_index = entry_index,
                       .h = index->h,
                       .condemned = index->condemned,
+                      .interim = index->interim,
                       .out = CAIRN__OUTCOME__INIT};
     struct buf packed = {0};
     Cairn__Outcome *outcome = NULL;
@@ -248,7 +261,8 @@ int index_apply(struct index *index, uint64_t entry_index, uint64_t entry_term, 
 int index_advance(struct index *index, uint64_t entry_index, uint64_t entry_term)
 {
     CHECK(entry_index > index->h.applied);
-    struct apply a = {.index = index, .h = index->h, .condemned = index->condemned};
+    struct apply a = {
+        .index = index, .h = index->h, .condemned = index->condemned, .interim = index->interim};
     a.h.applied = entry_index;
     a.h.term = entry_term;
     a.batch = kv_batch_new();

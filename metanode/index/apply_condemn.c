@@ -2,20 +2,25 @@
  * (a write that never became one), and that no record may name from then on.
  *
  * Condemn looks over all records of the key once more, whatever the proposer saw: what is referred
- * to now is passed over.  The others get a row each in TABLE_CONDEMNED (and one by time, to find it
- * when it has expired) and go into the deletion queue, as one item, unless an item there stands for
- * them already. From then on an entry that names one of them is decided ERR_CONDEMNED.
+ * to now is passed over, and so is what is younger than the entry's age_ms (orphan_age), by entry
+ * time and the time that its shards carry.  The others get a row each in TABLE_CONDEMNED (and one
+ * by time, to find it when it has expired) and go into the deletion queue, as one item, unless an
+ * item there stands for them already. From then on an entry that names one of them is decided
+ * ERR_CONDEMNED.
  *
  * A row is kept as long as a proposal that names its blob could still be executed.  Why the window
  * of the outcome table is enough: let W = window_ms, S = skew_ms, and C the entry time of the
  * Condemn.
  *  - A row is removed only by an entry of time P with  C < P - (W + S).
- *  - What writers and storage nodes owe: whoever made a blob proposes what names it within some
- * time D of making it, or never; and a blob is asked about only once it is orphan_age old, which is
- * longer than D by more than any two clocks differ.  So a proposal that names it was issued, by its
- * issuer's clock, before the Condemn: issued <= C + S.
- *  - Suppose it is met in an entry of time T' with the row gone: then T' >= P > C + S + W >= issued
- * + W: it is refused as too old (command_window_check), and so is every later copy.
+ *  - Let b be the time that the blob's shards carry, and A the age_ms of the entry.  It was
+ * condemned, so C >= b + A.
+ *  - What writers owe: what names a blob is issued while their clock, by which the blob was given
+ * b, does not say more than b + A, or never: issued <= b + A.  (gateway/op/commit.c; their
+ * orphan_age is not above A.)
+ *  - Suppose it is met in an entry of time T' with the row gone: then T' >= P > C + S + W >= b + A
+ * + W >= issued + W: it is refused as too old (command_window_check), and so is every later copy.
+ *  - These are comparisons of numbers that entries carry.  No clock is compared with another, and a
+ * storage node's decides nothing: one that is hours ahead asks early and hears INDEX_CONDEMN_YOUNG.
  *  - A proposal without a write id has no such bound, but none of those names a blob that is new
  *    to the records (command_needs_write_id).
  *
@@ -106,6 +111,12 @@ static size_t named_segments(const Cairn__Command *cmd, Cairn__Segment *const **
     case CAIRN__COMMAND__OP_PUT_OBJECT:
         *ret = cmd->put_object->record->segments;
         return cmd->put_object->record->n_segments;
+    case CAIRN__COMMAND__OP_RENAME_OBJECT:
+        *ret = cmd->rename_object->record->segments;
+        return cmd->rename_object->record->n_segments;
+    case CAIRN__COMMAND__OP_APPEND_OBJECT:
+        *ret = cmd->append_object->record->segments;
+        return cmd->append_object->record->n_segments;
     case CAIRN__COMMAND__OP_PUT_PART:
         *ret = cmd->put_part->part->segments;
         return cmd->put_part->part->n_segments;
@@ -182,20 +193,32 @@ static void condemn_blob(struct apply *a, struct slice blob_id)
         a->condemned.oldest_ms = a->h.time_ms;
 }
 
-/* refs are sorted: equal ids lie together, and only the first of them counts. */
+static bool too_young(const struct apply *a, const Cairn__Condemn *op, size_t blob)
+{
+    uint64_t time_ms = op->blobs[blob]->time_ms;
+    return !MUTANT(CONDEMN_ANY_AGE) &&
+           (a->h.time_ms < time_ms || a->h.time_ms - time_ms < op->age_ms);
+}
+
+/* refs are sorted: equal ids lie together, and only the first of them counts; of those that are old
+ * enough. */
 static int condemn_found(struct apply *a, const Cairn__Condemn *op, const struct blob_refs *refs,
                          uint8_t *ret_condemned)
 {
     Cairn__BlobRef *items = index_arena_alloc(a->arena, refs->count * sizeof(*items));
+    const struct blob_ref *last = NULL;
     size_t count = 0;
     if (!items)
         return ERR_NOMEM;
     for (size_t i = 0; i < refs->count; i++) {
         const struct blob_ref *blob = &refs->blobs[i];
-        bool known = i && id128_eq(blob->id, refs->blobs[i - 1].id);
-        ret_condemned[blob->position] = blob->held != BLOB_REFERRED;
-        if (blob->held == BLOB_REFERRED)
+        bool known = last && id128_eq(blob->id, last->id);
+        ret_condemned[blob->position] = blob->held == BLOB_REFERRED        ? INDEX_CONDEMN_REFERRED
+                                        : too_young(a, op, blob->position) ? INDEX_CONDEMN_YOUNG
+                                                                           : INDEX_CONDEMNED;
+        if (ret_condemned[blob->position] != INDEX_CONDEMNED)
             continue;
+        last = blob;
         int err = known ? OK : is_condemned(a, id128_slice(&blob->id), &known);
         if (err)
             return err;

@@ -4,10 +4,10 @@
  * consumer sees to that) and leave by DeletionDone.  A dead upload is one item, however many parts
  * it has: its part rows stay where they are, and ExpandDeletion turns a bounded number of them at a
  * time into items of blobs, so that no entry is larger than its limits.  A row of TABLE_DEAD keeps
- * the upload id from being used again while its old parts are still there.  The manifest of an object
- * that was replaced or deleted stays until then, too, so that whoever began to read the object finds
- * all of its parts for as long as their blobs live; it goes before the first of them, so that nobody
- * ever finds only some. */
+ * the upload id from being used again while its old parts are still there.  The manifest of an
+ * object that was replaced or deleted stays until then, too, so that whoever began to read the
+ * object finds all of its parts for as long as their blobs live; it goes before the first of them,
+ * so that nobody ever finds only some. */
 #include "metanode/index/state.h"
 
 #include "common/base/check.h"
@@ -169,6 +169,10 @@ static int part_kill(struct apply *a, const Cairn__DeletionItem *item, uint32_t 
     key_part(&key, a->index->partition, TABLE_PART, item->bucket_id, bytes_of(item->key),
              bytes_of(item->upload_id), number);
     apply_delete(a, &key);
+    err = interim_note(a, item->bucket_id, bytes_of(item->key), bytes_of(item->upload_id), number,
+                       interim_count(part->segments, part->n_segments), 0);
+    if (err)
+        return err;
     if (part->kind == CAIRN__DATA_KIND__DATA_SEGMENTS)
         return deletion_queue_segments(a, part->segments, part->n_segments);
     if (part->size) {
@@ -246,8 +250,8 @@ static int item_expand(struct apply *a, uint64_t id, Cairn__DeletionItem *item, 
 
 /* Two items of one entry may stand for the same upload (its unchosen parts, then all of them): rows
  * that the first removes are still seen by the second, which would queue their blobs twice.  So an
- * UNCHOSEN item is only expanded while no row of TABLE_DEAD is there, and an UPLOAD item exists only
- * while there is one. */
+ * UNCHOSEN item is only expanded while no row of TABLE_DEAD is there, and an UPLOAD item exists
+ * only while there is one. */
 int apply_expand_deletion(struct apply *a, const Cairn__ExpandDeletion *op)
 {
     unsigned budget = INDEX_EXPAND_PARTS_MAX;

@@ -1,15 +1,14 @@
-/* Objects: put, delete, many deletes, conditions, and the fence of a bucket.
+/* Objects: put, conditions, and the fence of a bucket.  Versions: apply_version.c.
  *
- * An object has one row, its current version, and its inline data another, in the family of bodies,
- * named by the version, so that a body belongs to exactly one record. */
+ * A version has one row, and its inline data another, in the family of bodies, named by the
+ * version, so that a body belongs to exactly one record. */
 #include "metanode/index/state.h"
 
 #include "common/base/check.h"
 #include "common/base/mutant.h"
 
-#include <stdlib.h>
-
 enum { MS_PER_SECOND = 1000, FENCE_ROW_BYTES = 8 + 1 };
+enum { FENCE_SEALED = 1, FENCE_VERSIONED = 2 }; /* the row's last byte */
 _Static_assert(FENCE_ROW_BYTES == 9, "docs/formats/index.md");
 
 /* ---- fences ---- */
@@ -22,39 +21,64 @@ static int fence_load(struct apply *a, uint64_t bucket_id, struct fence_memo *re
     int err = apply_get(a, &key, &value);
     if (err && err != ERR_NOT_FOUND)
         return err;
-    if (!err && (value.len != FENCE_ROW_BYTES || value.ptr[8] > 1))
+    if (!err && (value.len != FENCE_ROW_BYTES || value.ptr[8] > (FENCE_SEALED | FENCE_VERSIONED)))
         return ERR_CORRUPT;
     *ret = (struct fence_memo){.known = true, .bucket_id = bucket_id};
     if (!err) {
         ret->version = load_be64(value.ptr);
-        ret->sealed = value.ptr[8];
+        ret->sealed = value.ptr[8] & FENCE_SEALED;
+        ret->versioned = value.ptr[8] & FENCE_VERSIONED;
     }
     return OK;
 }
 
-static int fence_get(struct apply *a, uint64_t bucket_id, uint64_t *ret_version, bool *ret_sealed)
+static int fence_get(struct apply *a, uint64_t bucket_id, struct fence_memo *ret)
 {
     struct fence_memo *memo = &a->index->fence;
     int err = memo->known && memo->bucket_id == bucket_id ? OK : fence_load(a, bucket_id, memo);
-    if (err)
-        return err;
-    *ret_version = memo->version;
-    *ret_sealed = memo->sealed;
-    return OK;
+    *ret = *memo;
+    return err;
+}
+
+static void fence_put(struct apply *a, const struct fence_memo *fence)
+{
+    struct key key;
+    uint8_t row[FENCE_ROW_BYTES];
+    for (int i = 0; i < 8; i++)
+        row[i] = (uint8_t)(fence->version >> (56 - 8 * i));
+    row[8] =
+        (uint8_t)((fence->sealed ? FENCE_SEALED : 0) | (fence->versioned ? FENCE_VERSIONED : 0));
+    key_table_be64(&key, a->index->partition, TABLE_FENCE, fence->bucket_id);
+    apply_put(a, &key, SLICE(row, sizeof(row)));
+    a->index->fence.known = false; /* whether or not the entry's batch is written */
+}
+
+/* The first entry that assumes versioning fences its partition itself: none that assumes OFF comes
+ * after it (apply_fencing.c, b).  A newer settings version also proves that a seal was lifted. */
+static void fence_raise(struct apply *a, struct fence_memo *fence)
+{
+    if (fence->versioned)
+        return;
+    fence->versioned = true;
+    fence->sealed = false;
+    fence->version = a->cmd->settings_version;
+    fence_put(a, fence);
 }
 
 int apply_fence_check(struct apply *a, uint64_t bucket_id)
 {
-    uint64_t version;
-    bool sealed;
-    int err = fence_get(a, bucket_id, &version, &sealed);
+    struct fence_memo fence;
+    bool off = a->cmd->versioning == CAIRN__VERSIONING__VERSIONING_OFF;
+    int err = fence_get(a, bucket_id, &fence);
     if (err)
         return err;
-    if (a->cmd->settings_version < version)
+    if (a->cmd->settings_version < fence.version || (off && fence.versioned))
         a->out.err = ERR_SETTINGS;
-    else if (sealed && a->cmd->settings_version == version && !MUTANT(SEAL_IGNORED))
+    else if (fence.sealed && a->cmd->settings_version == fence.version && !MUTANT(SEAL_IGNORED))
         a->out.err = ERR_SEALED;
-    a->out.settings_version = a->out.err ? version : 0;
+    a->out.settings_version = a->out.err ? fence.version : 0;
+    if (!a->out.err && !off)
+        fence_raise(a, &fence);
     return OK;
 }
 
@@ -77,27 +101,23 @@ static int bucket_has_row(struct apply *a, enum index_table table, uint64_t buck
 }
 
 /* A fence never goes back: an older one that arrives late changes nothing, and at the same version
- * it can only become sealed.  Why a bucket's deletion is safe: apply_root.c. */
+ * it can only become sealed.  Why a bucket's deletion is safe: apply_root.c; a change of its
+ * settings: apply_fencing.c. */
 int apply_fence_bucket(struct apply *a, const Cairn__FenceBucket *op)
 {
-    uint64_t version;
-    bool sealed, objects = false, uploads = false;
-    int err = fence_get(a, op->bucket_id, &version, &sealed);
+    struct fence_memo fence;
+    bool objects = false, uploads = false;
+    int err = fence_get(a, op->bucket_id, &fence);
     if (err)
         return err;
-    if (op->settings_version < version) {
-        a->out.settings_version = version;
+    if (op->settings_version < fence.version) {
+        a->out.settings_version = fence.version;
         return apply_decide(a, ERR_SETTINGS);
     }
-    sealed = op->sealed || (sealed && op->settings_version == version);
-    struct key key;
-    uint8_t row[FENCE_ROW_BYTES];
-    for (int i = 0; i < 8; i++)
-        row[i] = (uint8_t)(op->settings_version >> (56 - 8 * i));
-    row[8] = sealed;
-    key_table_be64(&key, a->index->partition, TABLE_FENCE, op->bucket_id);
-    apply_put(a, &key, SLICE(row, sizeof(row)));
-    a->index->fence.known = false;
+    fence.sealed = op->sealed || (fence.sealed && op->settings_version == fence.version);
+    fence.versioned |= op->versioning != CAIRN__VERSIONING__VERSIONING_OFF;
+    fence.version = op->settings_version;
+    fence_put(a, &fence);
     a->out.settings_version = op->settings_version;
     err = bucket_has_row(a, TABLE_OBJECT, op->bucket_id, &objects);
     if (!err)
@@ -124,6 +144,8 @@ int object_release(struct apply *a, uint64_t bucket_id, struct slice key,
                    const Cairn__ObjectRecord *record)
 {
     struct key row;
+    if (apply_locked(a, record))
+        return apply_decide(a, ERR_LOCKED);
     switch (record->kind) {
     case CAIRN__DATA_KIND__DATA_INLINE:
         if (record->size) {
@@ -150,12 +172,25 @@ static bool any_equals(char *const *etags, size_t count, const char *etag)
     return false;
 }
 
+bool condition_tags_hold(const Cairn__Condition *c, const Cairn__ObjectRecord *record)
+{
+    if (!c->has_if_tags)
+        return true;
+    if (c->n_if_tags != record->n_tags)
+        return false;
+    for (size_t i = 0; i < record->n_tags; i++)
+        if (!slice_eq(string_of(c->if_tags[i]->name), string_of(record->tags[i]->name)) ||
+            !slice_eq(string_of(c->if_tags[i]->value), string_of(record->tags[i]->value)))
+            return false;
+    return true;
+}
+
 int condition_check(const Cairn__Condition *c, const Cairn__ObjectRecord *current)
 {
     if (!c)
         return OK;
-    bool wants_present =
-        c->if_present || c->n_if_match || c->if_version || c->has_if_size || c->has_if_mtime;
+    bool wants_present = c->if_present || c->n_if_match || c->if_version || c->has_if_size ||
+                         c->has_if_mtime || c->has_if_tags;
     if (!current)
         return wants_present ? ERR_PRECONDITION : OK;
     bool holds =
@@ -164,7 +199,8 @@ int condition_check(const Cairn__Condition *c, const Cairn__ObjectRecord *curren
         !any_equals(c->if_none_match, c->n_if_none_match, current->etag) &&
         (!c->if_version || c->if_version == current->version) &&
         (!c->has_if_size || c->if_size == current->size) &&
-        (!c->has_if_mtime || c->if_mtime_ms / MS_PER_SECOND == current->mtime_ms / MS_PER_SECOND);
+        (!c->has_if_mtime || c->if_mtime_ms / MS_PER_SECOND == current->mtime_ms / MS_PER_SECOND) &&
+        condition_tags_hold(c, current);
     return holds ? OK : ERR_PRECONDITION;
 }
 
@@ -177,111 +213,81 @@ int apply_put_object(struct apply *a, const Cairn__PutObject *op)
     int err = object_get(a, op->bucket_id, key, &old);
     if (err)
         return err;
-    a->out.existed = old != NULL;
-    int decision = condition_check(op->condition, old);
+    a->out.existed = object_visible(old) != NULL;
+    int decision = condition_check(op->condition, object_visible(old));
     if (decision)
         return apply_decide(a, decision);
-    err = old ? object_release(a, op->bucket_id, key, old) : OK;
-    if (err)
+    op->record->delete_marker = false;
+    err = object_replace(a, op->bucket_id, key, old, op->record, op->retain_ms);
+    if (err || a->out.err)
         return err;
-
-    op->record->version = a->entry_index;
-    op->record->mtime_ms = a->h.time_ms;
-    struct key row;
-    key_object(&row, a->index->partition, op->bucket_id, key);
-    err = apply_put_message(a, &row, &op->record->base);
-    if (!err && a->body.len) {
+    if (a->body.len) {
+        struct key row;
         key_object_body(&row, a->index->partition, op->bucket_id, key, a->entry_index);
         kv_batch_put(a->batch, KV_BODY, key_view(&row), a->body);
     }
     a->out.etag = op->record->etag;
     a->out.size = op->record->size;
-    return err;
-}
-
-/* ---- delete ---- */
-
-static int object_delete(struct apply *a, uint64_t bucket_id, struct slice key,
-                         const Cairn__ObjectRecord *old)
-{
-    struct key row;
-    key_object(&row, a->index->partition, bucket_id, key);
-    apply_delete(a, &row);
-    return object_release(a, bucket_id, key, old);
-}
-
-int apply_delete_object(struct apply *a, const Cairn__DeleteObject *op)
-{
-    Cairn__ObjectRecord *old;
-    int err = object_get(a, op->bucket_id, bytes_of(op->key), &old);
-    if (err)
-        return err;
-    a->out.existed = old != NULL;
-    int decision = condition_check(op->condition, old);
-    if (decision)
-        return apply_decide(a, decision);
-    return old ? object_delete(a, op->bucket_id, bytes_of(op->key), old) : OK;
-}
-
-struct delete_item {
-    struct slice key;
-    size_t position;
-};
-
-static int compare_items(const void *x, const void *y)
-{
-    const struct delete_item *a = x, *b = y;
-    int c = slice_cmp(a->key, b->key);
-    return c ? c : (a->position > b->position) - (a->position < b->position);
-}
-
-/* A key may be named twice: equal ones come together in the order of the request, and the later one
- * finds what the earlier one left. */
-static int delete_sorted(struct apply *a, const Cairn__DeleteObjects *op,
-                         const struct delete_item *items, int32_t *ret_errs)
-{
-    Cairn__ObjectRecord *old = NULL;
-    for (size_t i = 0; i < op->n_keys; i++) {
-        if (i == 0 || !slice_eq(items[i].key, items[i - 1].key)) {
-            index_arena_reset(a->arena);
-            int err = object_get(a, op->bucket_id, items[i].key, &old);
-            if (err)
-                return err;
-        }
-        size_t position = items[i].position;
-        ret_errs[position] = op->n_conditions ? condition_check(op->conditions[position], old) : OK;
-        if (ret_errs[position] || !old)
-            continue;
-        int err = object_delete(a, op->bucket_id, items[i].key, old);
-        if (err)
-            return err;
-        a->out.existed = true;
-        old = NULL;
-    }
     return OK;
 }
 
-int apply_delete_objects(struct apply *a, const Cairn__DeleteObjects *op)
+/* ---- tags ---- */
+
+/* What describes the object's data stays, `version` too: bodies are named by it, and conditions and
+ * listings must say what they said.  As with MoveSegment, which of two readers' records is newer
+ * only their as_of tells. */
+static int described_find(struct apply *a, uint64_t bucket_id, struct slice key, uint64_t version,
+                          const Cairn__Condition *condition, Cairn__ObjectRecord **ret,
+                          struct key *ret_row)
 {
-    struct delete_item *items = index_arena_alloc(a->arena, op->n_keys * sizeof(*items));
-    int32_t *errs = index_arena_alloc(a->arena, op->n_keys * sizeof(*errs));
-    if (!items || !errs)
-        return ERR_NOMEM;
-    for (size_t i = 0; i < op->n_keys; i++)
-        items[i] = (struct delete_item){bytes_of(op->keys[i]), i};
-    qsort(items, op->n_keys, sizeof(*items), compare_items);
-    /* Records are decoded one at a time into an arena of their own: a thousand of a thousand
-     * segments would be a hundred megabytes. */
-    struct index_arena records, *whole = a->arena;
-    index_arena_init(&records);
-    a->arena = &records;
-    int err = delete_sorted(a, op, items, errs);
-    a->arena = whole;
-    index_arena_fini(&records);
-    for (size_t i = 0; !err && i < op->n_keys; i++)
-        if (errs[i]) {
-            a->out.key_errs = errs;
-            a->out.n_key_errs = op->n_keys;
-        }
-    return err;
+    int err = version_find(a, bucket_id, key, version, ret, ret_row);
+    if (err)
+        return err;
+    if (!*ret || (*ret)->delete_marker) {
+        *ret = NULL;
+        return apply_decide(a, ERR_NOT_FOUND);
+    }
+    a->out.existed = true;
+    int decision = condition_check(condition, *ret);
+    if (decision)
+        *ret = NULL;
+    return decision ? apply_decide(a, decision) : OK;
+}
+
+static int described_put(struct apply *a, uint64_t bucket_id, struct slice key,
+                         const struct key *row, const Cairn__ObjectRecord *record)
+{
+    struct event_fact fact = {.bucket_id = bucket_id,
+                              .key = key,
+                              .version = record->version,
+                              .versioned = record->versioned,
+                              .size = record->size,
+                              .etag = record->etag};
+    int err = apply_put_message(a, row, &record->base);
+    return err ? err : event_note(a, &fact, NULL);
+}
+
+int apply_put_object_tags(struct apply *a, const Cairn__PutObjectTags *op)
+{
+    Cairn__ObjectRecord *record;
+    struct key row;
+    int err = described_find(a, op->bucket_id, bytes_of(op->key), op->version, op->condition,
+                             &record, &row);
+    if (err || !record)
+        return err;
+    record->tags = op->tags;
+    record->n_tags = op->n_tags;
+    return described_put(a, op->bucket_id, bytes_of(op->key), &row, record);
+}
+
+int apply_put_object_acl(struct apply *a, const Cairn__PutObjectAcl *op)
+{
+    Cairn__ObjectRecord *record;
+    struct key row;
+    int err = described_find(a, op->bucket_id, bytes_of(op->key), op->version, op->condition,
+                             &record, &row);
+    if (err || !record)
+        return err;
+    record->acl = op->acl;
+    return described_put(a, op->bucket_id, bytes_of(op->key), &row, record);
 }

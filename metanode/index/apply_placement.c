@@ -7,9 +7,9 @@
  * Refusals: ERR_NOT_FOUND (no such group; a node that is not known, or no storage node),
  * ERR_CONFLICT (the group's epoch is another than the proposer saw; not ERR_EPOCH, which speaks of
  * the partition), ERR_EXISTS (the id is in use; a change is under way), ERR_REFUSED (it would break
- * a rule whatever the epoch: a node's fixed fields, another number of members, nothing changed, no
- * change to finish). A repeated command meets the epoch or the id that its first copy left, so none
- * needs a write id. */
+ * a rule whatever the epoch: a node's fixed fields, fewer members or more than the scheme has
+ * shards, nothing changed, no change to finish). A repeated command meets the epoch or the id that
+ * its first copy left, so none needs a write id. */
 #include "metanode/index/state.h"
 
 /* ---- nodes ---- */
@@ -127,10 +127,12 @@ int apply_begin_change(struct apply *a, const Cairn__BeginPgChange *op)
         return err;
     if (pg->n_next_members)
         return apply_decide(a, ERR_EXISTS);
-    bool differs = false;
+    uint64_t shards = (uint64_t)pg->data_shards + pg->parity_shards;
+    bool differs = op->n_next_members > pg->n_members; /* replicas on too few nodes get more */
     for (size_t i = 0; i < op->n_next_members && i < pg->n_members; i++)
         differs |= !same_text(op->next_members[i], pg->members[i]);
-    if (op->n_next_members != pg->n_members || !differs)
+    bool too_many = op->n_next_members > pg->n_members && op->n_next_members > shards;
+    if (op->n_next_members < pg->n_members || too_many || !differs)
         return apply_decide(a, ERR_REFUSED);
     err = members_check(a, op->next_members, op->n_next_members);
     if (err || a->out.err)

@@ -43,7 +43,11 @@ static int move_in_object(struct apply *a, const Cairn__MoveSegment *op)
 {
     Cairn__ObjectRecord *record;
     Cairn__Segment *old = NULL;
-    int err = object_get(a, op->bucket_id, bytes_of(op->key), &record);
+    struct slice key = bytes_of(op->key);
+    int err = object_get(a, op->bucket_id, key, &record);
+    bool older = !err && record && op->version && record->version != op->version;
+    if (older)
+        err = older_get(a, op->bucket_id, key, op->version, &record);
     if (err)
         return err;
     if (!record || record->kind != CAIRN__DATA_KIND__DATA_SEGMENTS)
@@ -52,7 +56,17 @@ static int move_in_object(struct apply *a, const Cairn__MoveSegment *op)
     if (a->out.err)
         return OK;
     struct key row;
-    key_object(&row, a->index->partition, op->bucket_id, bytes_of(op->key));
+    uint8_t id[ID_BYTES];
+    key_interim_id(older ? record->version : 0, id);
+    err =
+        interim_note(a, op->bucket_id, key, SLICE(id, ID_BYTES), 0, old->interim || op->to->interim,
+                     interim_count(record->segments, record->n_segments));
+    if (err)
+        return err;
+    if (older)
+        key_object_older(&row, a->index->partition, op->bucket_id, key, record->version);
+    else
+        key_object(&row, a->index->partition, op->bucket_id, key);
     err = apply_put_message(a, &row, &record->base);
     return err ? err : deletion_queue_segments(a, &old, 1);
 }
@@ -90,6 +104,10 @@ static int move_in_part(struct apply *a, const Cairn__MoveSegment *op)
     segment_replace(a, op, part->segments, part->n_segments, &old);
     if (a->out.err)
         return OK;
+    err = interim_note(a, op->bucket_id, key, id, op->part_number, old->interim || op->to->interim,
+                       interim_count(part->segments, part->n_segments));
+    if (err)
+        return err;
     err = apply_put_message(a, &row, &part->base);
     return err ? err : deletion_queue_segments(a, &old, 1);
 }

@@ -47,15 +47,18 @@ int apply_create_upload(struct apply *a, const Cairn__CreateUpload *op)
 
 /* ---- parts ---- */
 
-/* Lets go of the part that is there, if any. */
-static int part_replace(struct apply *a, const Cairn__PutPart *op, const struct key *row)
+/* Lets go of the part that is there, if any. *ret_interim: it had interim segments. */
+static int part_replace(struct apply *a, const Cairn__PutPart *op, const struct key *row,
+                        bool *ret_interim)
 {
     ProtobufCMessage *message;
+    *ret_interim = false;
     int err = apply_get_message(a, row, &cairn__part_record__descriptor, &message);
     if (err)
         return err == ERR_NOT_FOUND ? OK : err;
     const Cairn__PartRecord *old = (const Cairn__PartRecord *)(void *)message;
     a->out.existed = true;
+    *ret_interim = interim_count(old->segments, old->n_segments) > 0;
     if (old->kind == CAIRN__DATA_KIND__DATA_SEGMENTS)
         return deletion_queue_segments(a, old->segments, old->n_segments);
     if (old->size) {
@@ -76,7 +79,11 @@ int apply_put_part(struct apply *a, const Cairn__PutPart *op)
         return err ? err : apply_decide(a, ERR_NO_UPLOAD);
     struct key row;
     key_part(&row, a->index->partition, TABLE_PART, op->bucket_id, key, id, op->part->number);
-    err = part_replace(a, op, &row);
+    bool was_interim;
+    err = part_replace(a, op, &row, &was_interim);
+    if (!err)
+        err = interim_note(a, op->bucket_id, key, id, op->part->number, was_interim,
+                           interim_count(op->part->segments, op->part->n_segments));
     if (err)
         return err;
     op->part->mtime_ms = a->h.time_ms;
@@ -137,7 +144,8 @@ static void part_choose(const Cairn__CompleteUpload *op, size_t position,
     const Cairn__CompletePart *named = op->parts[position];
     uint32_t number = named->number;
     if (!slice_eq(string_of(named->etag), string_of(part->etag)) ||
-        !checksum_matches(named->checksum, part->checksum))
+        !checksum_matches(named->checksum, part->checksum) ||
+        !part->encryption != !op->record->encryption)
         completion_refuse(c, ERR_INVALID_PART, number);
     else if (position + 1 < op->n_parts && part->size < op->part_bytes_min)
         completion_refuse(c, ERR_PART_SMALL, number);
@@ -148,8 +156,8 @@ static void part_choose(const Cairn__CompleteUpload *op, size_t position,
 }
 
 /* Walks the stored parts beside those named, both ascending. */
-static int parts_merge(const Cairn__CompleteUpload *op, struct kv_iter *it, struct index_arena *arena,
-                       struct completion *c)
+static int parts_merge(const Cairn__CompleteUpload *op, struct kv_iter *it,
+                       struct index_arena *arena, struct completion *c)
 {
     size_t position = 0;
     for (it->ops->seek(it, SLICE_EMPTY); it->ops->valid(it) && !c->decision; it->ops->next(it)) {
@@ -161,7 +169,8 @@ static int parts_merge(const Cairn__CompleteUpload *op, struct kv_iter *it, stru
             c->unchosen = true;
             continue;
         }
-        index_arena_reset(arena); /* one part at a time, or ten thousand would be in memory together */
+        index_arena_reset(
+            arena); /* one part at a time, or ten thousand would be in memory together */
         struct slice value = it->ops->value(it);
         Cairn__PartRecord *part =
             cairn__part_record__unpack(&arena->allocator, value.len, value.ptr);
@@ -231,20 +240,34 @@ static int complete_again(struct apply *a, const Cairn__CompleteUpload *op)
     if (c->decision || op->n_parts != current->part_count)
         return apply_decide(a, ERR_NO_UPLOAD);
     a->out.existed = true;
+    a->out.version = current->versioned ? current->version : 0;
     a->out.etag = current->etag;
     a->out.size = current->size;
     return OK;
 }
 
+/* The lock that the upload was begun with is the object's, whatever the proposer has made of it;
+ * only without one the bucket's default counts.  Retention and hold by themselves.  Returns how
+ * long it is to last from now on; 0: until its date. */
+static uint64_t upload_lock(const Cairn__CompleteUpload *op, const Cairn__ObjectRecord *begun)
+{
+    Cairn__ObjectRecord *r = op->record;
+    if (begun && begun->legal_hold != CAIRN__LEGAL_HOLD__HOLD_NEVER)
+        r->legal_hold = begun->legal_hold;
+    if (!begun || begun->lock_mode == CAIRN__LOCK_MODE__LOCK_NONE)
+        return op->retain_ms;
+    r->lock_mode = begun->lock_mode;
+    r->retain_until_ms = begun->retain_until_ms;
+    return 0;
+}
+
 static int complete_effects(struct apply *a, const Cairn__CompleteUpload *op,
-                            Cairn__UploadRecord *upload, const Cairn__ObjectRecord *old,
+                            Cairn__UploadRecord *upload, Cairn__ObjectRecord *old,
                             struct completion *c)
 {
     struct slice key = bytes_of(op->key), id = bytes_of(op->upload_id);
     struct key row;
-    int err = old ? object_release(a, op->bucket_id, key, old) : OK;
-    if (err)
-        return err;
+    int err = OK;
     key_upload(&row, a->index->partition, TABLE_UPLOAD, op->bucket_id, key, id);
     apply_delete(a, &row);
     upload->completed = true;
@@ -255,10 +278,10 @@ static int complete_effects(struct apply *a, const Cairn__CompleteUpload *op,
     key_upload(&row, a->index->partition, TABLE_MANIFEST, op->bucket_id, key, id);
     if (!err)
         err = apply_put_message(a, &row, &upload->base);
-    op->record->version = a->entry_index;
-    op->record->mtime_ms = a->h.time_ms;
-    key_object(&row, a->index->partition, op->bucket_id, key);
-    return err ? err : apply_put_message(a, &row, &op->record->base);
+    op->record->delete_marker = false;
+    return err ? err
+               : object_replace(a, op->bucket_id, key, old, op->record,
+                                upload_lock(op, upload->object));
 }
 
 int apply_complete_upload(struct apply *a, const Cairn__CompleteUpload *op)
@@ -281,17 +304,20 @@ int apply_complete_upload(struct apply *a, const Cairn__CompleteUpload *op)
         err = object_get(a, op->bucket_id, bytes_of(op->key), &old);
     if (err)
         return err;
-    a->out.existed = old != NULL;
+    a->out.existed = object_visible(old) != NULL;
     a->out.detail = c->detail;
     if (!c->decision)
-        c->decision = condition_check(op->condition, old);
+        c->decision = condition_check(op->condition, object_visible(old));
     if (!c->decision && c->size != op->record->size)
         c->decision = ERR_REFUSED; /* the ETags match, so the gateway has added up wrongly */
     if (c->decision)
         return apply_decide(a, c->decision);
+    err = complete_effects(a, op, upload, old, c);
+    if (err || a->out.err)
+        return err;
     a->out.etag = op->record->etag;
     a->out.size = c->size;
-    return complete_effects(a, op, upload, old, c);
+    return OK;
 }
 
 int apply_abort_upload(struct apply *a, const Cairn__AbortUpload *op)
@@ -301,9 +327,10 @@ int apply_abort_upload(struct apply *a, const Cairn__AbortUpload *op)
     int err = row_exists(a, TABLE_UPLOAD, op->bucket_id, key, id, &exists);
     if (err || !exists)
         return err ? err : apply_decide(a, ERR_NO_UPLOAD);
+    if (op->not_before_ms > a->h.time_ms)
+        return apply_decide(a, ERR_PRECONDITION);
     struct key row;
     key_upload(&row, a->index->partition, TABLE_UPLOAD, op->bucket_id, key, id);
     apply_delete(a, &row);
-    return MUTANT(ABORT_LETS_GO_NOTHING) ? OK
-                                         : deletion_queue_upload(a, op->bucket_id, key, id);
+    return MUTANT(ABORT_LETS_GO_NOTHING) ? OK : deletion_queue_upload(a, op->bucket_id, key, id);
 }

@@ -1,6 +1,6 @@
 #pragma once
-/* Memory for decoding one entry, freed all at once: the base's arena, and malloc, each as protobuf-c
- * wants it.
+/* Memory for decoding one entry, freed all at once: the base's arena, and malloc, each as
+ * protobuf-c wants it.
  *
  * protobuf-c answers NULL both for malformed bytes and for a failed allocation.  A replica that
  * took the second for the first would refuse an entry that the others apply; so both allocators

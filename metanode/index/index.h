@@ -27,6 +27,7 @@
 #include "proto/common.pb-c.h"
 #include "proto/keyhash.h"
 #include "proto/meta.pb-c.h"
+#include "proto/versions.h"
 
 struct index;
 
@@ -34,20 +35,54 @@ struct index;
 enum {
     INDEX_COMMAND_BYTES_MAX = 2 << 20, /* the packed Command, without the body */
     INDEX_BODY_BYTES_MAX = 1 << 20, /* inline data; the gateways' inline_bytes_max is far below */
+    INDEX_APPENDS_MAX = 10000,      /* to an object */
     INDEX_SEGMENTS_MAX = 1024,      /* of an object that is not a manifest, or of a part */
     INDEX_PARTS_MAX = 10000,
     INDEX_DELETE_KEYS_MAX = 1000,
     INDEX_LIST_KEYS_MAX = 1000,      /* of one page; more asked for gives this many */
     INDEX_METADATA_BYTES_MAX = 4096, /* names and values of user metadata */
-    INDEX_ETAGS_MAX = 64,            /* of one If-Match or If-None-Match */
-    INDEX_DONE_ITEMS_MAX = 1024,     /* of one DeletionDone */
-    INDEX_EXPAND_ITEMS_MAX = 16,     /* of one ExpandDeletion */
-    INDEX_EXPAND_PARTS_MAX = 256,    /* part rows that one ExpandDeletion looks at */
-    INDEX_CONDEMN_BLOBS_MAX = 1024,  /* of one Condemn, or one question about blobs */
-    INDEX_ADD_PGS_MAX = 1024,        /* groups of one AddPgs */
-    INDEX_DISKS_MAX = 256,           /* of one node */
-    INDEX_COPIES_MAX = 3,            /* members of a replicated group */
-    INDEX_ROLE_STORAGENODE = 4,      /* NodeRecord.role */
+    INDEX_ACL_GRANTS_MAX = 100,
+    INDEX_TAGS_MAX = 10,                /* of an object */
+    INDEX_TAG_NAME_BYTES_MAX = 128 * 4, /* 128 characters of UTF-8 */
+    INDEX_TAG_VALUE_BYTES_MAX = 256 * 4,
+    INDEX_SETTINGS_BYTES_MAX = 256 << 10, /* all documents of a bucket, and their ids */
+    INDEX_SETTINGS_MAX = 3000,            /* of a bucket */
+    INDEX_SETTINGS_MADE_MAX = 16,         /* with which it is made */
+    INDEX_SETTING_ID_BYTES_MAX = 64,
+    INDEX_ETAGS_MAX = 64,         /* of one If-Match or If-None-Match */
+    INDEX_NEWER_MAX = 128,        /* of Condition.if_newer_min: rows that apply may have to count */
+    INDEX_DONE_ITEMS_MAX = 1024,  /* of one DeletionDone */
+    INDEX_EXPAND_ITEMS_MAX = 16,  /* of one ExpandDeletion */
+    INDEX_EXPAND_PARTS_MAX = 256, /* part rows that one ExpandDeletion looks at */
+    INDEX_CONDEMN_BLOBS_MAX = 1024, /* of one Condemn, or one question about blobs */
+    INDEX_ADD_PGS_MAX = 1024,       /* groups of one AddPgs */
+    INDEX_DISKS_MAX = 256,          /* of one node */
+    INDEX_COPIES_MAX = 3,           /* members of a replicated group */
+    INDEX_ROLE_STORAGENODE = 4,     /* NodeRecord.role */
+    INDEX_CHANGES_MAX = 32,         /* rows of the registry that one ChangeRows names */
+    INDEX_JOB_ROWS_MAX = 4096, /* that go with a bucket; no bucket has as many settings */
+    INDEX_ROW_SCOPE_BYTES_MAX = 64,
+    INDEX_ROW_NAME_BYTES_MAX = 256,
+    INDEX_ROW_VALUE_BYTES_MAX = 128 << 10,
+    INDEX_CHANGES_BYTES_MAX = 256 << 10, /* all values of one ChangeRows */
+    INDEX_EVENT_SINKS_MAX = 256,         /* that one command names */
+    INDEX_EVENT_ORDER_SINKS_MAX = 16,    /* of one event */
+    INDEX_EVENT_TARGETS_MAX = 64,        /* destinations for which events of a bucket wait */
+    INDEX_EVENT_TARGET_BYTES_MAX = 160,
+    INDEX_EVENT_ID_BYTES_MAX = 255,
+    INDEX_EVENT_NAME_MAX = 11,  /* the last of EventName */
+    INDEX_ACK_EVENTS_MAX = 256, /* of one AckEvents */
+};
+
+/* How long a lock may last: a hundred years from an entry's time; a date before the year 10000. */
+#define INDEX_RETAIN_MS_MAX (UINT64_C(36525) * 24 * 3600 * 1000)
+#define INDEX_RETAIN_UNTIL_MS_MAX UINT64_C(253402300799999)
+
+/* What the outcome of a Condemn says of a blob, a byte each. */
+enum {
+    INDEX_CONDEMN_REFERRED = 0, /* a record does: passed over */
+    INDEX_CONDEMNED = 1,
+    INDEX_CONDEMN_YOUNG = 2, /* passed over: entry time is not age_ms behind the blob's own */
 };
 
 struct index_settings {
@@ -81,6 +116,9 @@ struct slice index_end(const struct index *index);
 uint64_t index_outcome_count(const struct index *index);
 uint64_t index_deletion_count(const struct index *index);  /* items queued */
 uint64_t index_condemned_count(const struct index *index); /* blob ids that no record may name */
+
+uint64_t
+index_interim_count(const struct index *index); /* segments to be written again as shards */
 
 /* ---- apply ---- */
 
@@ -153,6 +191,9 @@ struct index_reply {
         Cairn__ReadPartBodyResponse part_body;
         Cairn__BlobRefsResponse blob_refs;
         Cairn__ListSegmentsResponse segments;
+        Cairn__InterimResponse interim;
+        Cairn__ListEventsResponse events;
+        Cairn__ListRowsResponse registry;
     } msg;
     struct payload body;    /* owned; inline data, if any */
     struct buf packed;      /* the repeated field, with all tags but the first */
@@ -168,9 +209,11 @@ void index_reply_fini(struct index_reply *reply);
  * index_read(). */
 int index_read(const struct index_view *view, const Cairn__ReadRequest *req,
                struct index_reply *ret);
-/* Objects in key order.  Ends a page at keys_max entries, at the byte budget, or at the end of the
- * range; `more` and resume_after (to be sent as start_after, with skip_prefix the last entry's key
- * if that was a common prefix) say that this partition has more. */
+/* Objects in key order, or all their versions (newest first).  Ends a page at keys_max entries, at
+ * the byte budget, after so many rows looked at, or at the end of the range; `more`, resume_after
+ * and resume_version (to be sent as start_after and after_version, with skip_prefix the last
+ * entry's key if that was a common prefix) say that this partition has more.  Such a page may be
+ * empty: delete markers are passed over where objects are listed. */
 int index_list(const struct index_view *view, const Cairn__ListRequest *req,
                struct index_reply *ret);
 int index_list_uploads(const struct index_view *view, const Cairn__ListUploadsRequest *req,
@@ -187,16 +230,52 @@ int index_list_buckets(const struct index_view *view, const Cairn__ListBucketsRe
  * many parts it has.  `condemn` is the caller's business. */
 int index_blob_refs(const struct index_view *view, const Cairn__BlobRefsRequest *req,
                     struct index_reply *ret);
-/* What the records of a bucket refer to: in key order the object, then the parts of its uploads and
- * of its manifest by upload id and number.  Pages end in the middle of a key if need be:
- * start_after is the resume_after of the page before, and means nothing else (ERR_INVAL).  rows_max
- * 0: a full page. */
+/* What the records of a bucket refer to: in key order the object's versions, newest first, then the
+ * parts of its uploads and of its manifest by upload id and number.  Pages end in the middle of a
+ * key if need be: start_after is the resume_after of the page before, and means nothing else
+ * (ERR_INVAL).  rows_max 0: a full page. */
 int index_list_segments(const struct index_view *view, const Cairn__ListSegmentsRequest *req,
                         struct index_reply *ret);
+/* Rows of the registry: one (req->name), or those of a scope, or with all_scopes of a kind, behind
+ * `after` (of after_scope), in order of (scope, name).  A page ends at rows_max rows (0: as many as
+ * there may be, INDEX_LIST_KEYS_MAX) or at the byte budget; `more`: the last row's name and scope
+ * are where to go on. */
+int index_list_rows(const struct index_view *view, const Cairn__ListRowsRequest *req,
+                    struct index_reply *ret);
 /* The whole map of the root partition (version = view->applied).
  * Owns: *ret is freed with cairn__cluster_map__free_unpacked(*ret, NULL).
  * Returns: OK; ERR_NOT_READY (not bootstrapped); ERR_NOMEM; kv's errors. */
 int index_cluster_map(const struct index_view *view, Cairn__ClusterMap **ret);
+
+/* ---- interim segments: copies that wait to be written again as shards ---- */
+
+/* A walk over them in key order, through one partition or several, for one answer. */
+struct index_interim_walk {
+    /* Set by the caller. */
+    unsigned rows_left, segments_left, take_left; /* looked at at most; taken at most */
+    bool (*take)(void *arg, struct id128 blob_id);
+    void *arg;
+    struct index_reply *reply; /* what is taken is appended to it */
+    /* Where the walk stands in the partition; empty: at its beginning.  The end of the partition
+     * empties it; whatever else ended the walk, it goes on from here. */
+    struct buf after;
+};
+/* Returns: OK, *ret_end: there is nothing behind; kv's errors; ERR_CORRUPT; ERR_NOMEM. */
+int index_interim_walk(const struct index_view *view, struct index_interim_walk *walk,
+                       bool *ret_end);
+/* Ends the answer: InterimResponse.segments are what was taken. */
+void index_interim_finish(struct index_reply *reply);
+
+/* ---- events: what changes of objects are to be told of (apply_event.c) ---- */
+
+/* Events that wait for (kind, target), oldest first; ERR_INVAL: no such kind, a target too long. */
+int index_list_events(const struct index_view *view, const Cairn__ListEventsRequest *req,
+                      struct index_reply *ret);
+/* The first bucket behind `after` (0: from the start) with events in its queue, and the queue's
+ * head.  Returns: OK; ERR_END: there is none; kv's errors; ERR_CORRUPT; ERR_NOMEM.
+ * Owns: *ret_queue is freed with cairn__event_queue__free_unpacked(, NULL). */
+int index_event_queue_next(const struct index_view *view, uint64_t after, uint64_t *ret_bucket_id,
+                           Cairn__EventQueue **ret_queue, uint64_t *ret_oldest_ms);
 
 /* ---- the deletion queue ----
  * The leader's consumer asks for items that are past the grace period.  For blobs: deletes them at

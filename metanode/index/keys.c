@@ -99,6 +99,29 @@ void key_object(struct key *k, uint32_t partition, uint64_t bucket_id, struct sl
     key_be64(k, OBJECT_SUFFIX_CURRENT);
 }
 
+void key_object_older(struct key *k, uint32_t partition, uint64_t bucket_id,
+                      struct slice object_key, uint64_t version)
+{
+    CHECK(~version != OBJECT_SUFFIX_CURRENT);
+    key_object_base(k, partition, TABLE_OBJECT, bucket_id, object_key);
+    key_be64(k, ~version);
+}
+
+void key_event(struct key *k, uint32_t partition, uint64_t bucket_id, uint64_t index, uint32_t n)
+{
+    CHECK(n <= UINT16_MAX);
+    key_table_be64(k, partition, TABLE_EVENT, bucket_id);
+    key_be64(k, index);
+    key_be16(k, (uint16_t)n);
+}
+
+void key_interim_id(uint64_t older_version, uint8_t ret[ID_BYTES])
+{
+    memset(ret, 0, ID_BYTES);
+    for (unsigned i = 0; i < 8; i++)
+        ret[ID_BYTES - 1 - i] = (uint8_t)(older_version >> (8 * i));
+}
+
 void key_object_body(struct key *k, uint32_t partition, uint64_t bucket_id, struct slice object_key,
                      uint64_t version)
 {
@@ -120,6 +143,27 @@ void key_part(struct key *k, uint32_t partition, enum index_table table, uint64_
     CHECK(number <= UINT16_MAX);
     key_upload(k, partition, table, bucket_id, object_key, upload_id);
     key_be16(k, (uint16_t)number);
+}
+
+void key_registry_kind(struct key *k, uint32_t partition, uint16_t kind)
+{
+    key_start(k, partition, TABLE_REGISTRY);
+    key_be16(k, kind);
+}
+
+void key_registry_scope(struct key *k, uint32_t partition, uint16_t kind, struct slice scope)
+{
+    key_registry_kind(k, partition, kind);
+    key_escaped(k, scope);
+    key_end(k);
+}
+
+void key_registry(struct key *k, uint32_t partition, uint16_t kind, struct slice scope,
+                  struct slice name)
+{
+    key_registry_scope(k, partition, kind, scope);
+    key_escaped(k, name);
+    key_end(k);
 }
 
 int key_decode(struct slice row_key, uint8_t *object_key, size_t *ret_object_key_bytes,

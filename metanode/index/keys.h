@@ -17,6 +17,9 @@ enum index_table {
     TABLE_PART = 0x13,           /* bucket, key, upload id, be16 number -> PartRecord */
     TABLE_DEAD = 0x14,           /* bucket, key, upload id -> be64 deletion item that expands it */
     TABLE_DELETION = 0x20,       /* be64 item -> DeletionItem */
+    TABLE_INTERIM = 0x21,        /* bucket, key, upload id, be16 number -> be32 segments */
+    TABLE_INTERIM_COUNT = 0x22,  /* - -> be64 rows, be64 segments of TABLE_INTERIM */
+    TABLE_EVENT = 0x23,          /* bucket, be64 log index, be16 n -> EventRow; 0, 0: EventQueue */
     TABLE_OUTCOME = 0x30,        /* write id -> Outcome */
     TABLE_OUTCOME_TIME = 0x31,   /* be64 entry time, write id -> - */
     TABLE_FENCE = 0x40,          /* be64 bucket -> be64 settings version, sealed */
@@ -29,13 +32,14 @@ enum index_table {
     TABLE_BUCKET = 0x64,         /* name -> BucketRecord */
     TABLE_USER = 0x65,           /* user id -> UserRecord */
     TABLE_ACCESS_KEY = 0x66,     /* access key id -> AccessKeyRecord */
+    TABLE_REGISTRY = 0x67,       /* be16 kind, scope, name -> Row */
     /* In family KV_BODY: inline data, away from the rows that lists walk. */
     TABLE_OBJECT_BODY = 0x18, /* bucket, key, be64 ~version -> bytes */
     TABLE_PART_BODY = 0x19,   /* bucket, key, upload id, be16 number -> bytes */
 };
 
-/* The current version of an object has the suffix 0; an older one, once there is versioning, the
- * complement of its version: newest first, and a read of the current one is a point look-up. */
+/* The current version of an object has the suffix 0; an older one the complement of its version:
+ * newest first, and a read of the current one is a point look-up. */
 #define OBJECT_SUFFIX_CURRENT UINT64_C(0)
 
 enum {
@@ -75,6 +79,9 @@ void key_table_be64(struct key *k, uint32_t partition, enum index_table table, u
 void key_object_base(struct key *k, uint32_t partition, enum index_table table, uint64_t bucket_id,
                      struct slice object_key);
 void key_object(struct key *k, uint32_t partition, uint64_t bucket_id, struct slice object_key);
+/* Of a version that is not the current one. */
+void key_object_older(struct key *k, uint32_t partition, uint64_t bucket_id,
+                      struct slice object_key, uint64_t version);
 void key_object_body(struct key *k, uint32_t partition, uint64_t bucket_id, struct slice object_key,
                      uint64_t version);
 /* TABLE_UPLOAD, TABLE_MANIFEST, TABLE_DEAD; TABLE_PART for the rows' common beginning. */
@@ -83,6 +90,17 @@ void key_upload(struct key *k, uint32_t partition, enum index_table table, uint6
 /* TABLE_PART, TABLE_PART_BODY. */
 void key_part(struct key *k, uint32_t partition, enum index_table table, uint64_t bucket_id,
               struct slice object_key, struct slice upload_id, uint32_t number);
+/* Of an event; index 0: of the bucket's EventQueue, before all its events. */
+void key_event(struct key *k, uint32_t partition, uint64_t bucket_id, uint64_t index, uint32_t n);
+/* What stands for the upload id in TABLE_INTERIM's row of an object itself (number 0): zeros for
+ * the current version; be64 0, be64 version for an older one. */
+void key_interim_id(uint64_t older_version, uint8_t ret[ID_BYTES]);
+
+/* TABLE_REGISTRY: all rows of a kind; of a scope; one row. */
+void key_registry_kind(struct key *k, uint32_t partition, uint16_t kind);
+void key_registry_scope(struct key *k, uint32_t partition, uint16_t kind, struct slice scope);
+void key_registry(struct key *k, uint32_t partition, uint16_t kind, struct slice scope,
+                  struct slice name);
 
 /* Takes apart what follows KEY_BUCKET_BYTES: the object key into object_key[OBJECT_KEY_BYTES_MAX],
  * the rest (suffix, upload id, number) into *ret_rest, a part of row_key.

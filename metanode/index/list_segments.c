@@ -1,10 +1,10 @@
 /* Listing what the records of a bucket refer to: for verification, and for whoever moves segments.
  *
- * Two walks side by side, over the objects and over the parts, in key order; of one key the object
- * comes first, then its parts by upload id and number.  Parts of dead uploads and those that a
- * completion left out are passed over.  A page ends at rows_max entries, at the byte budget, or
- * after so many rows looked at, wherever that is; it is resumed behind the row that was looked at
- * last. */
+ * Two walks side by side, over the objects and over the parts, in key order; of one key the
+ * object's versions come first, newest first, then its parts by upload id and number.  Parts of
+ * dead uploads and those that a completion left out are passed over.  A page ends at rows_max
+ * entries, at the byte budget, or after so many rows looked at, wherever that is; it is resumed
+ * behind the row that was looked at last. */
 #include "metanode/index/reply.h"
 
 #include "common/base/check.h"
@@ -18,6 +18,7 @@ enum {
     OBJECT_SIZE = 2,
     OBJECT_KIND = 5,
     OBJECT_MANIFEST_ID = 7,
+    OBJECT_DELETE_MARKER = 23,
     PART_SIZE = 2,
     PART_KIND = 5,
     PART_VERSION = 10,
@@ -31,8 +32,8 @@ enum {
     RESPONSE_ENTRIES = 2,
 };
 
-/* Where a page ends: be16 part number ‖ upload id ‖ key; an object itself has number 0 and a zero
- * id. */
+/* Where a page ends: be16 part number ‖ upload id ‖ key; an object itself has number 0, and for the
+ * id be64 0 ‖ be64 suffix of its row. */
 enum { POSITION_HEAD_BYTES = 2 + ID_BYTES };
 
 struct place {
@@ -64,7 +65,7 @@ struct walker {
 /* ---- entries ---- */
 
 struct row_fields {
-    uint64_t version, size, kind;
+    uint64_t version, size, kind, delete_marker;
     struct slice manifest_id;
 };
 
@@ -86,6 +87,8 @@ static int row_scan(struct walker *w, struct slice value, bool is_part, struct r
             ret->kind = f.value;
         else if (f.number == OBJECT_MANIFEST_ID && !is_part)
             ret->manifest_id = f.bytes;
+        else if (f.number == OBJECT_DELETE_MARKER && !is_part)
+            ret->delete_marker = f.value;
     }
     return c.failed ? ERR_CORRUPT : OK;
 }
@@ -123,7 +126,10 @@ static int object_place(struct walker *w)
         return w->objects->ops->error(w->objects);
     int err =
         key_decode(w->objects->ops->key(w->objects), w->object.key, &w->object.key_bytes, &suffix);
-    return err || suffix.len != SUFFIX_BYTES ? ERR_CORRUPT : OK;
+    if (err || suffix.len != SUFFIX_BYTES)
+        return ERR_CORRUPT;
+    memcpy(w->object.upload_id + ID_BYTES - SUFFIX_BYTES, suffix.ptr, SUFFIX_BYTES);
+    return OK;
 }
 
 static int part_place(struct walker *w)
@@ -145,7 +151,8 @@ static int object_step(struct walker *w)
     int err = row_scan(w, w->objects->ops->value(w->objects), false, &row);
     if (err)
         return err;
-    entry_append(w, &w->object, row.manifest_id, &row);
+    if (!row.delete_marker) /* which refers to nothing */
+        entry_append(w, &w->object, row.manifest_id, &row);
     w->last = w->object;
     w->objects->ops->next(w->objects);
     return object_place(w);
@@ -211,7 +218,13 @@ static int walker_start(struct walker *w)
             return ERR_INVAL;
         uint16_t number = load_be16(at.ptr);
         struct slice key = SLICE(at.ptr + POSITION_HEAD_BYTES, at.len - POSITION_HEAD_BYTES);
-        key_after_object(&after, partition, TABLE_OBJECT, req->bucket_id, key);
+        if (number) {
+            key_after_object(&after, partition, TABLE_OBJECT, req->bucket_id, key);
+        } else {
+            key_object_base(&after, partition, TABLE_OBJECT, req->bucket_id, key);
+            key_be64(&after, load_be64(at.ptr + 2 + 8));
+            key_bytes(&after, SLICE("", 1)); /* the first row behind it */
+        }
         list_range_raise(&objects, &after);
         if (number) {
             key_part(&after, partition, TABLE_PART, req->bucket_id, key,

@@ -4,6 +4,7 @@
 
 #include "common/base/check.h"
 #include "metanode/index/wire.h"
+#include "proto/sealed.h"
 
 enum {
     ENTRY_KEY = 1,
@@ -15,6 +16,7 @@ enum {
     PART_SIZE = 2, /* of PartRecord */
     PART_KIND = 5,
     PART_SEGMENTS = 6,
+    PART_ENCRYPTION = 11,
 };
 
 /* ---- uploads ---- */
@@ -78,8 +80,8 @@ static int uploads_run(struct upload_lister *l)
     return l->it->ops->error(l->it);
 }
 
-/* Where the page begins.  A key marker alone means after all uploads of that key, or, if it is a
- * common prefix of this listing, after all that it covers. */
+/* Where the page begins.  A key marker alone means after all uploads of that key; if it is a common
+ * prefix of this listing, or lies in one, after all that it covers. */
 static int uploads_start(struct upload_lister *l)
 {
     const Cairn__ListUploadsRequest *req = l->req;
@@ -93,12 +95,12 @@ static int uploads_start(struct upload_lister *l)
         struct slice common = slice_has_prefix(marker, prefix)
                                   ? common_prefix(marker, prefix, bytes_of(req->delimiter))
                                   : SLICE_EMPTY;
-        if (req->upload_id_marker.len) {
+        if (common.len) {
+            key_after_prefix(&after, partition, TABLE_UPLOAD, req->bucket_id, common);
+        } else if (req->upload_id_marker.len) {
             key_upload(&after, partition, TABLE_UPLOAD, req->bucket_id, marker,
                        bytes_of(req->upload_id_marker));
             key_successor(&after);
-        } else if (common.len && common.len == marker.len) {
-            key_after_prefix(&after, partition, TABLE_UPLOAD, req->bucket_id, marker);
         } else {
             key_after_object(&after, partition, TABLE_UPLOAD, req->bucket_id, marker);
         }
@@ -248,16 +250,20 @@ int index_list_parts(const struct index_view *view, const Cairn__ListPartsReques
 
 /* ---- a part's body ---- */
 
-static int part_scan(struct slice value, uint64_t *ret_size, uint64_t *ret_kind)
+/* *ret_bytes: what its inline body takes. */
+static int part_scan(struct slice value, uint64_t *ret_bytes, uint64_t *ret_kind)
 {
     struct cursor c = cursor_of(value);
     struct wire_field f;
-    *ret_size = 0;
+    bool sealed = false;
+    *ret_bytes = 0;
     *ret_kind = CAIRN__DATA_KIND__DATA_INLINE;
     while (wire_next(&c, &f)) {
-        *ret_size = f.number == PART_SIZE ? f.value : *ret_size;
+        *ret_bytes = f.number == PART_SIZE ? f.value : *ret_bytes;
         *ret_kind = f.number == PART_KIND ? f.value : *ret_kind;
+        sealed |= f.number == PART_ENCRYPTION;
     }
+    *ret_bytes = sealed ? sealed_bytes(*ret_bytes) : *ret_bytes;
     return c.failed ? ERR_CORRUPT : OK;
 }
 

@@ -1,4 +1,4 @@
-/* Point reads, buckets, the cluster's map, and what all readers share.
+/* Point reads, the cluster's map, and what all readers share.
  *
  * A reader looks at one state, a view, and says which (as_of).  Rows are stored as packed messages
  * and travel as they are: a response's repeated field is copied together from them and handed to
@@ -6,12 +6,28 @@
 #include "metanode/index/reply.h"
 
 #include "common/base/check.h"
+#include "metanode/index/principal.h"
 #include "metanode/index/wire.h"
+#include "proto/sealed.h"
 
 /* Field numbers that readers look for inside stored rows (proto/common.proto, proto/meta.proto). */
-enum { OBJECT_VERSION = 1, OBJECT_SIZE = 2, OBJECT_KIND = 5, BUCKET_OWNER = 4 };
-enum { READ_RESPONSE_RECORDS = 2, LIST_BUCKETS_RESPONSE_BUCKETS = 2 };
-enum { MAP_VERSION = 1, MAP_CLUSTER_ID = 2, MAP_NODES = 3, MAP_PARTITIONS = 4, MAP_PGS = 5 };
+enum {
+    OBJECT_VERSION = 1,
+    OBJECT_SIZE = 2,
+    OBJECT_KIND = 5,
+    OBJECT_VERSIONED = 22,
+    OBJECT_NULL_AT = 24,
+    OBJECT_ENCRYPTION = 28,
+};
+enum { READ_RESPONSE_RECORDS = 2 };
+enum {
+    MAP_VERSION = 1,
+    MAP_CLUSTER_ID = 2,
+    MAP_NODES = 3,
+    MAP_PARTITIONS = 4,
+    MAP_PGS = 5,
+    MAP_CREATED_MS = 6
+};
 
 void index_reply_fini(struct index_reply *reply)
 {
@@ -107,18 +123,29 @@ static int read_object_body(const struct index_view *view, const Cairn__RecordKe
     struct cursor c = cursor_of(value);
     struct wire_field f;
     uint64_t version = 0, size = 0, kind = CAIRN__DATA_KIND__DATA_INLINE;
-    while (wire_next(&c, &f) && f.number <= OBJECT_KIND) {
+    bool sealed = false;
+    while (wire_next(&c, &f) && f.number <= OBJECT_ENCRYPTION) {
         version = f.number == OBJECT_VERSION ? f.value : version;
         size = f.number == OBJECT_SIZE ? f.value : size;
         kind = f.number == OBJECT_KIND ? f.value : kind;
+        sealed |= f.number == OBJECT_ENCRYPTION;
     }
     if (c.failed)
         return ERR_CORRUPT;
     if (kind != CAIRN__DATA_KIND__DATA_INLINE)
         return OK;
+    size = sealed ? sealed_bytes(size) : size;
     struct key key;
     key_object_body(&key, view->partition, k->bucket_id, bytes_of(k->key), version);
     return reply_body(view, &key, size, ret);
+}
+
+static int root_check(const struct index_view *view, const Cairn__ReadRequest *req,
+                      const Cairn__RecordKey *k)
+{
+    if (view->partition != ROOT_PARTITION || k->key.len == 0 || k->key.len > OBJECT_KEY_BYTES_MAX)
+        return ERR_INVAL;
+    return req->epoch == view->epoch ? OK : ERR_EPOCH;
 }
 
 static int record_key(const struct index_view *view, const Cairn__ReadRequest *req,
@@ -135,39 +162,101 @@ static int record_key(const struct index_view *view, const Cairn__ReadRequest *r
             key_object(ret, view->partition, k->bucket_id, bytes_of(k->key));
         return err;
     }
-    if (view->partition != ROOT_PARTITION || (unsigned)k->kind >= ARRAY_COUNT(tables) ||
-        k->key.len == 0 || k->key.len > OBJECT_KEY_BYTES_MAX)
+    if ((unsigned)k->kind >= ARRAY_COUNT(tables))
         return ERR_INVAL;
-    if (req->epoch != view->epoch)
-        return ERR_EPOCH;
-    key_table(ret, view->partition, tables[k->kind], bytes_of(k->key));
-    return OK;
+    int err = root_check(view, req, k);
+    if (!err)
+        key_table(ret, view->partition, tables[k->kind], bytes_of(k->key));
+    return err;
+}
+
+int version_scan(struct slice value, struct version_fields *ret)
+{
+    struct cursor c = cursor_of(value);
+    struct wire_field f;
+    *ret = (struct version_fields){0};
+    while (wire_next(&c, &f)) {
+        if (f.number == OBJECT_VERSION)
+            ret->version = f.value;
+        else if (f.number == OBJECT_VERSIONED)
+            ret->versioned = f.value;
+        else if (f.number == OBJECT_NULL_AT)
+            ret->null_at = f.value;
+    }
+    return c.failed ? ERR_CORRUPT : OK;
+}
+
+int view_get_version(const struct index_view *view, uint64_t bucket_id, struct slice key,
+                     uint64_t named, struct buf *ret)
+{
+    struct key row;
+    struct version_fields f;
+    bool is_null = named == VERSION_NULL;
+    key_object(&row, view->partition, bucket_id, key);
+    int err = view_get(view, &row, ret);
+    if (!err)
+        err = version_scan(buf_view(ret), &f);
+    if (err)
+        return err;
+    if (is_null ? !f.versioned : f.version == named)
+        return is_null || f.versioned ? OK : ERR_NOT_FOUND;
+    uint64_t older = is_null ? f.null_at : named;
+    if (older == VERSION_NONE)
+        return ERR_NOT_FOUND;
+    key_object_older(&row, view->partition, bucket_id, key, older);
+    err = view_get(view, &row, ret);
+    if (!err)
+        err = version_scan(buf_view(ret), &f);
+    return err ? err : (f.versioned != 0) == is_null ? ERR_NOT_FOUND : OK;
 }
 
 /* Appends one Record{present, <kind>: value} to ret->packed. */
+static void append_record(struct index_reply *ret, Cairn__RecordKind kind, bool present,
+                          struct slice value)
+{
+    enum { RECORD_PRESENT = 1, RECORD_FIRST_KIND = 2 };
+    uint8_t head[2 * WIRE_VARINT_BYTES_MAX];
+    uint8_t *p = present ? wire_put_uint(head, RECORD_PRESENT, 1) : head;
+    *p++ = (uint8_t)((RECORD_FIRST_KIND + (unsigned)kind) << 3 | WIRE_BYTES);
+    p = wire_put_varint(p, value.len);
+    buf_u8(&ret->packed, READ_RESPONSE_RECORDS << 3 | WIRE_BYTES);
+    wire_append_varint(&ret->packed, (size_t)(p - head) + value.len);
+    buf_append(&ret->packed, head, (size_t)(p - head));
+    buf_slice(&ret->packed, value);
+}
+
+/* An absent one says whose it would be. */
+static int read_principal(const struct index_view *view, const Cairn__ReadRequest *req,
+                          const Cairn__RecordKey *k, struct buf *value, struct index_reply *ret)
+{
+    bool present;
+    int err = root_check(view, req, k);
+    if (!err)
+        err = principal_find(view, bytes_of(k->key), &present, value);
+    if (!err)
+        append_record(ret, k->kind, present, buf_view(value));
+    return err;
+}
+
 static int read_record(const struct index_view *view, const Cairn__ReadRequest *req,
                        const Cairn__RecordKey *k, struct buf *value, struct index_reply *ret)
 {
-    enum { RECORD_PRESENT = 1, RECORD_FIRST_KIND = 2 };
     struct key key;
+    if (k->kind == CAIRN__RECORD_KIND__RECORD_PRINCIPAL)
+        return read_principal(view, req, k, value, ret);
     int err = record_key(view, req, k, &key);
     if (err)
         return err;
-    err = view_get(view, &key, value);
+    err = k->kind == CAIRN__RECORD_KIND__RECORD_OBJECT && k->version
+              ? view_get_version(view, k->bucket_id, bytes_of(k->key), k->version, value)
+              : view_get(view, &key, value);
     if (err == ERR_NOT_FOUND) {
         wire_append_bytes(&ret->packed, READ_RESPONSE_RECORDS, SLICE_EMPTY);
         return OK;
     }
     if (err)
         return err;
-    uint8_t head[2 * WIRE_VARINT_BYTES_MAX];
-    uint8_t *p = wire_put_uint(head, RECORD_PRESENT, 1);
-    *p++ = (uint8_t)((RECORD_FIRST_KIND + (unsigned)k->kind) << 3 | WIRE_BYTES);
-    p = wire_put_varint(p, value->len);
-    buf_u8(&ret->packed, READ_RESPONSE_RECORDS << 3 | WIRE_BYTES);
-    wire_append_varint(&ret->packed, (size_t)(p - head) + value->len);
-    buf_append(&ret->packed, head, (size_t)(p - head));
-    buf_slice(&ret->packed, buf_view(value));
+    append_record(ret, k->kind, true, buf_view(value));
     if (k->want_body && k->kind == CAIRN__RECORD_KIND__RECORD_OBJECT)
         return read_object_body(view, k, buf_view(value), ret);
     return OK;
@@ -194,76 +283,6 @@ int index_read(const struct index_view *view, const Cairn__ReadRequest *req,
         err = ERR_NOMEM;
     if (!err)
         reply_rows(ret, 0, READ_RESPONSE_RECORDS, &ret->packed);
-    return err;
-}
-
-/* ---- buckets ---- */
-
-/* *ret: it is the owner's (an empty owner owns all). */
-static int bucket_is_owned(struct slice value, struct slice owner, bool *ret)
-{
-    struct cursor c = cursor_of(value);
-    struct wire_field f;
-    *ret = owner.len == 0;
-    while (wire_next(&c, &f))
-        if (f.number == BUCKET_OWNER && f.type == WIRE_BYTES && slice_eq(f.bytes, owner))
-            *ret = true;
-    return c.failed ? ERR_CORRUPT : OK;
-}
-
-static int list_buckets_rows(struct kv_iter *it, struct slice owner, size_t max,
-                             struct index_reply *ret)
-{
-    size_t count = 0;
-    for (; it->ops->valid(it); it->ops->next(it)) {
-        bool owned;
-        struct slice value = it->ops->value(it);
-        int err = bucket_is_owned(value, owner, &owned);
-        if (err)
-            return err;
-        if (!owned)
-            continue;
-        if (count == max || ret->packed.len >= REPLY_BYTES_MAX) {
-            ret->msg.buckets.more = true;
-            return OK;
-        }
-        wire_append_bytes(&ret->packed, LIST_BUCKETS_RESPONSE_BUCKETS, value);
-        count++;
-    }
-    return it->ops->error(it);
-}
-
-int index_list_buckets(const struct index_view *view, const Cairn__ListBucketsRequest *req,
-                       struct index_reply *ret)
-{
-    ret->msg.buckets = (Cairn__ListBucketsResponse)CAIRN__LIST_BUCKETS_RESPONSE__INIT;
-    ret->msg.buckets.as_of = view->applied;
-    struct slice prefix = string_of(req->prefix), after = string_of(req->start_after);
-    if (view->partition != ROOT_PARTITION || prefix.len > OBJECT_KEY_BYTES_MAX ||
-        after.len > OBJECT_KEY_BYTES_MAX)
-        return ERR_INVAL;
-    if (req->epoch != view->epoch)
-        return ERR_EPOCH;
-    struct key lower, upper;
-    key_table(&upper, view->partition, TABLE_BUCKET, prefix);
-    key_successor(&upper);
-    key_table(&lower, view->partition, TABLE_BUCKET,
-              slice_cmp(after, prefix) >= 0 ? after : prefix);
-    if (after.len && slice_cmp(after, prefix) >= 0)
-        key_bytes(&lower, SLICE("", 1)); /* the next name after it */
-    if (slice_cmp(key_view(&lower), key_view(&upper)) >= 0)
-        return OK;
-    struct kv_iter *it = view_iter(view, &lower, &upper);
-    if (!it)
-        return ERR_NOMEM;
-    size_t max = req->buckets_max && req->buckets_max < INDEX_LIST_KEYS_MAX ? req->buckets_max
-                                                                            : INDEX_LIST_KEYS_MAX;
-    int err = list_buckets_rows(it, string_of(req->owner_id), max, ret);
-    it->ops->free(it);
-    if (!err && ret->packed.failed)
-        err = ERR_NOMEM;
-    if (!err)
-        reply_rows(ret, 0, LIST_BUCKETS_RESPONSE_BUCKETS, &ret->packed);
     return err;
 }
 
@@ -294,9 +313,14 @@ static int map_cluster(const struct index_view *view, struct buf *packed)
     int err = view_get(view, &key, &value);
     struct cursor c = cursor_of(buf_view(&value));
     struct wire_field f;
-    while (!err && wire_next(&c, &f))
+    while (!err && wire_next(&c, &f)) {
         if (f.number == 1 && f.type == WIRE_BYTES) /* ClusterRecord.cluster_id */
             wire_append_bytes(packed, MAP_CLUSTER_ID, f.bytes);
+        if (f.number == 2 && f.type == WIRE_VARINT) { /* ClusterRecord.created_ms */
+            buf_u8(packed, MAP_CREATED_MS << 3 | WIRE_VARINT);
+            wire_append_varint(packed, f.value);
+        }
+    }
     buf_fini(&value);
     return err == ERR_NOT_FOUND ? ERR_NOT_READY : err;
 }

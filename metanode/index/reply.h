@@ -15,6 +15,14 @@ void reply_rows(struct index_reply *reply, unsigned slot, uint32_t number,
 int reply_body(const struct index_view *view, const struct key *key, uint64_t size,
                struct index_reply *reply);
 int view_get(const struct index_view *view, const struct key *key, struct buf *ret);
+/* What a stored record says of versions. */
+struct version_fields {
+    uint64_t version, versioned, null_at;
+};
+int version_scan(struct slice value, struct version_fields *ret); /* OK; ERR_CORRUPT */
+/* The record of a version that is named as proto/versions.h says (not VERSION_NONE). */
+int view_get_version(const struct index_view *view, uint64_t bucket_id, struct slice key,
+                     uint64_t named, struct buf *ret);
 struct kv_iter *view_iter(const struct index_view *view, const struct key *lower,
                           const struct key *upper);
 /* OK; ERR_EPOCH; ERR_INVAL (the root has no objects; a key of no possible length). */

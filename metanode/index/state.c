@@ -193,6 +193,8 @@ int index_open(struct kv *kv, uint32_t partition, struct index **ret)
     }
     if (!err)
         err = condemned_load(kv, partition, &index->condemned);
+    if (!err)
+        err = interim_load(kv, partition, &index->interim);
     if (err) {
         index_close(index);
         return err;
@@ -252,6 +254,11 @@ uint64_t index_deletion_count(const struct index *index)
 uint64_t index_condemned_count(const struct index *index)
 {
     return index->condemned.count;
+}
+
+uint64_t index_interim_count(const struct index *index)
+{
+    return index->interim.segments;
 }
 
 void index_view_init(struct index_view *view, const struct index *index,

@@ -31,6 +31,11 @@ struct condemned {
     uint64_t oldest_ms; /* when there are any */
 };
 
+/* What is in TABLE_INTERIM.  No entry decides by it. */
+struct interim {
+    uint64_t records, segments;
+};
+
 struct index {
     struct kv *kv;
     uint32_t partition;
@@ -38,27 +43,34 @@ struct index {
     struct index_settings settings;
     struct buf start, end;
     struct index_arena arena; /* of the entry that is being applied */
-    struct buf scratch; /* values read and packed */
+    struct buf scratch;       /* values read and packed */
     /* The fence read last: nearly every command asks for that of the same few buckets. */
     struct fence_memo {
-        bool known, sealed;
+        bool known, sealed, versioned;
         uint64_t bucket_id, version;
     } fence;
     struct condemned condemned;
+    struct interim interim;
 };
 
 struct apply {
     struct index *index;
     struct index_arena *arena;
     uint64_t entry_index;
-    struct header h;           /* becomes the index's when the batch is written */
+    struct header h;            /* becomes the index's when the batch is written */
     struct condemned condemned; /* so does this */
-    const Cairn__Command *cmd; /* NULL: malformed */
+    struct interim interim;     /* and this */
+    const Cairn__Command *cmd;  /* NULL: malformed */
     struct slice body;
     struct kv_batch *batch;
     Cairn__Outcome out;
     struct slice replay; /* a recorded outcome, as packed; empty: none */
     bool record;         /* the outcome goes into the table */
+    struct {             /* the head of the bucket's queue of events, once an event needs it */
+        bool known, changed;
+        uint64_t bucket_id;
+        Cairn__EventQueue *head;
+    } events;
 };
 
 /* ---- state.c ---- */
@@ -67,7 +79,8 @@ int header_unpack(struct slice value, struct header *ret); /* OK; ERR_CORRUPT; E
 
 /* ---- check.c ---- */
 /* What can be said of a command by itself: OK or ERR_REFUSED, or ERR_NOMEM. */
-int command_validate(const Cairn__Command *cmd, size_t body_bytes, bool root, struct index_arena *arena);
+int command_validate(const Cairn__Command *cmd, size_t body_bytes, bool root,
+                     struct index_arena *arena);
 /* issued_ms against time_ms: OK; ERR_TOO_OLD; ERR_TIME. */
 int command_window_check(const Cairn__Command *cmd, const struct index_settings *settings);
 /* Epoch and range: OK; ERR_EPOCH. */
@@ -124,16 +137,66 @@ static inline uint64_t outcome_keep_ms(const struct index_settings *s)
 
 /* ---- apply_object.c ---- */
 int apply_put_object(struct apply *a, const Cairn__PutObject *op);
-int apply_delete_object(struct apply *a, const Cairn__DeleteObject *op);
-int apply_delete_objects(struct apply *a, const Cairn__DeleteObjects *op);
+int apply_put_object_acl(struct apply *a, const Cairn__PutObjectAcl *op);
+int apply_put_object_tags(struct apply *a, const Cairn__PutObjectTags *op);
 int apply_fence_check(struct apply *a, uint64_t bucket_id); /* may set out.err */
 int apply_fence_bucket(struct apply *a, const Cairn__FenceBucket *op);
 int condition_check(const Cairn__Condition *c, const Cairn__ObjectRecord *current);
-/* The current record of a key, in the arena; *ret NULL: none. */
+/* has_if_tags alone. */
+bool condition_tags_hold(const Cairn__Condition *c, const Cairn__ObjectRecord *record);
+/* The current record of a key, in the arena, which may be a delete marker; *ret NULL: none. */
 int object_get(struct apply *a, uint64_t bucket_id, struct slice key, Cairn__ObjectRecord **ret);
-/* Lets go what a record refers to: inline data is removed, blobs and manifests are queued. */
+/* Lets go what a record refers to: inline data is removed, blobs and manifests are queued.  May set
+ * out.err: ERR_LOCKED, to which nothing should come that did not ask before. */
 int object_release(struct apply *a, uint64_t bucket_id, struct slice key,
                    const Cairn__ObjectRecord *record);
+
+/* What conditions, and those who ask for "the object", see of it: NULL of a delete marker. */
+static inline Cairn__ObjectRecord *object_visible(Cairn__ObjectRecord *record)
+{
+    return record && !record->delete_marker ? record : NULL;
+}
+
+/* ---- apply_version.c ---- */
+/* `record` becomes the current version, of this entry; what becomes of `old`, which was (NULL:
+ * nothing), Command.versioning says.  record's version, mtime, versioned and null_at are set here,
+ * and the date of a lock that is to last retain_ms (0: it has a date, or is none).  May set
+ * out.err: ERR_LOCKED (what would be replaced is locked). */
+int object_replace(struct apply *a, uint64_t bucket_id, struct slice key, Cairn__ObjectRecord *old,
+                   Cairn__ObjectRecord *record, uint64_t retain_ms);
+/* A version that is not the current one, in the arena; *ret NULL: there is none. */
+int older_get(struct apply *a, uint64_t bucket_id, struct slice key, uint64_t version,
+              Cairn__ObjectRecord **ret);
+/* The record, which has been the current one till now, is an older version from this entry on. */
+int older_put(struct apply *a, uint64_t bucket_id, struct slice key, Cairn__ObjectRecord *record);
+/* Takes away the row of an older version; its data stay. */
+int older_row_remove(struct apply *a, uint64_t bucket_id, struct slice key,
+                     const Cairn__ObjectRecord *record);
+/* Takes it away, and lets go of what it refers to. */
+int older_remove(struct apply *a, uint64_t bucket_id, struct slice key,
+                 const Cairn__ObjectRecord *record);
+
+/* The version that is named, which may be a delete marker, and its row; *ret NULL: there is none.
+ */
+int version_find(struct apply *a, uint64_t bucket_id, struct slice key, uint64_t version,
+                 Cairn__ObjectRecord **ret, struct key *ret_row);
+
+/* ---- apply_lock.c ---- */
+/* The version must stay as it is at this time.  bypass: of governance. */
+bool lock_forbids(const Cairn__ObjectRecord *r, uint64_t time_ms, bool bypass);
+/* ... at the entry's time, with the bypass that its command has. */
+bool apply_locked(const struct apply *a, const Cairn__ObjectRecord *r);
+int apply_put_object_lock(struct apply *a, const Cairn__PutObjectLock *op);
+
+/* ---- apply_rename.c ---- */
+int apply_rename_object(struct apply *a, const Cairn__RenameObject *op);
+
+/* ---- apply_append.c ---- */
+int apply_append_object(struct apply *a, const Cairn__AppendObject *op);
+
+/* ---- apply_delete.c ---- */
+int apply_delete_object(struct apply *a, const Cairn__DeleteObject *op);
+int apply_delete_objects(struct apply *a, const Cairn__DeleteObjects *op);
 
 /* ---- apply_upload.c ---- */
 int apply_create_upload(struct apply *a, const Cairn__CreateUpload *op);
@@ -159,6 +222,36 @@ int condemned_check(struct apply *a); /* may set out.err */
 int condemned_prune(struct apply *a); /* removes a bounded number of expired rows */
 int apply_condemn(struct apply *a, const Cairn__Condemn *op);
 
+/* ---- apply_interim.c ---- */
+int interim_load(struct kv *kv, uint32_t partition, struct interim *ret);
+void interim_put(struct apply *a); /* the counts, if the entry has changed them */
+/* Interim ones among these segments. */
+uint32_t interim_count(Cairn__Segment *const *segments, size_t count);
+/* A record (of a part, if upload_id is not empty) has `now` interim segments from this entry on.
+ * `had`: there may be a row; without it, and with none now, nothing is looked up. Once a record and
+ * entry: the entry's own rows are not read. */
+int interim_note(struct apply *a, uint64_t bucket_id, struct slice key, struct slice upload_id,
+                 uint32_t number, bool had, uint32_t now);
+
+/* ---- apply_event.c ---- */
+/* What happened, for whom the command ordered to be told of it. */
+struct event_fact {
+    uint64_t bucket_id;
+    struct slice key;
+    uint32_t position; /* of the key in DeleteObjects */
+    uint64_t version;
+    bool versioned;
+    uint64_t size;
+    char *etag; /* may be NULL */
+};
+/* Queues it if the command says so; without an order nothing is read or written.
+ * *ret_status (may be NULL): the object's replication from now on; untouched if none was ordered.
+ */
+int event_note(struct apply *a, const struct event_fact *fact,
+               Cairn__ReplicationStatus *ret_status);
+int event_finish(struct apply *a); /* the head, if this entry has changed it */
+int apply_ack_events(struct apply *a, const Cairn__AckEvents *op);
+
 /* ---- apply_segment.c ---- */
 int apply_move_segment(struct apply *a, const Cairn__MoveSegment *op);
 
@@ -171,6 +264,22 @@ int root_put(struct apply *a, enum index_table table, struct slice id,
              const ProtobufCMessage *message);
 int root_put_be32(struct apply *a, enum index_table table, uint32_t id,
                   const ProtobufCMessage *message);
+
+/* The bucket's record of that name and id; out.err = ERR_NO_BUCKET and *ret NULL when there is
+ * none. */
+int bucket_get(struct apply *a, const char *name, uint64_t id, Cairn__BucketRecord **ret);
+
+/* ---- apply_fencing.c ---- */
+int apply_begin_setting(struct apply *a, const Cairn__BeginSetting *op);
+int apply_finish_setting(struct apply *a, const Cairn__FinishSetting *op);
+
+/* ---- apply_setting.c ---- */
+int apply_put_bucket_setting(struct apply *a, const Cairn__PutBucketSetting *op);
+
+/* ---- apply_registry.c ---- */
+int apply_change_rows(struct apply *a, const Cairn__ChangeRows *op);
+/* The first account, its names, and a key of its root user. */
+int found_account(struct apply *a, Cairn__AccountRow *account, Cairn__AccessKeyRow *key);
 
 /* ---- apply_placement.c ---- */
 int apply_put_node(struct apply *a, const Cairn__PutNode *op);

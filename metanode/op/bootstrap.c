@@ -1,9 +1,10 @@
-/* The first content of the root: nodes, partitions, placement groups and the root user, from the
+/* The first content of the root: nodes, partitions, placement groups and the first account, from the
  * cluster file and the root credentials.  Whoever leads the root first proposes it; applied once. */
 #include "metanode/op/placement.h"
 
 #include "common/base/hash.h"
 #include "proto/keyhash.h"
+#include "proto/registry.h"
 
 #include <stdio.h>
 
@@ -11,8 +12,8 @@ struct boot {
     struct arena arena;
     const struct cluster_config *c;
     Cairn__Bootstrap m;
-    Cairn__UserRecord user;
-    Cairn__AccessKeyRecord key;
+    Cairn__AccountRow account;
+    Cairn__AccessKeyRow key;
     bool failed;
 };
 
@@ -54,27 +55,26 @@ static void add_pgs(struct boot *b)
         b->failed = true;
 }
 
-static void add_user(struct boot *b, const struct meta_config *config)
+/* The operator's account, and the key of its root user. */
+static void add_account(struct boot *b, const struct meta_config *config)
 {
     char *id = take(b, 65);
     if (!id)
         return;
-    /* A canonical user id is 64 hex digits; the root's follows from the cluster's id, so that
+    /* A canonical user id is 64 hex digits; this one follows from the cluster's id, so that
      * whoever proposes it proposes the same. */
     for (unsigned i = 0; i < 4; i++)
         snprintf(id + 16 * i, 17, "%016llx",
                  (unsigned long long)hash64(100 + i, id128_slice(&b->c->cluster_id)));
-    cairn__user_record__init(&b->user);
-    b->user.user_id = id;
-    b->user.name = (char *)(uintptr_t)"root";
-    b->user.is_root = true;
-    cairn__access_key_record__init(&b->key);
+    cairn__account_row__init(&b->account);
+    b->account.account_id = OPERATOR_ACCOUNT;
+    b->account.canonical_id = id;
+    b->account.name = b->account.display_name = "root";
+    cairn__access_key_row__init(&b->key);
     b->key.access_key_id = (char *)(uintptr_t)config->root_access_key;
     b->key.secret = (char *)(uintptr_t)config->root_secret_key;
-    b->key.user_id = id;
-    b->key.user_name = b->user.name;
+    b->key.account_id = OPERATOR_ACCOUNT;
     b->key.enabled = true;
-    b->key.is_root = true;
 }
 
 int bootstrap_propose(struct replica *r, void (*done)(struct replica *r, int err,
@@ -89,15 +89,15 @@ int bootstrap_propose(struct replica *r, void (*done)(struct replica *r, int err
     add_nodes(&b);
     if (!b.failed)
         add_pgs(&b);
-    add_user(&b, &n->config);
+    add_account(&b, &n->config);
     int err = b.failed ? ERR_NOMEM : OK;
     if (err == OK) {
         b.m.cluster_id = (ProtobufCBinaryData){ID_BYTES, (uint8_t *)(uintptr_t)b.c->cluster_id.bytes};
         b.m.n_partitions = n->topology->n_partitions;
         b.m.partitions = n->topology->partitions;
-        b.m.root_user = &b.user;
-        b.m.root_key = &b.key;
-        touches[0] = keyhash_user(slice_cstr(b.user.user_id));
+        b.m.account = &b.account;
+        b.m.account_key = &b.key;
+        touches[0] = keyhash_account(slice_cstr(b.account.account_id));
         touches[1] = keyhash_access_key(slice_cstr(b.key.access_key_id));
         env_random(n->env, write_id.bytes, sizeof(write_id.bytes));
         command.write_id = (ProtobufCBinaryData){ID_BYTES, write_id.bytes};

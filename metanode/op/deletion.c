@@ -5,8 +5,9 @@
  *     └───── DeletionDone, ExpandDeletion ←─────────┘
  *
  * An item is done when every member, and while members change every one to come, has durably
- * acknowledged all its blobs; only a node that is lost with all its disks is not waited for: whatever
- * comes back under their ids is emptied.  The others stay queued and come up again, so that a member that was away loses its shards when it is back.  A round that meets
+ * acknowledged all its blobs; only a node that is lost with all its disks is not waited for: it is
+ * not heard again before they are emptied (placement_given_up()).  The others stay queued and come
+ * up again, so that a member that was away loses its shards when it is back.  A round that meets
  * such items goes on behind them, so that one dead node does not hold up everything. */
 #include "metanode/op/internal.h"
 
@@ -33,11 +34,12 @@ struct member {
 
 struct deletion {
     struct replica *replica;
-    uint64_t after;      /* the round looks behind this item */
+    uint64_t after; /* the round looks behind this item */
     bool proposing;
     bool stopped;
     unsigned under_way;
     struct index_deletions found;
+    uint64_t map_version; /* by which members are asked */
     bool running;
     size_t member_count;
     struct member members[MEMBERS_MAX];
@@ -90,11 +92,54 @@ static void propose_items(struct deletion *d, uint64_t *items, size_t count, boo
     d->proposing = propose_own(d->replica, &command, proposed, NULL) == OK;
 }
 
-/* Every member of the blob's PG has acknowledged. */
-static bool blob_is_gone(const struct deletion *d, size_t blob)
+/* It is lost for ever: nothing that it had is ever served again. */
+static bool is_gone(const Cairn__ClusterMap *map, const char *node_id)
+{
+    const Cairn__NodeRecord *r = NULL;
+    for (size_t i = 0; i < map->n_nodes && !r; i++)
+        if (strcmp(map->nodes[i]->node_id, node_id) == 0)
+            r = map->nodes[i];
+    /* One whose disks were never told of is given up by its operator, who drains it. */
+    bool gone = r && r->state == CAIRN__NODE_STATE__NODE_LOST && (r->n_disks > 0 || r->draining);
+    for (size_t i = 0; gone && i < r->n_disks; i++)
+        gone = r->disks[i]->state == CAIRN__DISK_STATE__DISK_LOST;
+    return gone;
+}
+
+static const Cairn__PlacementGroup *pg_find(const Cairn__ClusterMap *map, uint32_t id)
+{
+    for (size_t i = 0; i < map->n_pgs; i++)
+        if (map->pgs[i]->id == id)
+            return map->pgs[i];
+    return NULL;
+}
+
+static bool have_acked(const struct deletion *d, const Cairn__ClusterMap *map, uint64_t mask,
+                       char *const *ids, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t m = 0;
+        while (m < d->member_count && strcmp(d->members[m].node_id, ids[i]) != 0)
+            m++;
+        bool acked = m < d->member_count && (mask & 1ull << m) && d->members[m].acked;
+        if (!acked && !is_gone(map, ids[i]))
+            return false;
+    }
+    return true;
+}
+
+/* Every member of the blob's PG has acknowledged: as it was when the round began, and as it is now;
+ * who came meanwhile may have been given a copy before the others heard of the deletion. */
+static bool blob_is_gone(const struct deletion *d, const Cairn__ClusterMap *now, size_t blob)
 {
     uint64_t mask = d->pg_members[blob];
-    if (mask == MASK_UNKNOWN)
+    if (mask == MASK_UNKNOWN || !now)
+        return false;
+    const Cairn__PlacementGroup *pg =
+        now->version != d->map_version ? pg_find(now, d->found.blobs[blob].pg) : NULL;
+    if (pg && !MUTANT(DELETION_FIRST_ACK) &&
+        (!have_acked(d, now, mask, pg->members, pg->n_members) ||
+         !have_acked(d, now, mask, pg->next_members, pg->n_next_members)))
         return false;
     for (size_t i = 0; MUTANT(DELETION_FIRST_ACK) && i < d->member_count; i++)
         if ((mask & (1ull << i)) && d->members[i].acked)
@@ -108,13 +153,16 @@ static bool blob_is_gone(const struct deletion *d, size_t blob)
 static void all_answered(struct deletion *d)
 {
     struct index_deletions *f = &d->found;
+    d->replica->node->map_ns = 0; /* the newest that there is here */
+    const Cairn__ClusterMap *map = d->stopped ? NULL : status_map(d->replica->node);
     uint64_t *done = calloc(f->item_count ? f->item_count : 1, sizeof(*done));
     size_t count = 0, blob = 0;
     for (size_t i = 0; done && i < f->item_count; i++) {
         bool gone = true;
         for (; blob < f->blob_count && f->blobs[blob].item == f->items[i]; blob++) {
-            gone &= blob_is_gone(d, blob);
-            d->replica->node->stats.blobs_deleted += blob_is_gone(d, blob);
+            bool blob_gone = blob_is_gone(d, map, blob);
+            gone &= blob_gone;
+            d->replica->node->stats.blobs_deleted += blob_gone;
         }
         if (gone)
             done[count++] = f->items[i];
@@ -163,19 +211,6 @@ static int member_of(struct deletion *d, const char *node_id)
     return -1;
 }
 
-/* It is lost for ever: nothing that it had is ever served again. */
-static bool is_gone(const Cairn__ClusterMap *map, const char *node_id)
-{
-    const Cairn__NodeRecord *r = NULL;
-    for (size_t i = 0; i < map->n_nodes && !r; i++)
-        if (strcmp(map->nodes[i]->node_id, node_id) == 0)
-            r = map->nodes[i];
-    bool gone = r && r->state == CAIRN__NODE_STATE__NODE_LOST && r->n_disks > 0;
-    for (size_t i = 0; gone && i < r->n_disks; i++)
-        gone = r->disks[i]->state == CAIRN__DISK_STATE__DISK_LOST;
-    return gone;
-}
-
 /* Adds the bits of these members.  False: one cannot be told. */
 static bool add_members(struct deletion *d, const Cairn__ClusterMap *map, char *const *ids,
                         size_t count, uint64_t *mask)
@@ -193,11 +228,8 @@ static bool add_members(struct deletion *d, const Cairn__ClusterMap *map, char *
 
 static void place_blob(struct deletion *d, const Cairn__ClusterMap *map, size_t blob)
 {
-    const Cairn__PlacementGroup *pg = NULL;
+    const Cairn__PlacementGroup *pg = pg_find(map, d->found.blobs[blob].pg);
     d->pg_members[blob] = MASK_UNKNOWN;
-    for (size_t i = 0; i < map->n_pgs && !pg; i++)
-        if (map->pgs[i]->id == d->found.blobs[blob].pg)
-            pg = map->pgs[i];
     if (!pg)
         return;
     uint64_t mask = 0;
@@ -221,8 +253,10 @@ static void start_calls(struct deletion *d)
             continue;
         req.n_blob_ids = m->count;
         req.blob_ids = m->ids;
-        m->call = (struct rpc_call){.method = &method_store_delete, .request = &req.base,
-                                    .timeout_ns = CALL_TIMEOUT_MS * NS_PER_MS, .cb = answered};
+        m->call = (struct rpc_call){.method = &method_store_delete,
+                                    .request = &req.base,
+                                    .timeout_ns = CALL_TIMEOUT_MS * NS_PER_MS,
+                                    .cb = answered};
         if (rpc_call_start(m->peer, &m->call) == OK) {
             m->under_way = true;
             d->under_way++;
@@ -247,6 +281,7 @@ static void round_start(struct replica *r, const Cairn__ClusterMap *map)
         return;
     }
     d->running = true;
+    d->map_version = map->version;
     if (d->found.expand_count > 0) {
         /* Parts first become items of blobs; the rest waits for the next round. */
         propose_items(d, d->found.expand, d->found.expand_count, true);

@@ -22,6 +22,7 @@
  *
  * A turn: events only mark a replica dirty; on the loop's next turn node.c runs replica_turn() for
  * each dirty replica in the order of partitions: propose, make visible, apply, answer, stream. */
+#include "common/base/arena.h"
 #include "common/base/check.h"
 #include "common/base/err.h"
 #include "common/base/list.h"
@@ -34,6 +35,7 @@
 #include "metanode/raft/raft.h"
 #include "metanode/visible/visible.h"
 #include "proto/methods.h"
+#include "proto/storage.pb-c.h"
 #include "proto/witness.pb-c.h"
 
 #define META_PEERS_MAX 64
@@ -278,6 +280,18 @@ void snapshot_path(struct meta_node *n, uint32_t partition, const char *what, un
  * is new already and the log is not. */
 void snapshot_pending_key(uint32_t partition, struct buf *ret);
 
+/* ---- interim.c ---- */
+
+struct interim_claims;
+/* Handler of meta.interim: hands out segments to be written again as shards. */
+void interim_serve(void *arg, struct rpc_request *req);
+
+/* ---- events.c ---- */
+struct event_claims;
+void event_queues_serve(void *arg, struct rpc_request *req);
+void event_claims_free(struct meta_node *n);
+void interim_free(struct meta_node *n);
+
 /* ---- deletion.c, balance.c, truncate.c ---- */
 
 struct deletion;
@@ -331,7 +345,10 @@ void placement_tick(struct replica *r, uint64_t stalled_ns);
 void placement_stop(struct replica *r, int err); /* answers who waits */
 void placement_free(struct replica *r);
 void placement_serve_report(void *arg, struct rpc_request *req);
-void placement_serve_status(void *arg, struct rpc_request *req);
+/* The operator's view, by a map that has at least what was applied at `index`.
+ * Returns: OK; ERR_NOT_READY; ERR_NOMEM.  Owns: memory of the arena and of the node's map. */
+int placement_status(struct replica *r, uint64_t index, struct arena *a,
+                     Cairn__ClusterStatusResponse *ret);
 void placement_serve_drain(void *arg, struct rpc_request *req);
 
 /* ---- replica.c ---- */
@@ -439,6 +456,8 @@ struct meta_node {
     struct raft_entry_meta received_metas[BATCH_ENTRIES_MAX];
     struct raft_log_entry own[PROPOSE_ENTRIES_MAX];
 
+    struct interim_claims *interim; /* NULL: nobody has asked */
+    struct event_claims *events;    /* NULL: nobody has asked */
     struct witness_set witnesses;
     unsigned lists_under_way;
     unsigned snapshots_under_way;
@@ -489,6 +508,10 @@ void status_serve_map(void *arg, struct rpc_request *req);
 void status_map_tick(struct meta_node *n);
 /* The newest cluster map that this node can know, NULL: none yet. */
 const Cairn__ClusterMap *status_map(struct meta_node *n);
+/* The map as of that index of the root's, which is applied here, or of a later one.  NULL: it cannot be had. */
+const Cairn__ClusterMap *status_map_at(struct meta_node *n, uint64_t index);
+/* Such a map is the answer to meta.cluster_map. */
+void status_reply_map(struct rpc_request *req, const Cairn__ClusterMap *map, uint64_t index);
 /* Answers with a routing error: who leads, and what covers the range now. */
 void status_reply_route(struct rpc_request *req, int err, struct meta_node *n, struct replica *r);
 const char *status_leader_id(const struct replica *r); /* "" unknown */

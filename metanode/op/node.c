@@ -25,6 +25,8 @@ void meta_config_defaults(struct meta_config *c)
         .balance = 300000,
         .deletion_grace = 60000,
         .deletion_pause = 1000,
+        .interim_claim = 60000,
+        .event_claim = 15000,
         .prune = 120000,
         .node_down = 10000,
         .node_lost = 900000,
@@ -287,8 +289,12 @@ static int serve(struct meta_node *n)
         {&method_meta_list_parts, read_serve},
         {&method_meta_read_part_body, read_serve},
         {&method_meta_list_buckets, read_serve},
+        {&method_meta_rows, read_serve},
         {&method_meta_blob_refs, read_serve},
         {&method_meta_list_segments, read_serve},
+        {&method_meta_interim, interim_serve},
+        {&method_meta_list_events, read_serve},
+        {&method_meta_event_queues, event_queues_serve},
         {&method_meta_cluster_map, status_serve_map},
         {&method_meta_status, status_serve},
         {&method_raft_snapshot_chunk, snapshot_receive},
@@ -297,7 +303,7 @@ static int serve(struct meta_node *n)
         {&method_root_report_witness, root_serve_report},
         {&method_root_witness_set, root_serve_witness_set},
         {&method_root_node_report, placement_serve_report},
-        {&method_root_cluster_status, placement_serve_status},
+        {&method_root_cluster_status, read_serve},
         {&method_root_drain_node, placement_serve_drain},
     };
     for (size_t i = 0; i < ARRAY_COUNT(table); i++) {
@@ -484,6 +490,8 @@ void meta_node_free(struct meta_node *n)
     if (n->map)
         cairn__cluster_map__free_unpacked(n->map, NULL);
     free(n->witnesses.dead);
+    interim_free(n);
+    event_claims_free(n);
     free(n);
 }
 
@@ -545,6 +553,7 @@ void meta_node_partition_info(struct meta_node *n, size_t i, struct meta_partiti
     ret->proposals = r->propose.count;
     ret->reads = r->read.count;
     ret->deletions = index_deletion_count(r->index);
+    ret->interim = index_interim_count(r->index);
     ret->outcomes = index_outcome_count(r->index);
     for (unsigned k = 0; k < r->visible.slot_count; k++)
         ret->witnesses_attached += r->visible.slots[k].detached_index == 0;

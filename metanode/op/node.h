@@ -48,6 +48,8 @@ struct meta_timeouts {
                                   0: never */
     uint32_t deletion_grace;   /* a blob outlives its record by this, for reads in flight */
     uint32_t deletion_pause;   /* between two rounds of the deletion queue */
+    uint32_t interim_claim;    /* an interim segment is handed out again after this */
+    uint32_t event_claim;      /* a queue of events is given to another gateway after this */
     uint32_t prune;            /* between two prunings of the outcome table */
     uint32_t node_down;        /* a storage node silent for so long is DOWN */
     uint32_t node_lost;        /* ... is LOST: its places are given to others */
@@ -123,7 +125,7 @@ struct meta_partition_info {
     bool running, quarantined, leader, lease_valid, asleep;
     const char *leader_id; /* "" unknown */
     uint64_t term, noop, first, last, synced, commit, visible, applied;
-    uint64_t log_bytes, proposals, reads, deletions, outcomes;
+    uint64_t log_bytes, proposals, reads, deletions, outcomes, interim;
     unsigned witnesses_attached, witnesses_needed;
 };
 size_t meta_node_partition_count(const struct meta_node *n);
@@ -148,7 +150,7 @@ struct meta_stats {
     uint64_t leases_granted, leases_refused, witness_deaths, registrations;
     uint64_t snapshots_sent, snapshots_installed, snapshot_bytes_sent;
     uint64_t batches_sent, messages_sent, batches_received, messages_received, messages_refused;
-    uint64_t compactions, state_flushes, blobs_deleted, deletion_rounds;
+    uint64_t compactions, state_flushes, blobs_deleted, deletion_rounds, interim_claims;
     uint64_t log_batches, log_writes, log_bytes;
 };
 const struct meta_stats *meta_node_stats(struct meta_node *n);

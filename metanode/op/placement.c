@@ -27,6 +27,22 @@ struct heard *placement_heard(struct placement *p, const char *node_id)
     return NULL;
 }
 
+bool placement_given_up(const Cairn__NodeRecord *record, const Cairn__NodeReport *report)
+{
+    for (size_t i = 0; i < record->n_disks; i++) {
+        const Cairn__DiskRecord *lost = record->disks[i];
+        for (size_t k = 0; lost->state == CAIRN__DISK_STATE__DISK_LOST && report &&
+                           k < report->n_disks; k++) {
+            const Cairn__DiskReport *d = report->disks[k];
+            if (d->state != CAIRN__DISK_STATE__DISK_LOST &&
+                slice_eq(SLICE(lost->disk_id.data, lost->disk_id.len),
+                         SLICE(d->disk_id.data, d->disk_id.len)))
+                return true;
+        }
+    }
+    return false;
+}
+
 static void forget(struct placement *p)
 {
     for (size_t i = 0; i < p->heard_count; i++)
@@ -126,6 +142,13 @@ static uint64_t silent_ms(const struct placement *p, const struct heard *h)
     return now > since ? (now - since) / NS_PER_MS : 0;
 }
 
+bool placement_hears(struct placement *p, const Cairn__NodeRecord *record)
+{
+    const struct heard *h = placement_heard(p, record->node_id);
+    return h && !placement_given_up(record, h->report) &&
+           silent_ms(p, h) < p->replica->node->config.timeouts.node_down;
+}
+
 static bool set_disk(Cairn__DiskRecord *d, Cairn__DiskState state, uint64_t now_ms)
 {
     if (d->state == state || d->state == CAIRN__DISK_STATE__DISK_LOST)
@@ -189,6 +212,8 @@ static bool node_as_heard(struct placement *p, struct arena *a, Cairn__NodeRecor
                                               [PLACE_DOWN] = CAIRN__NODE_STATE__NODE_DOWN,
                                               [PLACE_LOST] = CAIRN__NODE_STATE__NODE_LOST};
     const struct heard *h = placement_heard(p, r->node_id);
+    if (h && placement_given_up(r, h->report))
+        h = NULL; /* its report came in before it was given up */
     const Cairn__NodeReport *report = h ? h->report : NULL;
     uint64_t now_ms = propose_time_ms(p->replica);
     bool changed = false;
@@ -197,8 +222,9 @@ static bool node_as_heard(struct placement *p, struct arena *a, Cairn__NodeRecor
                                                                       : PLACE_LOST;
     enum place_state is =
         place_state_of(was, h != NULL, silent_ms(p, h), t->node_down, t->node_lost);
-    if (is == PLACE_LOST && !h && r->n_disks == 0)
-        is = PLACE_DOWN; /* it never told anything: a version that does not report, perhaps */
+    /* It never told anything: a version that does not report, perhaps.  Its operator knows better. */
+    if (is == PLACE_LOST && !h && r->n_disks == 0 && !r->draining)
+        is = PLACE_DOWN;
     if (is != was) {
         r->state = states[is];
         r->state_since_ms = now_ms;
@@ -206,9 +232,6 @@ static bool node_as_heard(struct placement *p, struct arena *a, Cairn__NodeRecor
     }
     if (merge_disks(a, r, report, now_ms, &changed) != OK)
         return false;
-    /* Drained and lost: its operator does not expect it back. */
-    for (size_t i = 0; is == PLACE_LOST && r->draining && i < r->n_disks; i++)
-        changed |= set_disk(r->disks[i], CAIRN__DISK_STATE__DISK_LOST, now_ms);
     uint64_t bytes = report ? capacity(report) : 0;
     uint64_t differ = bytes > r->bytes_total ? bytes - r->bytes_total : r->bytes_total - bytes;
     if (bytes && differ > r->bytes_total / 8) {
@@ -260,6 +283,8 @@ static void put_nodes(struct placement *p, struct arena *a, const struct placeme
 static bool is_closed(struct placement *p, const struct placement_view *w,
                       const Cairn__PlacementGroup *pg, const struct place_group *g)
 {
+    if (MUTANT(RELEASED_UNCLOSED))
+        return true;
     for (size_t i = 0; i < pg->n_members; i++) {
         const Cairn__GroupReport *report = group_report(p, pg->members[i], pg->id);
         bool reachable = g->members[i] != PLACE_NONE && w->nodes[g->members[i]].state == PLACE_UP;
@@ -333,9 +358,8 @@ static void add_groups(struct placement *p, struct arena *a, const struct placem
 static bool next_members(struct arena *a, const struct placement_view *w,
                          const struct place_change *c, char ***ret)
 {
-    unsigned count = w->groups[c->group].count;
-    char **ids = arena_zalloc(a, count * sizeof(ids[0]));
-    for (unsigned i = 0; ids && i < count; i++) {
+    char **ids = arena_zalloc(a, c->count * sizeof(ids[0]));
+    for (unsigned i = 0; ids && i < c->count; i++) {
         if (c->next[i] == PLACE_NONE)
             return false;
         ids[i] = w->records[c->next[i]]->node_id;
@@ -356,7 +380,7 @@ Cairn__PlannedChange *placement_planned(struct arena *a, const struct placement_
     m->members = w->pgs[c->group]->members;
     m->n_members = w->pgs[c->group]->n_members;
     m->next_members = next;
-    m->n_next_members = w->groups[c->group].count;
+    m->n_next_members = c->count;
     m->bytes = c->bytes;
     return m;
 }
@@ -366,6 +390,7 @@ static void begin_change(struct placement *p, struct arena *a, const struct plac
 {
     static const char *const reasons[] = {[PLACE_LOSS] = "loss",
                                           [PLACE_DRAIN] = "drain",
+                                          [PLACE_GROW] = "grow",
                                           [PLACE_SPREAD] = "spread",
                                           [PLACE_BALANCE] = "balance"};
     const Cairn__PlacementGroup *pg = w->pgs[c->group];
@@ -373,7 +398,7 @@ static void begin_change(struct placement *p, struct arena *a, const struct plac
     Cairn__BeginPgChange begin = CAIRN__BEGIN_PG_CHANGE__INIT;
     if (!next_members(a, w, c, &begin.next_members))
         return;
-    begin.n_next_members = w->groups[c->group].count;
+    begin.n_next_members = c->count;
     begin.pg = pg->id;
     begin.epoch = pg->epoch;
     command.op_case = CAIRN__COMMAND__OP_BEGIN_PG_CHANGE;

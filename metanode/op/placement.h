@@ -68,6 +68,11 @@ int placement_new_groups(struct arena *a, const struct placement_view *w,
 /* ---- placement.c ---- */
 
 struct heard *placement_heard(struct placement *p, const char *node_id);
+/* The report has a disk in use that the record says is lost: what was deleted without it is still
+ * there, so the node is not heard until that disk is gone or emptied.  NULL report: no. */
+bool placement_given_up(const Cairn__NodeRecord *record, const Cairn__NodeReport *report);
+/* It reports, whatever the record still says of it: the next pass calls it UP. */
+bool placement_hears(struct placement *p, const Cairn__NodeRecord *record);
 /* The view of the newest map, with what was heard.  NULL map: there is none that may be planned by.
  * Returns: OK; ERR_NOT_READY; ERR_NOMEM. */
 int placement_look(struct placement *p, struct arena *a, struct placement_view *ret,

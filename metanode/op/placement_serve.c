@@ -27,15 +27,27 @@ static int check_report(const Cairn__NodeReport *m)
     return OK;
 }
 
-/* A storage node of the map, or of the cluster file. */
-static bool is_known(struct meta_node *n, const char *node_id)
+/* A storage node of the map, or of the cluster file, that was not given up.
+ * Returns: OK; ERR_NOT_FOUND; ERR_NOT_READY (no map yet); ERR_REFUSED. */
+static int check_node(struct meta_node *n, const Cairn__NodeReport *m)
 {
     const Cairn__ClusterMap *map = status_map(n);
-    const struct cluster_node *node = topology_node(n, node_id);
-    for (size_t i = 0; map && i < map->n_nodes; i++)
-        if (strcmp(map->nodes[i]->node_id, node_id) == 0)
-            return map->nodes[i]->role == NET_ROLE_STORAGENODE;
-    return map && node && node->role == NET_ROLE_STORAGENODE;
+    const struct cluster_node *node = topology_node(n, m->node_id);
+    if (!map)
+        return ERR_NOT_READY;
+    for (size_t i = 0; i < map->n_nodes; i++) {
+        if (strcmp(map->nodes[i]->node_id, m->node_id) != 0)
+            continue;
+        if (map->nodes[i]->role != NET_ROLE_STORAGENODE)
+            return ERR_NOT_FOUND;
+        if (!placement_given_up(map->nodes[i], m))
+            return OK;
+        log_warn("placement.given_up", 0, L_STR("node", m->node_id),
+                 L_STR("do", "its disks were given up, and deletions did not wait for them: "
+                             "empty their directories"));
+        return ERR_REFUSED;
+    }
+    return node && node->role == NET_ROLE_STORAGENODE ? OK : ERR_NOT_FOUND;
 }
 
 static Cairn__NodeReport *copy_report(const Cairn__NodeReport *m)
@@ -82,9 +94,9 @@ void placement_serve_report(void *arg, struct rpc_request *req)
         err = ERR_AUTH; /* the certificate says who it is */
     else if (!p)
         err = ERR_NOT_LEADER;
-    else if (!is_known(n, m->node_id))
-        err = n->map ? ERR_NOT_FOUND : ERR_NOT_READY;
     else
+        err = check_node(n, m);
+    if (err == OK)
         err = take_report(p, m);
     answer.map_version = n->map ? n->map->version : 0;
     rpc_reply(req, err, &answer.base, NULL, 0);
@@ -173,17 +185,16 @@ static int fill_status(struct placement *p, struct arena *a, Cairn__ClusterStatu
     return answer->zones_down ? OK : ERR_NOMEM;
 }
 
-void placement_serve_status(void *arg, struct rpc_request *req)
+int placement_status(struct replica *r, uint64_t index, struct arena *a,
+                     Cairn__ClusterStatusResponse *ret)
 {
-    struct meta_node *n = arg;
-    struct arena a = {0};
-    Cairn__ClusterStatusResponse answer = CAIRN__CLUSTER_STATUS_RESPONSE__INIT;
-    Cairn__ClusterStatusResponse hint = CAIRN__CLUSTER_STATUS_RESPONSE__INIT;
-    struct placement *p = leader(n, &answer.leader_hint);
-    int err = p ? fill_status(p, &a, &answer) : ERR_NOT_LEADER;
-    hint.leader_hint = answer.leader_hint;
-    rpc_reply(req, err, err == OK ? &answer.base : &hint.base, NULL, 0);
-    arena_fini(&a);
+    struct meta_node *n = r->node;
+    if (!r->placement || !placement_leads(r))
+        return ERR_NOT_READY;
+    if (n->map && n->map->version < index)
+        n->map_ns = 0; /* the one that is kept is older */
+    int err = fill_status(r->placement, a, ret);
+    return err == OK && ret->map_version < index ? ERR_NOT_READY : err;
 }
 
 /* ---- root.drain_node ---- */
@@ -220,6 +231,40 @@ static int propose_drain(struct placement *p, struct drain_wait *d, Cairn__NodeR
     return err;
 }
 
+/* Whose operator drains it when it is lost does not expect it back: all its disks are LOST from now
+ * on.  (Being drained, and away for long afterwards, says nothing of the kind.  Nor does the
+ * operator's word of one that has come back since: it is drained like any other.)
+ * *ret: there was one that was not.  Returns: OK; ERR_NOMEM. */
+static int give_up(struct arena *a, Cairn__NodeRecord *r, uint64_t now_ms, bool *ret)
+{
+    Cairn__DiskRecord **disks = arena_alloc(a, (r->n_disks + 1) * sizeof(*disks));
+    Cairn__DiskRecord *copies = arena_alloc(a, (r->n_disks + 1) * sizeof(*copies));
+    if (!disks || !copies)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < r->n_disks; i++) {
+        copies[i] = *r->disks[i];
+        disks[i] = &copies[i];
+        if (copies[i].state == CAIRN__DISK_STATE__DISK_LOST)
+            continue;
+        copies[i].state = CAIRN__DISK_STATE__DISK_LOST;
+        copies[i].state_since_ms = now_ms;
+        *ret = true;
+    }
+    r->disks = disks;
+    return OK;
+}
+
+/* The record after the operator's word.  *ret_changed: it is another one. */
+static int drained_record(struct placement *p, struct arena *a, bool undrain, Cairn__NodeRecord *r,
+                          bool *ret_changed)
+{
+    *ret_changed = r->draining == undrain;
+    r->draining = !undrain;
+    if (undrain || r->state != CAIRN__NODE_STATE__NODE_LOST || placement_hears(p, r))
+        return OK;
+    return give_up(a, r, propose_time_ms(p->replica), ret_changed);
+}
+
 /* Takes d. */
 static void drain(struct placement *p, struct drain_wait *d)
 {
@@ -235,15 +280,18 @@ static void drain(struct placement *p, struct drain_wait *d)
     if (err == OK && m->plan_only) {
         w.nodes[node].draining = !m->undrain;
         err = show_plan(&a, &w, &answer.planned, &answer.n_planned);
-    } else if (err == OK && w.records[node]->draining != !m->undrain) {
+    } else if (err == OK) {
         Cairn__NodeRecord record = *w.records[node];
-        record.draining = !m->undrain;
-        log_info("placement.drain", 0, L_STR("node", m->node_id),
-                 L_BOOL("draining", record.draining));
-        err = propose_drain(p, d, &record);
-        if (err == OK) {
-            arena_fini(&a);
-            return; /* drain_proposed() answers */
+        bool changed;
+        err = drained_record(p, &a, m->undrain, &record, &changed);
+        if (err == OK && changed) {
+            log_info("placement.drain", 0, L_STR("node", m->node_id),
+                     L_BOOL("draining", record.draining));
+            err = propose_drain(p, d, &record);
+            if (err == OK) {
+                arena_fini(&a);
+                return; /* drain_proposed() answers */
+            }
         }
     }
     reply_drain(p->replica, d->req, err, err == OK ? &answer : NULL);

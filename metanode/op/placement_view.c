@@ -73,8 +73,10 @@ static void add_group(struct placement_view *w, const Cairn__PlacementGroup *pg)
 {
     struct place_group *g = &w->groups[w->v.group_count++];
     *g = (struct place_group){.scheme = {(uint8_t)pg->data_shards, (uint8_t)pg->parity_shards},
-                              .count = (uint8_t)pg->n_members,
+                              .count = (uint8_t)MAX(pg->n_members, pg->n_next_members),
                               .changing = pg->n_next_members > 0};
+    for (unsigned i = 0; i < PLACE_SHARDS_MAX; i++)
+        g->members[i] = g->next[i] = PLACE_NONE;
     fill_members(w, pg->members, pg->n_members, g->members);
     fill_members(w, pg->next_members, pg->n_next_members, g->next);
 }
@@ -84,7 +86,8 @@ static bool is_understood(const Cairn__PlacementGroup *pg)
     uint64_t shards = (uint64_t)pg->data_shards + pg->parity_shards;
     return pg->data_shards >= 1 && shards <= PLACE_SHARDS_MAX && pg->n_members >= 1 &&
            pg->n_members <= shards &&
-           (pg->n_next_members == 0 || pg->n_next_members == pg->n_members);
+           (pg->n_next_members == 0 ||
+            (pg->n_next_members >= pg->n_members && pg->n_next_members <= shards));
 }
 
 int placement_view_make(struct arena *a, Cairn__NodeRecord **nodes, size_t node_count,
@@ -184,22 +187,48 @@ static int add_scheme(struct group_list *l, const struct placement_view *w,
     return err;
 }
 
+/* Adds a code that is not there yet.  Replicas are. */
+static size_t add_code(struct place_scheme *schemes, size_t n, struct place_scheme s)
+{
+    for (size_t i = 0; i < n; i++)
+        if (schemes[i].data == s.data && schemes[i].parity == s.parity)
+            return n;
+    if (s.data > 1)
+        schemes[n++] = s;
+    return n;
+}
+
+static struct place_scheme scheme_of(struct cluster_scheme s)
+{
+    return (struct place_scheme){(uint8_t)s.data, (uint8_t)s.parity};
+}
+
+/* Every scheme that somebody may write with: replicas, STANDARD's, and those of other storage
+ * classes. */
+static size_t schemes_in_use(const struct placement_view *w, const struct cluster_config *c,
+                             struct place_scheme ret[PLACE_SCHEMES_MAX])
+{
+    struct place_scheme by_topology[2];
+    size_t n = 1, topology = place_default_schemes(&w->v, by_topology);
+    _Static_assert(1 + CLUSTER_SCHEMES_MAX + CLUSTER_CLASSES_MAX <= PLACE_SCHEMES_MAX, "all fit");
+    ret[0] = (struct place_scheme){1, PLACE_REPLICAS - 1};
+    for (size_t i = 0; i < c->scheme_count; i++)
+        n = add_code(ret, n, scheme_of(c->schemes[i]));
+    for (size_t i = 0; c->scheme_count == 0 && i < topology; i++)
+        n = add_code(ret, n, by_topology[i]);
+    for (size_t i = 0; i < c->class_count; i++)
+        n = add_code(ret, n, scheme_of(c->classes[i].scheme));
+    return n;
+}
+
 int placement_new_groups(struct arena *a, const struct placement_view *w,
                          const struct cluster_config *c, uint32_t first_id, size_t max,
                          Cairn__PlacementGroup ***ret, size_t *ret_count)
 {
-    struct place_scheme schemes[PLACE_SCHEMES_MAX] = {{1, PLACE_REPLICAS - 1}}, by_topology[2];
-    size_t n = 1, topology = place_default_schemes(&w->v, by_topology);
+    struct place_scheme schemes[PLACE_SCHEMES_MAX];
+    size_t n = schemes_in_use(w, c, schemes);
     size_t room = PLACE_GROUPS_MAX - MIN(w->v.group_count, PLACE_GROUPS_MAX);
     struct group_list l = {.arena = a, .max = MIN(max, room), .next_id = first_id};
-    _Static_assert(CLUSTER_SCHEMES_MAX < PLACE_SCHEMES_MAX, "and replicas");
-    for (size_t i = 0; i < c->scheme_count; i++)
-        if (c->schemes[i].data > 1)
-            schemes[n++] =
-                (struct place_scheme){(uint8_t)c->schemes[i].data, (uint8_t)c->schemes[i].parity};
-    for (size_t i = 0; c->scheme_count == 0 && i < topology; i++)
-        if (by_topology[i].data > 1)
-            schemes[n++] = by_topology[i];
     l.pgs = arena_zalloc(a, (l.max + 1) * sizeof(l.pgs[0]));
     int err = l.pgs ? OK : ERR_NOMEM;
     for (size_t i = 0; err == OK && i < n; i++)

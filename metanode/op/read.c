@@ -9,7 +9,11 @@
  *
  * A question about blobs may ask for what it finds unreferred to be condemned:
  *   read ──some are──→ PROPOSING (the node's own Condemn) ──applied──→ reply as that entry decided
- * The entry looks again, so that the read decides nothing but what is worth an entry. */
+ * The entry looks again, so that the read decides nothing but what is worth an entry: not what is
+ * too young by this leader's clock, nor what is older than the cluster: an index that was founded
+ * anew, its predecessor lost, knows nothing of it.  And not what lies in a group that the map does
+ * not have: groups are never taken away, so that one that a Condemn names is known in the end to every leader to
+ * come: what is queued for its members does not wait for ever (deletion.c). */
 #include "metanode/op/internal.h"
 
 #include <stdlib.h>
@@ -25,7 +29,7 @@ struct read_op {
     uint64_t ctx;  /* of its round */
     uint64_t need; /* applied index to wait for */
     struct list_work *work;
-    uint8_t *referred; /* PROPOSING: what the read found, a byte a blob */
+    uint8_t *referred; /* PROPOSING: what the read found, a byte a blob, as REFERRED_... */
 };
 
 struct list_work {
@@ -49,15 +53,20 @@ void read_init(struct replica *r)
     list_init(&r->read.proposing);
 }
 
+static void op_free(struct read_op *op)
+{
+    list_remove(&op->node);
+    CHECK(op->replica->read.count > 0);
+    op->replica->read.count--;
+    free(op->referred);
+    free(op);
+}
+
 static void op_end(struct read_op *op, int err, struct index_reply *answer)
 {
     struct replica *r = op->replica;
     struct rpc_request *req = op->req;
-    list_remove(&op->node);
-    CHECK(r->read.count > 0);
-    r->read.count--;
-    free(op->referred);
-    free(op);
+    op_free(op);
     if (err == ERR_NOT_LEADER || err == ERR_EPOCH || err == ERR_NOT_READY)
         status_reply_route(req, err, r->node, r);
     else if (err != OK)
@@ -94,6 +103,10 @@ static int carry_out(const struct index_view *view, uint16_t kind, const Protobu
         return index_blob_refs(view, (const Cairn__BlobRefsRequest *)msg, ret);
     if (kind == method_meta_list_segments.kind)
         return index_list_segments(view, (const Cairn__ListSegmentsRequest *)msg, ret);
+    if (kind == method_meta_list_events.kind)
+        return index_list_events(view, (const Cairn__ListEventsRequest *)msg, ret);
+    if (kind == method_meta_rows.kind)
+        return index_list_rows(view, (const Cairn__ListRowsRequest *)msg, ret);
     CHECK(kind == method_meta_list_buckets.kind);
     return index_list_buckets(view, (const Cairn__ListBucketsRequest *)msg, ret);
 }
@@ -141,11 +154,60 @@ static void read_now(struct read_op *op)
     index_reply_fini(&answer);
 }
 
+/* The operator's view: not of the index alone, but a read like any other.  A leader that has been
+ * deposed, and does not know, would call a node safe to remove that has been given places since. */
+static void status_now(struct read_op *op)
+{
+    struct replica *r = op->replica;
+    struct rpc_request *req = op->req;
+    struct arena a = {0};
+    Cairn__ClusterStatusResponse answer = CAIRN__CLUSTER_STATUS_RESPONSE__INIT;
+    int err = placement_status(r, op->need, &a, &answer);
+    if (!must_retry(op)) {
+        count_kind(op);
+        if (err == OK) {
+            answer.leader_hint = (char *)(uintptr_t)status_leader_id(r);
+            op_free(op);
+            rpc_reply(req, OK, &answer.base, NULL, 0);
+        } else {
+            op_end(op, err, NULL);
+        }
+    }
+    arena_fini(&a);
+}
+
+/* A map as new as the question: who has an older one would look for shards where they were. */
+static void map_now(struct read_op *op)
+{
+    struct rpc_request *req = op->req;
+    uint64_t need = op->need;
+    const Cairn__ClusterMap *map = status_map_at(op->replica->node, need);
+    if (must_retry(op))
+        return;
+    count_kind(op);
+    if (!map) {
+        op_end(op, ERR_NOT_READY, NULL);
+        return;
+    }
+    op_free(op);
+    status_reply_map(req, map, need);
+}
+
 /* ---- condemning ---- */
 
 static const Cairn__BlobRefsRequest *blobs_of(const struct read_op *op)
 {
     return (const Cairn__BlobRefsRequest *)op->req->msg;
+}
+
+/* BlobRefsResponse.referred. */
+enum { REFERRED_NOT, REFERRED, REFERRED_LATER };
+
+static uint8_t referred_of(uint8_t outcome)
+{
+    return outcome == INDEX_CONDEMNED       ? REFERRED_NOT
+           : outcome == INDEX_CONDEMN_YOUNG ? REFERRED_LATER
+                                            : REFERRED;
 }
 
 static void condemned(struct replica *r, int err, const Cairn__Outcome *outcome, void *arg)
@@ -159,12 +221,12 @@ static void condemned(struct replica *r, int err, const Cairn__Outcome *outcome,
     if (err == OK)
         err = outcome->err;
     for (size_t i = 0; i < count && err == OK; i++) {
-        if (referred[i])
+        if (referred[i] != REFERRED_NOT)
             continue;
         if (at == outcome->condemned.len)
             err = ERR_PROTO; /* an outcome has a byte a blob */
         else
-            referred[i] = !outcome->condemned.data[at++];
+            referred[i] = referred_of(outcome->condemned.data[at++]);
     }
     if (err == OK) {
         cairn__blob_refs_response__init(&answer.msg.blob_refs);
@@ -185,16 +247,18 @@ static int condemn_propose(struct read_op *op)
     condemn.blobs = calloc(m->n_blob_ids, sizeof(*condemn.blobs));
     int err = blobs && condemn.blobs ? OK : ERR_NOMEM;
     for (size_t i = 0; err == OK && i < m->n_blob_ids; i++) {
-        if (op->referred[i])
+        if (op->referred[i] != REFERRED_NOT)
             continue;
         Cairn__CondemnBlob *blob = &blobs[condemn.n_blobs];
         cairn__condemn_blob__init(blob);
         blob->pg = m->pgs[i];
         blob->blob_id = m->blob_ids[i];
+        blob->time_ms = m->times_ms[i];
         condemn.blobs[condemn.n_blobs++] = blob;
     }
     condemn.bucket_id = m->bucket_id;
     condemn.key = m->key;
+    condemn.age_ms = op->replica->node->config.cluster->orphan_age_ms;
     command.op_case = CAIRN__COMMAND__OP_CONDEMN;
     command.condemn = &condemn;
     if (err == OK)
@@ -204,11 +268,39 @@ static int condemn_propose(struct read_op *op)
     return err;
 }
 
+static bool group_is_known(struct meta_node *n, uint32_t pg)
+{
+    const Cairn__ClusterMap *map = status_map(n);
+    for (size_t i = 0; map && i < map->n_pgs; i++)
+        if (map->pgs[i]->id == pg)
+            return true;
+    return false;
+}
+
+/* Not now: what would be passed over, and what nobody could delete. */
+static void condemn_filter(struct read_op *op, uint8_t *referred)
+{
+    struct meta_node *n = op->replica->node;
+    const Cairn__BlobRefsRequest *m = blobs_of(op);
+    uint64_t now = env_wall_ms(n->env), age = n->config.cluster->orphan_age_ms;
+    for (size_t i = 0; i < m->n_blob_ids; i++)
+        if (referred[i] == REFERRED_NOT &&
+            ((!MUTANT(CONDEMN_ANY_AGE) &&
+              (now < m->times_ms[i] || now - m->times_ms[i] < age)) ||
+             !group_is_known(n, m->pgs[i]) ||
+             m->times_ms[i] < status_map(n)->created_ms))
+            referred[i] = REFERRED_LATER;
+}
+
 /* Ends the question, or proposes what it asks for. */
 static void answer_blobs(struct read_op *op, int err, struct index_reply *answer)
 {
     const ProtobufCBinaryData *found = &answer->msg.blob_refs.referred;
-    bool all = err != OK || memchr(found->data, 0, found->len) == NULL;
+    if (err == OK && blobs_of(op)->condemn && blobs_of(op)->n_times_ms != found->len)
+        err = ERR_INVAL;
+    if (err == OK && blobs_of(op)->condemn)
+        condemn_filter(op, found->data);
+    bool all = err != OK || memchr(found->data, REFERRED_NOT, found->len) == NULL;
     if (all || !blobs_of(op)->condemn) {
         op_end(op, err, answer);
         return;
@@ -285,7 +377,8 @@ static bool wants_worker(uint16_t kind)
 {
     return kind == method_meta_list.kind || kind == method_meta_list_uploads.kind ||
            kind == method_meta_list_parts.kind || kind == method_meta_list_buckets.kind ||
-           kind == method_meta_blob_refs.kind || kind == method_meta_list_segments.kind;
+           kind == method_meta_blob_refs.kind || kind == method_meta_list_segments.kind ||
+           kind == method_meta_list_events.kind || kind == method_meta_rows.kind;
 }
 
 /* ---- waiting ---- */
@@ -297,7 +390,11 @@ static void try_read(struct read_op *op)
     struct meta_node *n = r->node;
     if (r->installing || index_applied(r->index) < op->need)
         return;
-    if (!wants_worker(op->req->method->kind))
+    if (op->req->method->kind == method_root_cluster_status.kind)
+        status_now(op);
+    else if (op->req->method->kind == method_meta_cluster_map.kind)
+        map_now(op);
+    else if (!wants_worker(op->req->method->kind))
         read_now(op);
     else if (n->lists_under_way < n->config.limits.lists_max)
         read_on_worker(op);
@@ -421,6 +518,8 @@ static uint32_t partition_of(const struct rpc_request *req)
         return ((const Cairn__BlobRefsRequest *)req->msg)->partition;
     if (kind == method_meta_list_segments.kind)
         return ((const Cairn__ListSegmentsRequest *)req->msg)->partition;
+    if (kind == method_meta_list_events.kind)
+        return ((const Cairn__ListEventsRequest *)req->msg)->partition;
     return ROOT_PARTITION;
 }
 

@@ -173,7 +173,7 @@ static int register_start(struct replica *r, const struct witness_ref *ref)
     for (unsigned i = 0; i < g->count; i++)
         if (strcmp(g->live[i].ref.name, ref->name) == 0)
             g->live[i].stopped = true;
-    log_info("witness.register", 0, L_STR("name", ref->name),
+    log_info("witness.register", 0, L_STR("name", ref->name), L_STR("addr", ref->addr),
              L_BYTES("incarnation", id128_slice(&ref->incarnation)));
     r->node->stats.registrations++;
     return propose_control(r, &e, NULL);

@@ -144,20 +144,43 @@ const Cairn__ClusterMap *status_map(struct meta_node *n)
     return n->map;
 }
 
-void status_serve_map(void *arg, struct rpc_request *req)
+static void reply_map(struct rpc_request *req, const Cairn__ClusterMap *map, uint64_t as_of)
 {
-    struct meta_node *n = arg;
     const Cairn__ClusterMapRequest *m = (const Cairn__ClusterMapRequest *)req->msg;
     Cairn__ClusterMapResponse answer = CAIRN__CLUSTER_MAP_RESPONSE__INIT;
-    const Cairn__ClusterMap *map = status_map(n);
-    if (!map) {
-        rpc_reply(req, ERR_NOT_READY, NULL, NULL, 0);
-        return;
-    }
+    answer.as_of = as_of;
     answer.unchanged = m->known_version != 0 && m->known_version == map->version;
     if (!answer.unchanged)
         answer.map = (Cairn__ClusterMap *)(uintptr_t)map;
     rpc_reply(req, OK, &answer.base, NULL, 0);
+}
+
+void status_serve_map(void *arg, struct rpc_request *req)
+{
+    struct meta_node *n = arg;
+    if (((const Cairn__ClusterMapRequest *)req->msg)->current) {
+        read_serve(arg, req); /* which ends in status_reply_map() */
+        return;
+    }
+    const Cairn__ClusterMap *map = status_map(n);
+    if (map)
+        reply_map(req, map, 0);
+    else
+        rpc_reply(req, ERR_NOT_READY, NULL, NULL, 0);
+}
+
+const Cairn__ClusterMap *status_map_at(struct meta_node *n, uint64_t index)
+{
+    if (n->map && n->map->version < index)
+        n->map_ns = 0; /* the one that is kept is older */
+    const Cairn__ClusterMap *map = status_map(n);
+    return map && map->version >= index ? map : NULL;
+}
+
+void status_reply_map(struct rpc_request *req, const Cairn__ClusterMap *map, uint64_t index)
+{
+    CHECK(index > 0 && map->version >= index);
+    reply_map(req, map, index);
 }
 
 /* ---- routing errors ---- */
@@ -192,7 +215,19 @@ void status_reply_route(struct rpc_request *req, int err, struct meta_node *n, s
     ROUTED(read_part_body, ReadPartBodyResponse, CAIRN__READ_PART_BODY_RESPONSE__INIT)
     ROUTED(blob_refs, BlobRefsResponse, CAIRN__BLOB_REFS_RESPONSE__INIT)
     ROUTED(list_segments, ListSegmentsResponse, CAIRN__LIST_SEGMENTS_RESPONSE__INIT)
+    ROUTED(list_events, ListEventsResponse, CAIRN__LIST_EVENTS_RESPONSE__INIT)
     ROUTED(list_buckets, ListBucketsResponse, CAIRN__LIST_BUCKETS_RESPONSE__INIT)
+    ROUTED(rows, ListRowsResponse, CAIRN__LIST_ROWS_RESPONSE__INIT)
 #undef ROUTED
+    Cairn__ClusterStatusResponse status = CAIRN__CLUSTER_STATUS_RESPONSE__INIT;
+    if (kind == method_root_cluster_status.kind) {
+        status.leader_hint = route.leader_hint ? route.leader_hint : status.leader_hint;
+        msg = &status.base;
+    }
+    Cairn__ClusterMapResponse map = CAIRN__CLUSTER_MAP_RESPONSE__INIT;
+    if (kind == method_meta_cluster_map.kind) {
+        map.leader_hint = route.leader_hint ? route.leader_hint : map.leader_hint;
+        msg = &map.base;
+    }
     rpc_reply(req, err, msg, NULL, 0);
 }

@@ -15,7 +15,7 @@
 #define PLACE_NODES_MAX 1024
 #define PLACE_GROUPS_MAX 65536
 #define PLACE_SHARDS_MAX 16 /* of a blob */
-#define PLACE_SCHEMES_MAX 8 /* of a cluster */
+#define PLACE_SCHEMES_MAX 16 /* of a cluster */
 #define PLACE_NONE UINT16_MAX
 #define PLACE_REPLICAS 3 /* of scheme rep-3 */
 
@@ -38,8 +38,9 @@ static inline unsigned place_shards(struct place_scheme s)
     return (unsigned)s.data + s.parity;
 }
 
-/* Nodes by their number in the view; PLACE_NONE: one that is in no view.  `count` members, at least
- * one: fewer than the scheme's shards only for replicas on too few nodes; it stays what it is. */
+/* Nodes by their number in the view; PLACE_NONE: one that is in no view, or of a group that grows the
+ * members that it does not have yet.  `count` members, at least one: fewer than the scheme's shards
+ * only for replicas on too few nodes, until there are more. */
 struct place_group {
     struct place_scheme scheme;
     uint8_t count;
@@ -95,11 +96,12 @@ void place_made_fini(struct place_made *m);
 
 /* ---- plan.c ---- */
 
-enum place_reason { PLACE_LOSS, PLACE_DRAIN, PLACE_SPREAD, PLACE_BALANCE };
+enum place_reason { PLACE_LOSS, PLACE_DRAIN, PLACE_GROW, PLACE_SPREAD, PLACE_BALANCE };
 
 struct place_change {
     size_t group;                    /* number in the view */
     uint16_t next[PLACE_SHARDS_MAX]; /* PLACE_NONE: the member that is in no view stays */
+    unsigned count;                  /* of them; more than the group's where it grows */
     unsigned moves;                  /* places that change hands */
     enum place_reason reason;        /* the gravest */
     int margin; /* shards that may still be lost: negative, data cannot be read now */
@@ -114,7 +116,7 @@ struct place_plan {
 };
 
 /* What is to be changed, for groups that are not changing.  Lost and draining members are replaced
- * where the zones allow it; then, if every node is up, crowded zones are thinned out and load is
+ * where the zones allow it; replicas that have fewer members than their scheme wants get more; then, if every node is up, crowded zones are thinned out and load is
  * evened, with moves that each make it more even by the capacity of the nodes. Returns: OK;
  * ERR_NOMEM.  Owns: the caller, until place_plan_fini(). */
 int place_plan(const struct place_view *v, size_t changes_max, struct place_plan *ret);

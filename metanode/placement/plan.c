@@ -1,6 +1,7 @@
 /* Which groups need other members, and which.
  *
  *   1. Lost and draining members of every group → the least loaded node that the zones allow
+ *   1a. Replicas on too few nodes → as many as the scheme wants, as far as there are nodes
  *   2. if all nodes are up: members that crowd a zone → a zone that has room
  *   3. if all nodes are up: load is evened, scheme by scheme, by moves that each lower the sum of
  *      load² / capacity, from or to a node that is more than a place off its share
@@ -29,6 +30,7 @@ struct planner {
     uint32_t *load;           /* places of the scheme at hand, by node */
     uint64_t *place_bytes;    /* of a place on a node, estimated */
     uint16_t *members;        /* as planned: group * PLACE_SHARDS_MAX + i */
+    uint8_t *count;           /* of these, by group */
     struct place_change *all; /* by group; moves 0: none */
     uint32_t *head, *follow;  /* places of each node, of the scheme at hand */
     unsigned *zone_taken;     /* zeros between calls */
@@ -76,7 +78,7 @@ static unsigned in_zone(const struct planner *p, size_t group, unsigned zone)
 {
     const uint16_t *members = members_of(p, group);
     unsigned count = 0;
-    for (unsigned i = 0; i < p->v->groups[group].count; i++)
+    for (unsigned i = 0; i < p->count[group]; i++)
         count += members[i] != PLACE_NONE && p->v->nodes[members[i]].zone == zone;
     return count;
 }
@@ -85,7 +87,10 @@ static bool is_member(const struct planner *p, size_t group, uint16_t node)
 {
     const uint16_t *now = p->v->groups[group].members, *then = members_of(p, group);
     for (unsigned i = 0; i < p->v->groups[group].count; i++)
-        if (now[i] == node || then[i] == node)
+        if (now[i] == node)
+            return true;
+    for (unsigned i = 0; i < p->count[group]; i++)
+        if (then[i] == node)
             return true;
     return false;
 }
@@ -134,7 +139,7 @@ static uint16_t taker(const struct planner *p, size_t group, unsigned i, uint16_
 {
     const uint16_t *members = members_of(p, group);
     uint16_t best = PLACE_NONE;
-    count_zones(p, members, p->v->groups[group].count, i, 1);
+    count_zones(p, members, p->count[group], i, 1);
     for (uint16_t n = 0; n < p->v->node_count; n++) {
         const struct place_node *node = &p->v->nodes[n];
         if (node->state != PLACE_UP || node->draining || p->zone_taken[node->zone] >= p->cap ||
@@ -145,7 +150,7 @@ static uint16_t taker(const struct planner *p, size_t group, unsigned i, uint16_
             continue;
         best = n;
     }
-    count_zones(p, members, p->v->groups[group].count, i, -1);
+    count_zones(p, members, p->count[group], i, -1);
     return best;
 }
 
@@ -223,11 +228,30 @@ static void replace_bad(struct planner *p, size_t group)
     p->stuck += stuck;
 }
 
+/* ---- 1a. too few members ---- */
+
+static void grow(struct planner *p, size_t group)
+{
+    const struct place_group *g = &p->v->groups[group];
+    uint16_t *members = members_of(p, group);
+    while (g->scheme.data == 1 && p->count[group] < place_shards(g->scheme)) {
+        unsigned i = p->count[group];
+        members[i] = PLACE_NONE;
+        uint16_t to = taker(p, group, i, PLACE_NONE);
+        if (to == PLACE_NONE)
+            return;
+        p->count[group]++;
+        p->load_sum++;
+        move(p, group, i, to, PLACE_GROW);
+        p->all[group].bytes += members[0] == PLACE_NONE ? 0 : p->place_bytes[members[0]];
+    }
+}
+
 /* ---- 2. crowded zones ---- */
 
 static void thin_out(struct planner *p, size_t group)
 {
-    for (unsigned i = 0; i < p->v->groups[group].count; i++) {
+    for (unsigned i = 0; i < p->count[group]; i++) {
         const struct place_node *node = node_of(p, members_of(p, group)[i]);
         if (!node || in_zone(p, group, node->zone) <= p->cap)
             continue;
@@ -350,6 +374,9 @@ static void scheme_plan(struct planner *p, struct place_scheme scheme)
     for (size_t g = 0; g < v->group_count; g++)
         if (!v->groups[g].changing && same_scheme(v->groups[g].scheme, scheme))
             replace_bad(p, g);
+    for (size_t g = 0; g < v->group_count; g++)
+        if (!v->groups[g].changing && same_scheme(v->groups[g].scheme, scheme))
+            grow(p, g);
     for (size_t g = 0; p->whole && g < v->group_count; g++)
         if (!v->groups[g].changing && same_scheme(v->groups[g].scheme, scheme))
             thin_out(p, g);
@@ -395,11 +422,12 @@ static bool planner_init(struct planner *p, const struct place_view *v)
     p->head = calloc(n, sizeof(p->head[0]));
     p->members = calloc(groups * PLACE_SHARDS_MAX, sizeof(p->members[0]));
     p->follow = calloc(groups * PLACE_SHARDS_MAX, sizeof(p->follow[0]));
+    p->count = calloc(groups, sizeof(p->count[0]));
     p->all = calloc(groups, sizeof(p->all[0]));
     p->seen = calloc(groups, sizeof(p->seen[0]));
     p->zone_taken = calloc(v->zone_count + 1, sizeof(p->zone_taken[0]));
     if (!p->weight || !p->load || !p->place_bytes || !p->head || !p->members || !p->follow ||
-        !p->all || !p->seen || !p->zone_taken)
+        !p->count || !p->all || !p->seen || !p->zone_taken)
         return false;
     place_weights(v, p->weight);
     for (size_t i = 0; i < v->node_count; i++)
@@ -408,6 +436,7 @@ static bool planner_init(struct planner *p, const struct place_view *v)
         const struct place_group *pg = &v->groups[g];
         CHECK(pg->count <= place_shards(pg->scheme) &&
               place_shards(pg->scheme) <= PLACE_SHARDS_MAX);
+        p->count[g] = pg->count;
         memcpy(members_of(p, g), pg->changing ? pg->next : pg->members, sizeof(pg->members));
     }
     estimate_bytes(p);
@@ -422,6 +451,7 @@ static void planner_fini(struct planner *p)
     free(p->head);
     free(p->members);
     free(p->follow);
+    free(p->count);
     free(p->all);
     free(p->seen);
     free(p->zone_taken);
@@ -444,6 +474,7 @@ int place_plan(const struct place_view *v, size_t changes_max, struct place_plan
         if (c.moves == 0)
             continue;
         c.group = g;
+        c.count = p.count[g];
         c.margin = margin_of(v, &v->groups[g]);
         c.endangered = v->groups[g].endangered;
         memcpy(c.next, members_of(&p, g), sizeof(c.next));

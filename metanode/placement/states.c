@@ -53,18 +53,12 @@ unsigned place_zone_cap(const struct place_view *v, unsigned shards)
 
 size_t place_default_schemes(const struct place_view *v, struct place_scheme *ret)
 {
-    unsigned counts[PLACE_NODES_MAX] = {0}, with_two = 0, with_three = 0;
+    unsigned counts[PLACE_NODES_MAX] = {0}, data, parity;
     size_t n = 0;
     CHECK(v->zone_count <= PLACE_NODES_MAX);
     count_zones(v, counts);
-    for (unsigned z = 0; z < v->zone_count; z++) {
-        with_two += counts[z] >= 2;
-        with_three += counts[z] >= 3;
-    }
-    if (with_three >= 3)
-        ret[n++] = (struct place_scheme){5, 4};
-    else if (with_two >= 3)
-        ret[n++] = (struct place_scheme){3, 3};
+    if (spread_default_code(counts, v->zone_count, &data, &parity))
+        ret[n++] = (struct place_scheme){(uint8_t)data, (uint8_t)parity};
     ret[n++] = (struct place_scheme){1, PLACE_REPLICAS - 1};
     return n;
 }

@@ -2,6 +2,7 @@
 #include "storagenode/extent/alloc.h"
 
 #include "common/base/check.h"
+#include "common/base/mutant.h"
 
 #include <stdlib.h>
 
@@ -150,6 +151,8 @@ uint32_t alloc_free(const struct alloc *a)
 enum alloc_room alloc_room(const struct alloc *a, enum alloc_for purpose, uint64_t bytes)
 {
     uint32_t free_extents = alloc_free(a), least = purpose == ALLOC_PUT ? a->reserve : 0;
+    if (MUTANT(STORE_RESERVE_TAKEN))
+        least = 0;
     /* Once marks or reclamation have begun an extent of the reserve, puts keep out of it too. */
     if (a->active && bytes <= a->active->header.bytes - a->active->end && free_extents >= least)
         return ALLOC_FITS;

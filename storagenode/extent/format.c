@@ -4,6 +4,8 @@
 #include "common/base/check.h"
 #include "common/base/cursor.h"
 #include "common/base/hash.h"
+#include "common/base/mutant.h"
+#include "common/base/probe.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -99,6 +101,14 @@ static int extent_copy_decode(struct slice copy, struct extent_header *ret)
         return ERR_CORRUPT;
     *ret = h;
     return OK;
+}
+
+bool extent_header_whole(struct slice block)
+{
+    struct extent_header h;
+    return block.len >= EXTENT_HEADER_BYTES &&
+           extent_copy_decode(SLICE(block.ptr, EXTENT_COPY_BYTES), &h) == OK &&
+           memcmp(block.ptr, block.ptr + EXTENT_COPY_STRIDE, EXTENT_COPY_BYTES) == 0;
 }
 
 int extent_header_decode(struct slice block, struct extent_header *ret)
@@ -312,7 +322,10 @@ int frame_head_decode(struct slice block, struct frame_head *ret)
 
 bool frame_head_fits(const struct frame_head *h, const struct extent_header *x, uint64_t offset)
 {
-    return h->extent_id == x->id && h->generation == x->generation && h->salt == x->salt &&
+    bool same_life = h->generation == x->generation && h->salt == x->salt;
+    if (h->extent_id == x->id && h->generation < x->generation)
+        PROBE(EXTENT_OLD_FRAME);
+    return h->extent_id == x->id && (same_life || MUTANT(STORE_ANY_GENERATION)) &&
            h->offset == offset && offset <= x->bytes &&
            frame_bytes(h->data_bytes) <= x->bytes - offset;
 }

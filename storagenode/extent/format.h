@@ -31,6 +31,8 @@ struct extent_header {
 
 /* Writes the header block.  Returns: OK (cannot fail). */
 void extent_header_encode(const struct extent_header *h, uint8_t ret[EXTENT_HEADER_BYTES]);
+/* Both copies are there, and say the same: one may be lost. */
+bool extent_header_whole(struct slice block);
 /* Either copy will do.  Returns: OK; ERR_CORRUPT (neither copy is whole); ERR_VERSION. */
 int extent_header_decode(struct slice block, struct extent_header *ret);
 

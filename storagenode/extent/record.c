@@ -9,7 +9,7 @@
 #define RECORD_VERSION 1u
 #define BLOB_VERSION 2u /* 1 had no groups and times; the disk record says which one an index has */
 enum { BLOB_DELETED = 1 };
-enum { SHARD_DAMAGED = 1 };
+enum { SHARD_DAMAGED = 1, SHARD_CONFIRMED = 2 };
 enum { NODE_LOST_FLAG = 1 };
 enum { EXTENT_USED = 1, EXTENT_SEALED_FLAG = 2, EXTENT_BROKEN_FLAG = 4 };
 
@@ -80,6 +80,7 @@ struct record_key record_key_group(uint32_t pg, struct id128 blob_id, uint16_t s
 }
 
 struct record_key record_key_closed(uint32_t pg) { return key_of('c', pg, 4, 0, 0, NULL); }
+struct record_key record_key_deep(uint32_t pg) { return key_of('v', pg, 4, 0, 0, NULL); }
 struct record_key record_key_node(struct id128 disk_id) { return key_of('n', 0, 0, 0, 0, &disk_id); }
 
 static bool cursor_done(const struct cursor *c) { return !c->failed && cursor_left(c) == 0; }
@@ -172,6 +173,11 @@ bool record_key_node_parse(struct slice key, struct id128 *ret_disk)
     return ours && cursor_done(&c) && id128_from_slice(id, ret_disk);
 }
 
+static uint64_t shard_flags(bool damaged, bool confirmed)
+{
+    return (damaged ? SHARD_DAMAGED : 0u) | (confirmed ? SHARD_CONFIRMED : 0u);
+}
+
 size_t blob_record_encode(const struct blob_record *r, uint8_t ret[RECORD_BYTES_MAX])
 {
     struct writer w = {ret};
@@ -185,7 +191,7 @@ size_t blob_record_encode(const struct blob_record *r, uint8_t ret[RECORD_BYTES_
     for (uint32_t i = 0; i < r->shard_count; i++) {
         const struct shard_record *s = &r->shards[i];
         w_uint(&w, s->shard_index, 2);
-        w_uint(&w, s->damaged ? SHARD_DAMAGED : 0, 1);
+        w_uint(&w, shard_flags(s->damaged, s->confirmed), 1);
         w_uint(&w, 0, 1);
         w_uint(&w, s->extent_id, 4);
         w_uint(&w, s->generation, 8);
@@ -217,7 +223,9 @@ int blob_record_decode(struct slice value, struct blob_record *ret)
     for (uint32_t i = 0; i < ret->shard_count; i++) {
         struct shard_record *s = &ret->shards[i];
         s->shard_index = cursor_be16(&c);
-        s->damaged = cursor_u8(&c) & SHARD_DAMAGED;
+        uint8_t shard = cursor_u8(&c);
+        s->damaged = shard & SHARD_DAMAGED;
+        s->confirmed = shard & SHARD_CONFIRMED;
         (void)cursor_u8(&c);
         s->extent_id = cursor_be32(&c);
         s->generation = cursor_be64(&c);
@@ -307,7 +315,7 @@ void group_record_encode(const struct group_record *r, uint8_t ret[GROUP_RECORD_
 {
     struct writer w = {ret};
     w_uint(&w, RECORD_VERSION, 1);
-    w_uint(&w, r->damaged ? SHARD_DAMAGED : 0, 1);
+    w_uint(&w, shard_flags(r->damaged, r->confirmed), 1);
     w_uint(&w, r->time_ms, 8);
     w_uint(&w, r->crcs_digest, 4);
     CHECK(w.at == ret + GROUP_RECORD_BYTES);
@@ -317,7 +325,9 @@ int group_record_decode(struct slice value, struct group_record *ret)
 {
     struct cursor c = cursor_of(value);
     uint8_t version = cursor_u8(&c);
-    ret->damaged = cursor_u8(&c) & SHARD_DAMAGED;
+    uint8_t flags = cursor_u8(&c);
+    ret->damaged = flags & SHARD_DAMAGED;
+    ret->confirmed = flags & SHARD_CONFIRMED;
     ret->time_ms = cursor_be64(&c);
     ret->crcs_digest = cursor_be32(&c);
     if (!cursor_done(&c))
@@ -436,4 +446,29 @@ int disk_record_decode(struct slice value, struct disk_record *ret)
     if (!cursor_done(&c) || !id128_from_slice(id, &ret->disk_id))
         return ERR_CORRUPT;
     return version == BLOB_VERSION ? OK : ERR_VERSION;
+}
+
+#define DEEP_VERSION 1
+
+void deep_record_encode(const uint64_t since_ms[DEEP_BUCKETS], uint8_t ret[DEEP_RECORD_BYTES])
+{
+    struct writer w = {ret};
+    w_uint(&w, DEEP_VERSION, 1);
+    for (unsigned i = 0; i < DEEP_BUCKETS; i++)
+        w_uint(&w, since_ms[i] / 1000, 5);
+}
+
+int deep_record_decode(struct slice value, uint64_t ret_since_ms[DEEP_BUCKETS])
+{
+    struct cursor c = cursor_of(value);
+    if (value.len && value.ptr[0] != DEEP_VERSION)
+        return ERR_VERSION;
+    if (value.len != DEEP_RECORD_BYTES)
+        return ERR_CORRUPT;
+    (void)cursor_u8(&c);
+    for (unsigned i = 0; i < DEEP_BUCKETS; i++) {
+        uint64_t high = cursor_u8(&c);
+        ret_since_ms[i] = (high << 32 | cursor_be32(&c)) * 1000;
+    }
+    return OK;
 }

@@ -9,7 +9,8 @@
  *   's' extent                      -> scrub record; extent 0: of the last opening
  *   'd'                             -> disk record
  *   'c' placement group             -> epoch below which its writes are refused
- *   'n' disk id                     -> node record: another disk of the same node */
+ *   'n' disk id                     -> node record: another disk of the same node
+ *   'v' placement group             -> deep record: since when its blobs' shards are not compared */
 #include "storagenode/extent/format.h"
 
 #define SHARDS_PER_BLOB_MAX 16 /* of one blob on one disk; more than one only while a PG changes */
@@ -36,6 +37,7 @@ struct record_key record_key_disk(void);
 struct record_key record_key_group(uint32_t pg, struct id128 blob_id, uint16_t shard_index);
 struct record_key record_key_closed(uint32_t pg);
 struct record_key record_key_node(struct id128 disk_id);
+struct record_key record_key_deep(uint32_t pg);
 /* false: not a key of that kind. */
 bool record_key_blob_parse(struct slice key, struct id128 *ret);
 bool record_key_live_parse(struct slice key, uint32_t *ret_extent, uint64_t *ret_offset);
@@ -50,6 +52,8 @@ bool record_key_node_parse(struct slice key, struct id128 *ret_disk);
 struct shard_record {
     uint16_t shard_index;
     bool damaged;          /* a read or recovery found it so: answered with ERR_CORRUPT, to be repaired */
+    bool confirmed;        /* a record referred to the blob when its partition was asked; nobody relies
+                            * on it: lost, it is asked again */
     uint32_t extent_id;    /* EXTENT_NONE only when damaged */
     uint64_t generation, offset, bytes, seq;
     uint32_t crcs_digest;
@@ -113,7 +117,7 @@ int scrub_record_decode(struct slice value, struct scrub_record *ret); /* OK; ER
 struct group_record {
     uint64_t time_ms;
     uint32_t crcs_digest;
-    bool damaged;
+    bool damaged, confirmed;
 };
 #define GROUP_RECORD_BYTES 14
 void group_record_encode(const struct group_record *r, uint8_t ret[GROUP_RECORD_BYTES]);
@@ -132,6 +136,13 @@ int node_record_decode(struct slice value, struct node_record *ret); /* OK; ERR_
 #define CLOSED_RECORD_BYTES 9
 void closed_record_encode(uint64_t epoch, uint8_t ret[CLOSED_RECORD_BYTES]);
 int closed_record_decode(struct slice value, uint64_t *ret_epoch); /* OK; ERR_CORRUPT; ERR_VERSION */
+
+/* By the first byte of blob ids; wall clock, stored in whole seconds, rounded down. */
+#define DEEP_BUCKETS 256u
+#define DEEP_RECORD_BYTES (1 + DEEP_BUCKETS * 5)
+void deep_record_encode(const uint64_t since_ms[DEEP_BUCKETS], uint8_t ret[DEEP_RECORD_BYTES]);
+/* Returns: OK; ERR_CORRUPT; ERR_VERSION. */
+int deep_record_decode(struct slice value, uint64_t ret_since_ms[DEEP_BUCKETS]);
 
 struct disk_record {
     struct id128 disk_id;

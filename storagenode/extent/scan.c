@@ -2,6 +2,7 @@
 #include "storagenode/extent/scan.h"
 
 #include "common/base/check.h"
+#include "common/base/mutant.h"
 
 #include <stdlib.h>
 
@@ -75,7 +76,7 @@ enum scan_event scan_step(struct scan *s, uint64_t window_offset, struct slice w
         s->pos += bytes;
         s->end = s->pos;
         s->data = SLICE(at + FRAME_HEAD_BYTES, h->data_bytes);
-        if (frame_data_verify(h, s->data) != OK) {
+        if (frame_data_verify(h, s->data) != OK && !MUTANT(STORE_TORN_ACCEPTED)) {
             bad_add(s, &(struct scan_bad){
                            .offset = h->offset, .known = true, .kind = h->kind,
                            .blob_id = h->info.blob_id, .shard_index = h->info.shard_index,

@@ -2,7 +2,6 @@
 #include "storagenode/io/follow.h"
 
 #include "common/base/check.h"
-#include "proto/map_client.h"
 #include "proto/methods.h"
 #include "storagenode/io/report.h"
 
@@ -17,9 +16,12 @@ struct follow {
     struct id128 boot_id;
     uint64_t report_ns;
     void (*on_refused)(void *arg, int err);
+    void (*on_report)(void *arg, Cairn__NodeReport *report);
+    void (*on_disk_lost)(void *arg, const struct id128 *disk_id);
     void *arg;
     struct map_client *map;
-    uint64_t closed_version; /* all epochs of this map are closed */
+    struct repair_agent *repair; /* NULL: none yet */
+    uint64_t closed_version;           /* all epochs of this map are closed */
     struct env_timer timer;
     struct leader_call call;
     struct report report;
@@ -59,11 +61,25 @@ static void epochs_close(struct follow *f)
         f->closed_version = map->version;
 }
 
+static void lost_disks_look(struct follow *f)
+{
+    const Cairn__NodeRecord *own = map_client_node(f->map, f->node_id);
+    struct id128 id;
+    for (size_t i = 0; own && f->on_disk_lost && i < own->n_disks; i++) {
+        const Cairn__DiskRecord *d = own->disks[i];
+        if (d->state == CAIRN__DISK_STATE__DISK_LOST &&
+            id128_from_slice(SLICE(d->disk_id.data, d->disk_id.len), &id))
+            f->on_disk_lost(f->arg, &id);
+    }
+}
+
 static void on_map(void *arg)
 {
     struct follow *f = arg;
-    if (!f->stopped)
-        epochs_close(f);
+    if (f->stopped)
+        return;
+    lost_disks_look(f);
+    epochs_close(f);
 }
 
 /* ---- reports ---- */
@@ -87,13 +103,15 @@ static void on_time(struct env_timer *t)
 {
     struct follow *f = container_of(t, struct follow, timer);
     epochs_close(f);
-    if (!map_client_map(f->map) || report_init(&f->report, f->disks) != OK) {
+    if (!map_client_map(f->map) || report_init(&f->report, f->disks, f->repair) != OK) {
         env_timer_start(&f->timer, f->report_ns);
         return;
     }
     cairn__node_report_request__init(&f->request);
     f->report.message.node_id = f->node_id;
     f->report.message.boot_id = (ProtobufCBinaryData){ID_BYTES, f->boot_id.bytes};
+    if (f->on_report)
+        f->on_report(f->arg, &f->report.message);
     f->request.report = &f->report.message;
     f->call = (struct leader_call){.method = &method_root_node_report,
                                    .request = &f->request.base,
@@ -120,6 +138,8 @@ int follow_new(struct rpc *rpc, struct disks *disks, const struct follow_config 
     memcpy(f->node_id, config->node_id, len + 1);
     f->report_ns = config->report_ns ? config->report_ns : REPORT_NS;
     f->on_refused = config->on_refused;
+    f->on_report = config->on_report;
+    f->on_disk_lost = config->on_disk_lost;
     f->arg = config->arg;
     env_random(f->env, &f->boot_id, sizeof(f->boot_id));
     env_timer_init(f->env, &f->timer, on_time);
@@ -138,11 +158,21 @@ int follow_new(struct rpc *rpc, struct disks *disks, const struct follow_config 
     return OK;
 }
 
+void follow_report_repair(struct follow *f, struct repair_agent *repair)
+{
+    f->repair = repair;
+}
+
 void follow_stop(struct follow *f)
 {
     f->stopped = true;
     env_timer_stop(&f->timer);
     map_client_stop(f->map);
+}
+
+struct map_client *follow_map(struct follow *f)
+{
+    return f->map;
 }
 
 bool follow_idle(const struct follow *f)

@@ -1,4 +1,4 @@
-/* store.check and store.inventory: what repair and the operator's tools ask. */
+/* store.check, store.inventory, store.distrust: what repair and the operator's tools ask. */
 #include "storagenode/io/service_impl.h"
 
 #include "common/base/check.h"
@@ -122,6 +122,7 @@ static void inventory_answer(struct inventory_call *c, int err)
     if (!err && c->inv.digests) {
         response.digests = c->inv.hashes;
         response.n_digests = DISKS_DIGESTS;
+        response.present = (ProtobufCBinaryData){sizeof(c->inv.present), c->inv.present};
     }
     response.entries = entries.pointers;
     response.n_entries = c->inv.count;
@@ -176,8 +177,26 @@ static void serve_inventory(void *arg, struct rpc_request *req)
         inventory_answer(c, err);
 }
 
+/* ---- distrust ---- */
+
+static void serve_distrust(void *arg, struct rpc_request *req)
+{
+    struct service *s = arg;
+    const Cairn__DistrustShardRequest *m = (const Cairn__DistrustShardRequest *)(const void *)req->msg;
+    Cairn__DistrustShardResponse response = CAIRN__DISTRUST_SHARD_RESPONSE__INIT;
+    struct id128 blob_id;
+    int err = ERR_INVAL;
+    if (m->shard_index <= SHARD_INDEX_MAX && m->n_block_crcs <= shard_blocks(SHARD_BYTES_MAX) &&
+        id128_from_slice(bytes_of(&m->blob_id), &blob_id))
+        err = disks_distrust(s->disks, blob_id, (uint16_t)m->shard_index, m->block_crcs,
+                             (uint32_t)m->n_block_crcs);
+    rpc_reply(req, err, err ? NULL : &response.base, NULL, 0);
+}
+
 int inspect_serve(struct service *s, struct rpc *rpc)
 {
     int err = rpc_serve(rpc, &method_store_check, serve_check, s);
+    if (!err)
+        err = rpc_serve(rpc, &method_store_distrust, serve_distrust, s);
     return err ? err : rpc_serve(rpc, &method_store_inventory, serve_inventory, s);
 }

@@ -32,6 +32,8 @@ static const struct stat_metric {
      "Unacknowledged frames dropped by recovery."},
     {STAT(recovered_frames), true, "cairn_store_recovered_frames_total",
      "Frames that recovery indexed again."},
+    {STAT(dropped), true, "cairn_store_dropped_total",
+     "Shards dropped because the node has left their group."},
     {STAT(scrub_bytes), true, "cairn_store_scrub_bytes_total", "Bytes read again by the scrub."},
     {STAT(scrub_found), true, "cairn_store_scrub_found_total",
      "Shards that the scrub found damaged."},
@@ -93,6 +95,12 @@ static double writable_read(void *arg)
     return status_of(arg, &st) && st.writable;
 }
 
+static double slow_read(void *arg)
+{
+    struct disks_status st;
+    return status_of(arg, &st) && st.slow;
+}
+
 static double up_read(void *arg)
 {
     struct disks_status st;
@@ -146,6 +154,9 @@ static void disk_register(struct disk_readers *r, const char *path)
     }
     metric_function_new("cairn_store_writable", label_write(label, path, ""),
                         "1 while puts are taken.", false, writable_read, r);
+    metric_function_new("cairn_store_slow", label_write(label, path, ""),
+                        "1 while the disk is avoided because its puts take long.", false, slow_read,
+                        r);
     metric_function_new("cairn_store_up", label_write(label, path, ""),
                         "1 while the disk is in service.", false, up_read, r);
 }

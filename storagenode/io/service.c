@@ -15,6 +15,8 @@ static_assert((int)SHARD_SCHEME_REP3 == (int)CAIRN__SCHEME__SCHEME_REP3 &&
               "schemes are stored as they travel");
 static_assert(FRAME_BLOCK_BYTES == SHARD_BLOCK_BYTES, "payloads are summed by the shards' blocks");
 
+#define MEND_BLOBS_MAX 128u /* in one call */
+
 /* One call in the disks' hands. */
 struct call {
     struct service *service;
@@ -62,6 +64,8 @@ static bool id_or_none(const ProtobufCBinaryData *b, struct id128 *ret)
 static void put_answer(struct call *c, int err)
 {
     Cairn__PutShardResponse response = CAIRN__PUT_SHARD_RESPONSE__INIT;
+    if (!err)
+        disks_space(c->service->disks, &response.bytes_total, &response.bytes_free);
     call_end(c, c->service->put_seconds, err, &response.base, NULL);
     free(c);
 }
@@ -163,6 +167,7 @@ static void info_fill(const struct shard_info *info, struct info_message *ret)
     ret->owner.write_id = id_message(&info->owner.write_id);
     ret->owner.part_number = info->owner.part_number;
     ret->owner.segment_number = info->owner.segment_number;
+    ret->owner.body_bytes = info->owner.body_bytes;
 }
 
 static void get_answer(struct call *c, int err)
@@ -207,6 +212,7 @@ static void serve_get(void *arg, struct rpc_request *req)
     c->get.offset = m->offset;
     c->get.bytes = m->bytes;
     c->get.want_info = m->want_info;
+    c->get.head_only = m->head_only;
     if (m->shard_index <= SHARD_INDEX_MAX &&
         id128_from_slice(bytes_of(&m->blob_id), &c->get.blob_id))
         err = disks_get_start(s->disks, &c->get);
@@ -280,7 +286,7 @@ static void serve_status(void *arg, struct rpc_request *req)
         response.dead_bytes += st.stats.dead_bytes;
         response.writable |= st.writable;
     }
-    int err = report_init(&report, s->disks);
+    int err = report_init(&report, s->disks, s->repair);
     if (err) {
         rpc_reply(req, err, NULL, NULL, 0);
         return;
@@ -288,6 +294,44 @@ static void serve_status(void *arg, struct rpc_request *req)
     response.report = &report.message;
     rpc_reply(req, OK, &response.base, NULL, 0);
     report_fini(&report);
+}
+
+/* ---- scrub ---- */
+
+static void serve_start_scrub(void *arg, struct rpc_request *req)
+{
+    struct service *s = arg;
+    const Cairn__StartScrubRequest *m = (const Cairn__StartScrubRequest *)(const void *)req->msg;
+    Cairn__StartScrubResponse response = CAIRN__START_SCRUB_RESPONSE__INIT;
+    int err = ERR_NOT_READY;
+    if (!m->deep)
+        err = disks_scrub_start_now(s->disks);
+    else if (s->repair)
+        err = repair_agent_deep_now(s->repair);
+    log_info("storagenode.scrub_asked", 0, L_BOOL("deep", m->deep), L_ERR(err));
+    rpc_reply(req, err, err ? NULL : &response.base, NULL, 0);
+}
+
+/* ---- mending ---- */
+
+/* All of it is taken, or nothing.  Returns: OK; ERR_TOO_LARGE; ERR_INVAL; ERR_NOT_READY; as
+ * repair_agent_hint(). */
+static int mend_take(struct service *s, const Cairn__MendRequest *m)
+{
+    struct id128 ids[MEND_BLOBS_MAX];
+    if (m->n_blob_ids > MEND_BLOBS_MAX)
+        return ERR_TOO_LARGE;
+    for (size_t i = 0; i < m->n_blob_ids; i++)
+        if (!id128_from_slice(bytes_of(&m->blob_ids[i]), &ids[i]))
+            return ERR_INVAL;
+    return s->repair ? repair_agent_hint(s->repair, m->pg, ids, m->n_blob_ids) : ERR_NOT_READY;
+}
+
+static void serve_mend(void *arg, struct rpc_request *req)
+{
+    Cairn__MendResponse response = CAIRN__MEND_RESPONSE__INIT;
+    int err = mend_take(arg, (const Cairn__MendRequest *)(const void *)req->msg);
+    rpc_reply(req, err, err ? NULL : &response.base, NULL, 0);
 }
 
 int service_new(struct rpc *rpc, struct disks *disks, struct service **ret)
@@ -312,6 +356,10 @@ int service_new(struct rpc *rpc, struct disks *disks, struct service **ret)
     if (!err)
         err = rpc_serve(rpc, &method_store_status, serve_status, s);
     if (!err)
+        err = rpc_serve(rpc, &method_store_start_scrub, serve_start_scrub, s);
+    if (!err)
+        err = rpc_serve(rpc, &method_store_mend, serve_mend, s);
+    if (!err)
         err = inspect_serve(s, rpc);
     if (err) {
         service_free(s);
@@ -319,6 +367,11 @@ int service_new(struct rpc *rpc, struct disks *disks, struct service **ret)
     }
     *ret = s;
     return OK;
+}
+
+void service_report_repair(struct service *s, struct repair_agent *repair)
+{
+    s->repair = repair;
 }
 
 void service_free(struct service *s)

@@ -15,6 +15,7 @@ struct service {
     size_t under_way;
     struct metric_histogram *put_seconds, *get_seconds, *delete_seconds;
     struct disk_metrics *metrics;
+    struct repair_agent *repair; /* NULL: none */
 };
 
 static inline struct slice bytes_of(const ProtobufCBinaryData *b)

@@ -12,6 +12,7 @@
 #include "common/base/check.h"
 #include "common/base/hash.h"
 #include "common/base/mutant.h"
+#include "common/base/probe.h"
 
 #include <stdlib.h>
 
@@ -86,17 +87,21 @@ static enum verdict put_examine(struct store *s, struct store_put *put, int *ret
     *ret_err = ERR_TIMEOUT;
     if (put->deadline_ns && env_now_ns(s->env) >= put->deadline_ns)
         return ANSWER;
+    const struct store_config *c = &s->config;
+    uint64_t wait_ms_max = c->tombstone_retention_ms - c->put_age_ms_max - 2 * c->clock_skew_ms_max;
+    if (!put->is_copy && env_wall_ms(s->env) > put->queued_ms + wait_ms_max)
+        return ANSWER; /* the tombstone that would have refused it may have expired meanwhile */
     *ret_err = index_load(s, put->info.blob_id, &r);
-    if (*ret_err == ERR_NOT_FOUND && !put->is_copy)
+    if (*ret_err == ERR_NOT_FOUND && (!put->is_copy || MUTANT(STORE_COPY_DELETED)))
         return WRITE;
     if (*ret_err)
         return ANSWER;
     struct shard_record *known = blob_record_find(&r, put->info.shard_index);
     if (put->is_copy) {
         *ret_err = ERR_CONFLICT; /* deleted or replaced since it was read */
-        return known && known->extent_id == put->from_extent && known->offset == put->from_offset
-                   ? WRITE
-                   : ANSWER;
+        bool still =
+            known && known->extent_id == put->from_extent && known->offset == put->from_offset;
+        return still || MUTANT(STORE_COPY_DELETED) ? WRITE : ANSWER;
     }
     if (r.deleted)
         *ret_err = ERR_CONDEMNED;
@@ -123,6 +128,8 @@ static enum room room_find(struct store *s, enum alloc_for purpose, uint64_t bat
     if (!empty)
         return CUT;
     struct extent *sealed = s->alloc.active;
+    if (sealed)
+        PROBE(STORE_SEALED);
     alloc_advance(&s->alloc);
     struct kv_batch *kv = sealed ? kv_batch_new() : NULL;
     if (kv) { /* without it recovery reads the extent's end once more, and finds nothing */
@@ -145,12 +152,17 @@ static enum room put_take(struct store *s, struct store_put *put)
     if (batch_admit_put(b, put->info.blob_id, bytes) != BATCH_TAKE)
         return CUT;
     if (put_examine(s, put, &err) == ANSWER) {
+        if (put->is_copy)
+            PROBE(RECLAIM_COPY_DROPPED);
+        else if (!err)
+            PROBE(STORE_KNOWN);
         item_finish(s, &put->item, err);
         return READY;
     }
     enum room room = room_find(s, put->is_copy ? ALLOC_SYSTEM : ALLOC_PUT,
                                b->bytes + batch_mark_bytes(b, 0) + bytes, batch_empty(b));
     if (room == FULL) {
+        PROBE(STORE_FULL);
         item_finish(s, &put->item, ERR_NOSPACE);
         return READY;
     }
@@ -328,8 +340,10 @@ static void batch_finish(struct store *s)
     int err = c->req.err;
     if (err) {
         /* The frames may or may not be there: nothing may follow them in this life of the store. */
+        PROBE(STORE_WRITE_FAILED);
         err = ERR_IO;
-        store_fail(s, err);
+        if (!MUTANT(STORE_WRITES_ON))
+            store_fail(s, err);
     } else if (batch_index(s) != OK) {
         err = ERR_IO;
     }
@@ -347,6 +361,10 @@ static bool gather(struct store *s)
         struct store_item *item = item_of(s->queue.next);
         room = item->is_put ? put_take(s, put_of(item)) : delete_take(s, delete_of(item));
     }
+    if (room == CUT)
+        PROBE(STORE_BATCH_CUT);
+    if (room == STALL)
+        PROBE(STORE_STALLED);
     if (!store_writes(s))
         commit_fail_all(s, ERR_IO);
     return !list_empty(&c->items);

@@ -8,6 +8,8 @@
 
 #include "common/base/check.h"
 #include "common/base/hash.h"
+#include "common/base/mutant.h"
+#include "common/base/probe.h"
 
 #include <stdlib.h>
 
@@ -251,6 +253,28 @@ void disks_close_start(struct disks *d, void (*cb)(void *arg, int err), void *ar
     disks_wake(d);
 }
 
+int disks_give_up(struct disks *d, struct id128 id, size_t *ret_member)
+{
+    int err = disks_refuse(d);
+    if (err)
+        return err;
+    for (size_t i = 0; i < d->count; i++) {
+        struct slot *slot = &d->slots[i];
+        if (!slot_up(slot) || !id128_eq(store_disk_id(slot->store), id))
+            continue;
+        err = known_give_up(d, id);
+        if (!err)
+            err = known_write(d, true); /* to this disk, too, for it may be the only one */
+        if (err)
+            return err;
+        slot->refused = true;
+        *ret_member = i;
+        store_close_start(slot->store, on_store_closed, slot);
+        return OK;
+    }
+    return ERR_NOT_FOUND;
+}
+
 int disks_refuse(const struct disks *d)
 {
     switch (d->life) {
@@ -305,8 +329,10 @@ static int put_home(struct disks *d, const struct disks_put *p, size_t *ret)
     return OK;
 }
 
-/* Other bytes lie under this id on a disk that is out of service, but tells. */
-static bool put_conflicts(struct disks *d, const struct disks_put *p)
+/* What a disk that is out of service, but tells, has against it: other bytes under this id, or a
+ * tombstone that no disk that is up has, because they were put in later.  OK; ERR_EXISTS;
+ * ERR_CONDEMNED. */
+static int put_conflict(struct disks *d, const struct disks_put *p)
 {
     const struct shard_info *info = &p->put.info;
     for (size_t i = 0; i < d->count; i++) {
@@ -315,11 +341,13 @@ static bool put_conflicts(struct disks *d, const struct disks_put *p)
         if (slot_up(slot) || slot->refused || !slot->readable ||
             store_look(slot->store, info->blob_id, info->shard_index, &look) != OK)
             continue;
+        if (look.deleted)
+            return ERR_CONDEMNED;
         if (look.found && !look.damaged &&
             look.crcs_digest != shard_crcs_digest(info->block_crcs, shard_blocks(info->bytes)))
-            return true;
+            return ERR_EXISTS;
     }
-    return false;
+    return OK;
 }
 
 static uint64_t room_of(const struct slot *slot)
@@ -345,6 +373,10 @@ static size_t put_choose(struct disks *d, const struct disks_put *p)
     second += second >= first;
     first = candidates[first];
     second = candidates[second];
+    bool first_slow = pace_is_slow(d, &d->slots[first]);
+    bool second_slow = pace_is_slow(d, &d->slots[second]);
+    if (first_slow != second_slow && room_of(&d->slots[first_slow ? second : first]) > 0)
+        return first_slow ? second : first;
     return room_of(&d->slots[second]) > room_of(&d->slots[first]) ? second : first;
 }
 
@@ -360,11 +392,15 @@ static void on_store_put(struct store_put *put);
  * then full, then out of service. */
 static int put_try(struct disks *d, struct disks_put *p, size_t at, int err)
 {
-    if (put_conflicts(d, p))
-        return ERR_EXISTS;
+    int conflict = put_conflict(d, p);
+    if (conflict) {
+        PROBE(DISKS_CONFLICT);
+        return conflict;
+    }
     while (at != DISKS_MAX) {
         p->tried |= 1u << at;
         p->at = at;
+        p->began_ns = env_now_ns(d->env);
         p->put.cb = on_store_put;
         int now = store_put_start(d->slots[at].store, &p->put);
         if (now == OK) {
@@ -386,29 +422,34 @@ static void on_store_put(struct store_put *put)
     struct disks *d = p->disks;
     int err = put->err;
     list_remove(&p->node);
+    p->unsure |= err == ERR_IO;
+    if (err == OK)
+        pace_learn(d, &d->slots[p->at], env_now_ns(d->env) - p->began_ns);
     if (d->settling)
         disks_wake(d);
     if ((err == ERR_IO || err == ERR_NOSPACE) && d->life == DISKS_UP) {
         size_t next = put_choose(d, p);
         int now = next == DISKS_MAX ? err : put_try(d, p, next, err);
-        if (now == OK)
+        if (now == OK) {
+            PROBE(DISKS_REROUTED);
             return;
-        if (err != ERR_IO) /* after that one, nobody knows what has been kept */
-            err = now;
+        }
+        err = now;
     }
-    p->err = err;
+    p->err = err && p->unsure ? ERR_IO : err; /* another disk's refusal says nothing of the first */
     p->cb(p);
 }
 
 int disks_put_start(struct disks *d, struct disks_put *p)
 {
     int err = disks_refuse(d);
-    if (!err && !p->any_epoch && p->put.info.pg_epoch < closed_epoch(d, p->put.info.pg))
-        err = ERR_EPOCH;
+    if (!err)
+        err = closed_admit(d, p);
     if (err)
         return err;
     p->disks = d;
     p->tried = 0;
+    p->unsure = false;
     size_t at;
     err = put_home(d, p, &at);
     if (err)
@@ -421,10 +462,11 @@ int disks_put_start(struct disks *d, struct disks_put *p)
 /* ---- gets ---- */
 
 /* Where to read: a disk that is up before one that is out of service, a whole shard before a
- * damaged one.  DISKS_MAX: nowhere; *ret_err says what that means. */
-static size_t get_find(struct disks *d, struct id128 blob_id, uint16_t shard_index, int *ret_err)
+ * damaged one, which only heads are read of.  DISKS_MAX: nowhere; *ret_err says what that means. */
+static size_t get_find(struct disks *d, struct id128 blob_id, uint16_t shard_index, bool head_only,
+                       int *ret_err)
 {
-    size_t failed = DISKS_MAX;
+    size_t failed = DISKS_MAX, broken = DISKS_MAX;
     bool damaged = false, unsure = known_missing(d), nomem = false;
     for (size_t i = 0; i < d->count; i++) {
         const struct slot *slot = &d->slots[i];
@@ -441,10 +483,12 @@ static size_t get_find(struct disks *d, struct id128 blob_id, uint16_t shard_ind
             failed = i;
         } else {
             damaged |= look.found;
+            if (look.found && slot_up(slot))
+                broken = i;
         }
     }
     *ret_err = nomem ? ERR_NOMEM : damaged ? ERR_CORRUPT : unsure ? ERR_IO : ERR_NOT_FOUND;
-    return failed;
+    return head_only && failed == DISKS_MAX ? broken : failed;
 }
 
 int disks_get_start(struct disks *d, struct store_get *get)
@@ -454,14 +498,14 @@ int disks_get_start(struct disks *d, struct store_get *get)
         return err;
     size_t at = 0;
     if (d->count > 1 || !slot_up(&d->slots[0]) || known_missing(d)) /* else it looks itself */
-        at = get_find(d, get->blob_id, get->shard_index, &err);
+        at = get_find(d, get->blob_id, get->shard_index, get->head_only, &err);
     return at == DISKS_MAX ? err : store_get_start(d->slots[at].store, get);
 }
 
 int disks_look(struct disks *d, struct id128 blob_id, uint16_t shard_index, enum disks_shard *ret)
 {
     int err = OK;
-    size_t at = get_find(d, blob_id, shard_index, &err);
+    size_t at = get_find(d, blob_id, shard_index, false, &err);
     if (at == DISKS_MAX && err == ERR_NOMEM)
         return err;
     if (at != DISKS_MAX) {
@@ -494,7 +538,7 @@ static void delete_finish(struct disks_delete *del)
     list_remove(&del->node);
     free(del->parts);
     del->parts = NULL;
-    if (!del->err && counts.out > 0)
+    if (!del->err && counts.out > 0 && !MUTANT(STORE_DELETE_PART))
         del->err = ERR_NOT_READY;
     del->cb(del);
 }
@@ -565,6 +609,19 @@ void disks_count(const struct disks *d, struct disks_counts *ret)
         ret->out += !d->known[i].present && !d->known[i].record.lost;
 }
 
+void disks_space(const struct disks *d, uint64_t *ret_total, uint64_t *ret_free)
+{
+    *ret_total = *ret_free = 0;
+    for (size_t i = 0; i < d->count; i++) {
+        struct store_stats st;
+        if (!slot_up(&d->slots[i]))
+            continue;
+        store_stats_get(d->slots[i].store, &st);
+        *ret_total += st.bytes_total;
+        *ret_free += st.writable ? st.bytes_free + st.dead_bytes : 0;
+    }
+}
+
 bool disks_status_next(const struct disks *d, size_t *pos, struct disks_status *ret)
 {
     *ret = (struct disks_status){0};
@@ -581,6 +638,7 @@ bool disks_status_next(const struct disks *d, size_t *pos, struct disks_status *
             store_stats_get(slot->store, &ret->stats);
         }
         ret->writable = slot_up(slot) && ret->stats.writable;
+        ret->slow = slot_up(slot) && pace_is_slow(d, slot);
         return true;
     }
     while (*pos - d->count < d->known_count) {
@@ -594,6 +652,18 @@ bool disks_status_next(const struct disks *d, size_t *pos, struct disks_status *
         return true;
     }
     return false;
+}
+
+int disks_scrub_start_now(struct disks *d)
+{
+    int err = ERR_NOT_READY;
+    for (size_t i = 0; d->life == DISKS_UP && i < d->count; i++) {
+        if (!slot_up(&d->slots[i]))
+            continue;
+        store_scrub_start_now(d->slots[i].store);
+        err = OK;
+    }
+    return err;
 }
 
 bool disks_are_open(const struct disks *d)

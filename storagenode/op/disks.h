@@ -2,7 +2,8 @@
 /* The disks of one storage node: several stores (store.h) behind one interface.
  *
  * A put goes to the disk that has the shard already, else to the writable one of two with more
- * room; if that one is full or fails, to another.  A get, a check and an inventory ask the disks'
+ * room, or to the one of them that is not slow (disks_pace.c); if that one is full or fails, to
+ * another.  A get, a check and an inventory ask the disks'
  * indexes; nothing is remembered of single blobs but what is under way.  A delete marks on every
  * disk that is up, and is acknowledged only if every disk that could hold the blob took part: one
  * that is out of service and has not been given up makes it ERR_NOT_READY, so that whoever asked
@@ -57,18 +58,26 @@ void disks_open_start(struct disks *d, void (*cb)(void *arg, int err), void *arg
 void disks_close_start(struct disks *d, void (*cb)(void *arg, int err), void *arg);
 void disks_free(struct disks *d);
 
+/* This disk, which is up, is given up from now on, as if it stood in config.lost: nothing of it is
+ * served any more, and nobody waits for it.  What is under way on it ends.
+ * Returns: OK, *ret_member is its number; ERR_NOT_FOUND: no disk that is up has this id;
+ * ERR_NOT_READY, ERR_SHUTDOWN; ERR_NOMEM. */
+int disks_give_up(struct disks *d, struct id128 id, size_t *ret_member);
+
 /* ---- puts, gets, deletes ---- */
 
 struct disks_put {
     struct store_put put; /* as for store_put_start(), but cb */
-    bool any_epoch;       /* repair: closed epochs do not bind it */
+    bool any_epoch; /* repair: closed epochs do not bind it, but that of leaving the group does */
     void (*cb)(struct disks_put *);
     int err; /* as store_put.err */
     /* private */
     struct disks *disks;
     struct list node;
     size_t at;
-    uint32_t tried; /* a bit a disk */
+    uint64_t began_ns; /* at that disk */
+    uint32_t tried;    /* a bit a disk */
+    bool unsure;       /* a disk failed under it: nobody knows what has been kept there */
 };
 /* Returns: as store_put_start(); ERR_NOSPACE: all are full; ERR_EPOCH: the group has moved on. */
 int disks_put_start(struct disks *d, struct disks_put *put);
@@ -127,29 +136,37 @@ int disks_check_start(struct disks *d, struct disks_check *check);
 struct disks_inventory {
     uint32_t pg;
     bool digests;       /* hashes, not ids */
-    uint8_t first_byte; /* ids: those that begin with it */
+    uint8_t first_byte; /* ids: those that begin with it, */
+    bool all_bytes;     /* or with any */
     bool has_after;
     struct id128 after;     /* and lie behind this one */
     uint32_t entries_max;   /* 0: DISKS_INVENTORY_MAX; a page may be a few longer, so that it ends
                                with the last shard of a blob */
     uint64_t older_than_ms; /* by the shards' own times; 0: all */
+    bool unconfirmed;       /* only those that are not marked confirmed */
+    uint32_t scan_max;      /* the page ends after so many have been looked at; 0: no bound */
     void (*cb)(struct disks_inventory *);
     /* result; entries are freed with disks_inventory_fini() */
     int err;
     struct store_inventory_entry *entries;
     size_t count;
     bool more;
+    struct id128 last; /* `more`: the next page's `after` */
     uint64_t hashes[DISKS_DIGESTS];
+    uint8_t present[DISKS_DIGESTS / 8]; /* digests: which of them speak of any shard, whole or not,
+                                           however young */
     /* private */
     struct disks *disks;
     struct list node;
     struct env_timer timer;
     struct inventory_stream *streams;
-    size_t stream_count, cap;
+    size_t stream_count, cap, scanned;
 };
 /* Returns: OK; ERR_INVAL; ERR_NOMEM; ERR_NOT_READY (no disk is up); ERR_SHUTDOWN. */
 int disks_inventory_start(struct disks *d, struct disks_inventory *inv);
 void disks_inventory_fini(struct disks_inventory *inv);
+/* store_confirm() on every disk that is up.  OK; the first error. */
+int disks_confirm(struct disks *d, const struct id128 *blob_ids, size_t count);
 /* What a whole shard adds (XOR) to the hash of its id's first byte. */
 uint64_t disks_digest(const struct store_inventory_entry *e);
 /* Some disk that is up has a shard of the group. */
@@ -163,6 +180,14 @@ int disks_epoch_close(struct disks *d, uint32_t pg, uint64_t epoch);
 /* The epoch below which writes of the group are refused through any crash, and none that was taken
  * before is still under way; 0: none. */
 uint64_t disks_epoch_closed(const struct disks *d, uint32_t pg);
+/* As of this epoch, in which no change is under way, the node is no member of the group any more:
+ * some of the shards that it has are dropped, without tombstones, since they may come back with the
+ * next membership.  *ret_more: there are others, call it again.  A put of a later epoch, which the
+ * caller's map does not know yet, ends it: the node may be coming back.  Puts of this epoch or
+ * earlier ones are refused from now on, also repair's.
+ * Returns: OK; ERR_EPOCH: the group has moved on; ERR_NOT_READY: the epoch is not closed durably;
+ * and as store_group_drop(), which one disk failed with. */
+int disks_group_leave(struct disks *d, uint32_t pg, uint64_t epoch, bool *ret_more);
 /* Walks the groups with one: *pos starts at 0; false at the end. */
 bool disks_epoch_next(const struct disks *d, size_t *pos, uint32_t *ret_pg, uint64_t *ret_epoch);
 
@@ -175,6 +200,7 @@ struct disks_status {
     enum disks_state state;
     bool present; /* a member; else it is missed, or was given up */
     bool writable;
+    bool slow;                /* much slower than the others, or than any disk should be */
     int err;                  /* why it is not up */
     struct store_stats stats; /* of one that is present */
 };
@@ -184,6 +210,17 @@ struct disks_counts {
     unsigned members, up, writable, out; /* out: FAILED, present or not */
 };
 void disks_count(const struct disks *d, struct disks_counts *ret);
+/* Of the disks that are up: their size, and what puts have left of it, counting what reclamation
+ * can give back. */
+void disks_space(const struct disks *d, uint64_t *ret_total, uint64_t *ret_free);
+/* As store_distrust(), on whichever disk has the shard. */
+int disks_distrust(struct disks *d, struct id128 blob_id, uint16_t shard_index,
+                   const uint32_t *block_crcs, uint32_t count);
+/* Notes of deep scrub (record.h, 'v').  Load: false: none is known, and nothing is written. */
+bool disks_deep_load(struct disks *d, uint32_t pg, uint64_t ret_since_ms[DEEP_BUCKETS]);
+void disks_deep_save(struct disks *d, uint32_t pg, const uint64_t since_ms[DEEP_BUCKETS]);
+/* store_scrub_start_now() on every disk that is up.  Returns: OK; ERR_NOT_READY: none is. */
+int disks_scrub_start_now(struct disks *d);
 bool disks_are_open(const struct disks *d); /* recovered, and not closing */
 size_t disks_members(const struct disks *d);
 /* NULL: the member could not be opened. */

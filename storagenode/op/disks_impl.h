@@ -3,7 +3,9 @@
  *
  *   disks.c          life; puts, gets, deletes
  *   disks_known.c    notes: which disks there were, which epochs are closed
- *   disks_scan.c     checks and inventories */
+ *   disks_scan.c     checks and inventories
+ *   disks_pace.c     which disks are slow
+ *   disks_deep.c     notes of deep scrub; distrusted shards */
 #include "storagenode/op/disks.h"
 
 #define PUT_BUCKETS 256u
@@ -17,6 +19,11 @@ struct slot {
     bool readable; /* and well: its index can be asked even when it fails later */
     bool refused;  /* it was given up */
     bool closed;
+    struct pace {
+        double put_ns; /* moving average */
+        unsigned samples;
+        uint64_t slow_until_ns;
+    } pace;
 };
 
 struct known {
@@ -29,6 +36,8 @@ struct closed {
     uint32_t pg;
     uint64_t epoch;   /* refused below */
     uint64_t settled; /* and durably so, with nothing under way */
+    uint64_t seen;    /* the newest that a put has named, in this life of the node */
+    uint64_t left;    /* the node is no member as of this epoch: its shards go; 0: not so */
 };
 
 enum disks_life {
@@ -85,10 +94,17 @@ int disks_refuse(const struct disks *d); /* OK; ERR_NOT_READY; ERR_SHUTDOWN */
 int known_load(struct disks *d);
 /* Writes each disk's own note, or all notes, to all disks that are up.  OK; ERR_NOMEM. */
 int known_write(struct disks *d, bool all);
+int known_give_up(struct disks *d, struct id128 id); /* in memory only.  OK; ERR_NOMEM */
 bool known_durable(const struct disks *d);
 bool known_missing(const struct disks *d); /* some disk is missed and not given up */
 uint64_t closed_epoch(const struct disks *d, uint32_t pg); /* refused below; 0: none */
 void closed_settle(struct disks *d);
+/* A put of the group may begin.  OK; ERR_EPOCH. */
+int closed_admit(struct disks *d, const struct disks_put *p);
+
+/* ---- disks_pace.c ---- */
+void pace_learn(struct disks *d, struct slot *slot, uint64_t took_ns); /* a put */
+bool pace_is_slow(const struct disks *d, const struct slot *slot);
 
 /* ---- disks_scan.c ---- */
 void scans_abandon(struct disks *d);

@@ -7,6 +7,7 @@
 #include "storagenode/op/disks_impl.h"
 
 #include "common/base/check.h"
+#include "common/base/mutant.h"
 
 #include <stdlib.h>
 
@@ -65,8 +66,16 @@ static int member_note(struct disks *d, struct slot *slot)
     }
     k->present = true;
     memcpy(k->record.path, slot->path, sizeof(k->record.path));
-    slot->refused = k->record.lost;
+    slot->refused = k->record.lost && !MUTANT(STORE_LOST_SERVES);
     return OK;
+}
+
+int known_give_up(struct disks *d, struct id128 id)
+{
+    struct known *k = known_get(d, id);
+    if (k)
+        k->record.lost = true;
+    return k ? OK : ERR_NOMEM;
 }
 
 bool known_missing(const struct disks *d)
@@ -96,6 +105,43 @@ uint64_t closed_epoch(const struct disks *d, uint32_t pg)
 {
     size_t at = closed_find(d, pg);
     return at < d->closed_count && d->closed[at].pg == pg ? d->closed[at].epoch : 0;
+}
+
+int closed_admit(struct disks *d, const struct disks_put *p)
+{
+    uint64_t epoch = p->put.info.pg_epoch;
+    size_t at = closed_find(d, p->put.info.pg);
+    if (at == d->closed_count || d->closed[at].pg != p->put.info.pg)
+        return OK;
+    struct closed *c = &d->closed[at];
+    if ((!p->any_epoch && epoch < c->epoch) || epoch <= c->left)
+        return ERR_EPOCH;
+    c->seen = MAX(c->seen, epoch);
+    return OK;
+}
+
+int disks_group_leave(struct disks *d, uint32_t pg, uint64_t epoch, bool *ret_more)
+{
+    *ret_more = false;
+    int err = disks_refuse(d);
+    if (err || !disks_has_group(d, pg))
+        return err;
+    size_t at = closed_find(d, pg);
+    if (at == d->closed_count || d->closed[at].pg != pg || d->closed[at].settled < epoch)
+        return ERR_NOT_READY;
+    struct closed *c = &d->closed[at];
+    if (c->epoch > epoch || c->seen > epoch)
+        return ERR_EPOCH;
+    c->left = epoch;
+    for (size_t i = 0; i < d->count; i++) {
+        bool more = false;
+        if (!slot_up(&d->slots[i]))
+            continue;
+        int e = store_group_drop(d->slots[i].store, pg, &more);
+        err = err ? err : e;
+        *ret_more |= more;
+    }
+    return err;
 }
 
 static int closed_reserve(struct disks *d)
@@ -182,7 +228,7 @@ int disks_epoch_close(struct disks *d, uint32_t pg, uint64_t epoch)
 /* A put that was taken before the epoch was closed is in no inventory yet. */
 static bool closed_busy(const struct disks *d, const struct closed *c)
 {
-    for (size_t i = 0; i < PUT_BUCKETS; i++)
+    for (size_t i = 0; i < PUT_BUCKETS && !MUTANT(STORE_EPOCH_UNWAITED); i++)
         list_for_each(it, &d->puts[i])
         {
             const struct disks_put *p = container_of(it, struct disks_put, node);
@@ -195,7 +241,7 @@ static bool closed_busy(const struct disks *d, const struct closed *c)
 void closed_settle(struct disks *d)
 {
     bool left = false;
-    if (!d->settling || !known_durable(d))
+    if (!d->settling || (!known_durable(d) && !MUTANT(STORE_EPOCH_UNSYNCED)))
         return;
     for (size_t i = 0; i < d->closed_count; i++) {
         struct closed *c = &d->closed[i];
@@ -233,13 +279,8 @@ int known_load(struct disks *d)
         if (!err)
             err = epochs_read(d, d->slots[i].store);
     }
-    for (size_t i = 0; !err && i < d->lost_count; i++) {
-        struct known *k = known_get(d, d->lost[i]);
-        if (k)
-            k->record.lost = true;
-        else
-            err = ERR_NOMEM;
-    }
+    for (size_t i = 0; !err && i < d->lost_count; i++)
+        err = known_give_up(d, d->lost[i]);
     for (size_t i = 0; !err && i < d->count; i++)
         if (slot_up(&d->slots[i]))
             err = member_note(d, &d->slots[i]);

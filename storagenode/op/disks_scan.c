@@ -6,6 +6,7 @@
 
 #include "common/base/check.h"
 #include "common/base/hash.h"
+#include "common/base/probe.h"
 
 #include <stdlib.h>
 
@@ -177,7 +178,7 @@ static int stream_fill(struct disks_inventory *inv, struct inventory_stream *st)
 /* The next shard of all disks.  OK; ERR_END; an error. */
 static int inventory_next(struct disks_inventory *inv, struct store_inventory_entry *ret)
 {
-    bool some = false;
+    bool some = false, twice = false;
     for (size_t i = 0; i < inv->stream_count; i++) {
         struct inventory_stream *st = &inv->streams[i];
         int err = stream_fill(inv, st);
@@ -192,10 +193,14 @@ static int inventory_next(struct disks_inventory *inv, struct store_inventory_en
         struct inventory_stream *st = &inv->streams[i];
         if (st->next == st->count || entry_compare(&st->entries[st->next], ret) != 0)
             continue;
+        if (twice)
+            PROBE(DISKS_TWO_COPIES);
+        twice = true;
         if (ret->record.damaged) /* a whole one elsewhere is better */
             *ret = st->entries[st->next];
         st->next++;
     }
+    (void)twice; /* only counted */
     return some ? OK : ERR_END;
 }
 
@@ -213,25 +218,43 @@ static int entry_add(struct disks_inventory *inv, const struct store_inventory_e
     return OK;
 }
 
+static void inventory_passed(struct disks_inventory *inv, const struct store_inventory_entry *e)
+{
+    inv->scanned++;
+    inv->last = e->blob_id;
+}
+
 /* OK: go on; ERR_END: the page is full, or what was asked for lies behind. */
 static int entry_take(struct disks_inventory *inv, const struct store_inventory_entry *e)
 {
-    if (!inv->digests && e->blob_id.bytes[0] != inv->first_byte)
+    uint8_t first = e->blob_id.bytes[0];
+    if (!inv->digests && !inv->all_bytes && first != inv->first_byte)
         return ERR_END;
-    if (inv->older_than_ms && e->record.time_ms >= inv->older_than_ms)
-        return OK;
-    if (inv->digests) {
-        if (!e->record.damaged)
-            inv->hashes[e->blob_id.bytes[0]] ^= disks_digest(e);
+    inv->present[first / 8] = (uint8_t)(inv->present[first / 8] | 1u << (first & 7));
+    if (!inv->digests && inv->has_after &&
+        memcmp(e->blob_id.bytes, inv->after.bytes, ID_BYTES) <= 0)
+        return OK; /* other shards of that blob: they were on the page before */
+    if (inv->scan_max && inv->scanned >= inv->scan_max && !id128_eq(inv->last, e->blob_id)) {
+        inv->more = true;
+        return ERR_END;
+    }
+    bool wanted = !(inv->older_than_ms && e->record.time_ms >= inv->older_than_ms) &&
+                  !(inv->unconfirmed && e->record.confirmed);
+    if (!wanted) {
+        inventory_passed(inv, e);
         return OK;
     }
-    if (inv->has_after && memcmp(e->blob_id.bytes, inv->after.bytes, ID_BYTES) <= 0)
-        return OK; /* other shards of that blob: they were on the page before */
+    if (inv->digests) {
+        if (!e->record.damaged)
+            inv->hashes[first] ^= disks_digest(e);
+        return OK;
+    }
     if (inv->count >= inv->entries_max &&
         !id128_eq(inv->entries[inv->count - 1].blob_id, e->blob_id)) {
         inv->more = true;
         return ERR_END;
     }
+    inventory_passed(inv, e);
     return entry_add(inv, e);
 }
 
@@ -257,8 +280,9 @@ static void stream_init(const struct disks_inventory *inv, struct inventory_stre
     st->slot = slot;
     if (inv->digests)
         return;
-    st->at.blob_id.bytes[0] = inv->first_byte;
-    if (inv->has_after && inv->after.bytes[0] == inv->first_byte)
+    if (!inv->all_bytes)
+        st->at.blob_id.bytes[0] = inv->first_byte;
+    if (inv->has_after && (inv->all_bytes || inv->after.bytes[0] == inv->first_byte))
         st->at.blob_id = inv->after;
 }
 
@@ -273,7 +297,7 @@ int disks_inventory_start(struct disks *d, struct disks_inventory *inv)
         inv->entries_max = DISKS_INVENTORY_MAX;
     inv->disks = d;
     inv->entries = NULL;
-    inv->count = inv->cap = inv->stream_count = 0;
+    inv->count = inv->cap = inv->stream_count = inv->scanned = 0;
     inv->more = false;
     memset(inv->hashes, 0, sizeof(inv->hashes));
     inv->streams = calloc(d->count, sizeof(*inv->streams));
@@ -306,6 +330,16 @@ void scans_abandon(struct disks *d)
         inv->streams = NULL;
         disks_inventory_fini(inv);
     }
+}
+
+int disks_confirm(struct disks *d, const struct id128 *blob_ids, size_t count)
+{
+    int err = disks_refuse(d);
+    for (size_t i = 0; i < d->count && !disks_refuse(d); i++) {
+        int one = slot_up(&d->slots[i]) ? store_confirm(d->slots[i].store, blob_ids, count) : OK;
+        err = err ? err : one;
+    }
+    return err;
 }
 
 bool disks_has_group(struct disks *d, uint32_t pg)

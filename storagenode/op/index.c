@@ -6,8 +6,10 @@
 #include "storagenode/op/store_impl.h"
 
 #include "common/base/check.h"
+#include "common/base/mutant.h"
 
 #define TOMBSTONES_PER_TICK 1024u
+#define DROP_MAX 128u
 
 int index_load(struct store *s, struct id128 blob_id, struct blob_record *ret)
 {
@@ -32,7 +34,9 @@ void index_blob(struct kv_batch *kv, struct id128 blob_id, const struct blob_rec
         const struct shard_record *shard = &r->shards[i];
         key = record_key_group(shard->pg, blob_id, shard->shard_index);
         group_record_encode(
-            &(struct group_record){shard->time_ms, shard->crcs_digest, shard->damaged}, group);
+            &(struct group_record){shard->time_ms, shard->crcs_digest, shard->damaged,
+                                   shard->confirmed},
+            group);
         kv_batch_put(kv, KV_INDEX, record_key_slice(&key), SLICE(group, sizeof(group)));
     }
 }
@@ -47,7 +51,7 @@ static void place_free(struct store *s, struct kv_batch *kv, struct id128 blob_i
                        const struct shard_record *old, bool account)
 {
     struct extent *x = alloc_find(&s->alloc, old->extent_id);
-    if (old->seq > 0)
+    if (old->seq > 0 && !MUTANT(STORE_GROUP_STAYS))
         key_delete(kv, record_key_group(old->pg, blob_id, old->shard_index));
     if (old->extent_id == EXTENT_NONE)
         return;
@@ -76,6 +80,9 @@ void index_shard(struct store *s, struct kv_batch *kv, struct id128 blob_id,
     if (!blob_record_take(&r, shard, &old))
         return;
     s->tombstones -= account && was_tombstone;
+    /* The same bytes at another place, for example a copy that reclamation made. */
+    if (old.seq > 0 && old.confirmed && old.crcs_digest == shard->crcs_digest)
+        blob_record_find(&r, shard->shard_index)->confirmed = true;
     place_free(s, kv, blob_id, &old, account);
     index_blob(kv, blob_id, &r);
     if (shard->extent_id == EXTENT_NONE)
@@ -141,27 +148,109 @@ int index_write(struct store *s, struct kv_batch **kv)
     return OK;
 }
 
-bool index_damaged(struct store *s, struct id128 blob_id, uint16_t shard_index, uint32_t extent_id,
-                   uint64_t offset, bool lost)
+int store_distrust(struct store *s, struct id128 blob_id, uint16_t shard_index,
+                   const uint32_t *block_crcs, uint32_t count)
 {
     struct blob_record r;
-    if (!store_writes(s) || index_load(s, blob_id, &r) != OK)
+    if (!store_writes(s))
+        return ERR_NOT_READY;
+    int err = index_load(s, blob_id, &r);
+    struct shard_record *shard = err ? NULL : blob_record_find(&r, shard_index);
+    if (!shard)
+        return err ? err : ERR_NOT_FOUND;
+    if (shard->crcs_digest != shard_crcs_digest(block_crcs, count) ||
+        shard_blocks(shard->bytes) != count)
+        return ERR_EPOCH;
+    struct store_damage damage = {.blob_id = blob_id,
+                                  .shard_index = shard_index,
+                                  .extent_id = shard->extent_id,
+                                  .offset = shard->offset,
+                                  .err = ERR_CORRUPT};
+    (void)index_damaged(s, &damage, false);
+    return OK;
+}
+
+/* Of one blob, all its shards of the group; *count is how many more.  A line of the group that no
+ * record stands behind goes, too; while the record cannot be read it stays, or nothing would lead to
+ * the shards any more.  Returns: OK; ERR_NOMEM, ERR_IO. */
+static int blob_drop(struct store *s, struct kv_batch *kv, struct id128 blob_id, uint32_t pg,
+                     unsigned *count)
+{
+    struct blob_record r;
+    int err = index_load(s, blob_id, &r);
+    if (err)
+        return err == ERR_NOT_FOUND || err == ERR_CORRUPT ? OK : err;
+    for (uint32_t i = r.shard_count; i > 0; i--) {
+        struct shard_record shard = r.shards[i - 1];
+        if (shard.pg != pg)
+            continue;
+        place_free(s, kv, blob_id, &shard, true);
+        blob_record_remove(&r, &r.shards[i - 1]);
+        ++*count;
+    }
+    if (r.shard_count == 0 && !r.deleted)
+        key_delete(kv, record_key_blob(blob_id));
+    else
+        index_blob(kv, blob_id, &r);
+    return OK;
+}
+
+int store_group_drop(struct store *s, uint32_t pg, bool *ret_more)
+{
+    struct store_inventory_entry entries[DROP_MAX];
+    struct store_inventory_at at = {0};
+    size_t count;
+    unsigned dropped = 0;
+    *ret_more = false;
+    if (s->state != STORE_UP)
+        return ERR_NOT_READY;
+    int err = store_inventory(s, pg, &at, entries, DROP_MAX, &count);
+    if (err || count == 0)
+        return err;
+    struct kv_batch *kv = kv_batch_new();
+    if (!kv)
+        return ERR_NOMEM;
+    for (size_t i = 0; !err && i < count; i++) {
+        if (i == 0 || !id128_eq(entries[i].blob_id, entries[i - 1].blob_id))
+            err = blob_drop(s, kv, entries[i].blob_id, pg, &dropped);
+        if (!err)
+            key_delete(kv, record_key_group(pg, entries[i].blob_id, entries[i].shard_index));
+    }
+    int written = index_write(s, &kv); /* those before one that fails are counted as dead by now */
+    if (err || written)
+        return written ? written : err;
+    s->stats.dropped += dropped;
+    s->reclaim.look = true;
+    *ret_more = count == DROP_MAX;
+    if (!*ret_more)
+        index_flush_want(s); /* until then a crash brings back what may be deleted meanwhile */
+    store_wake(s);
+    return OK;
+}
+
+bool index_damaged(struct store *s, struct store_damage *damage, bool lost)
+{
+    struct blob_record r;
+    if (!store_writes(s) || index_load(s, damage->blob_id, &r) != OK)
         return false;
-    struct shard_record *shard = blob_record_find(&r, shard_index);
-    if (!shard || shard->extent_id != extent_id || shard->offset != offset)
+    struct shard_record *shard = blob_record_find(&r, damage->shard_index);
+    if (!shard || shard->extent_id != damage->extent_id || shard->offset != damage->offset)
         return false; /* moved or deleted meanwhile: what was read is nobody's any more */
     bool fresh = !shard->damaged;
     s->stats.corruptions += fresh;
+    damage->pg = shard->pg;
     struct kv_batch *kv = kv_batch_new();
-    if (!kv)
-        return fresh;
-    shard->damaged = true;
-    if (lost) {
-        place_free(s, kv, blob_id, shard, true);
-        shard->extent_id = EXTENT_NONE;
+    if (kv) {
+        shard->damaged = true;
+        if (lost) {
+            place_free(s, kv, damage->blob_id, shard, true);
+            shard->extent_id = EXTENT_NONE;
+        }
+        index_blob(kv, damage->blob_id, &r);
+        (void)index_write(s, &kv);
     }
-    index_blob(kv, blob_id, &r);
-    (void)index_write(s, &kv);
+    if (fresh && s->config.on_damage)
+        s->config.on_damage(s->config.arg, damage);
     return fresh;
 }
 
@@ -247,13 +336,14 @@ void index_flush_step(struct store *s)
 void index_expire_tombstones(struct store *s)
 {
     uint64_t now_ms = env_wall_ms(s->env), time_ms;
+    uint64_t kept_ms = s->config.tombstone_retention_ms / (MUTANT(STORE_TOMBSTONE_EARLY) ? 8 : 1);
     struct id128 blob_id;
     struct blob_record r;
-    if (s->state != STORE_UP || now_ms < s->config.tombstone_retention_ms)
+    if (s->state != STORE_UP || now_ms < kept_ms)
         return;
     struct record_key lower = record_key_tombstone(0, (struct id128){{0}});
     struct record_key upper =
-        record_key_tombstone(now_ms - s->config.tombstone_retention_ms, (struct id128){{0}});
+        record_key_tombstone(now_ms - kept_ms, (struct id128){{0}});
     struct kv_batch *kv = kv_batch_new();
     struct kv_iter *it = s->kv->ops->iter_new(s->kv, NULL, KV_INDEX, record_key_slice(&lower),
                                               record_key_slice(&upper));

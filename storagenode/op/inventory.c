@@ -76,6 +76,30 @@ int store_inventory(struct store *s, uint32_t pg, struct store_inventory_at *at,
     return OK;
 }
 
+int store_confirm(struct store *s, const struct id128 *blob_ids, size_t count)
+{
+    struct blob_record r;
+    if (s->state != STORE_UP)
+        return ERR_NOT_READY;
+    struct kv_batch *kv = kv_batch_new();
+    if (!kv)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < count; i++) {
+        bool fresh = false;
+        if (index_load(s, blob_ids[i], &r) != OK)
+            continue;
+        for (uint32_t k = 0; k < r.shard_count; k++) {
+            fresh |= !r.shards[k].confirmed;
+            r.shards[k].confirmed = true;
+        }
+        if (fresh)
+            index_blob(kv, blob_ids[i], &r);
+    }
+    int err = kv_batch_count(kv) > 0 ? index_write(s, &kv) : OK;
+    kv_batch_free(kv);
+    return err;
+}
+
 /* ---- notes ---- */
 
 int store_notes_write(struct store *s, struct kv_batch **batch)

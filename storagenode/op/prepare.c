@@ -9,6 +9,8 @@
 #include "storagenode/op/store_impl.h"
 
 #include "common/base/check.h"
+#include "common/base/mutant.h"
+#include "common/base/probe.h"
 
 enum { RESTING, OPENING, ALLOCATING, HEADING, PREPARE_STATES };
 static const char *const state_names[] = {"RESTING", "OPENING", "ALLOCATING", "HEADING"};
@@ -70,8 +72,11 @@ static struct extent *emptied_find(struct store *s)
 {
     for (uint32_t i = 0; s->alloc.coming > 0 && i < s->alloc.slots; i++) {
         struct extent *x = s->alloc.extents[i];
-        if (x && x->state == EXTENT_FREEING && x->readers == 0)
+        if (x && x->state == EXTENT_FREEING &&
+            (x->readers == 0 || MUTANT(STORE_READERS_IGNORED)))
             return x;
+        if (x && x->state == EXTENT_FREEING)
+            PROBE(PREPARE_READERS);
     }
     return NULL;
 }
@@ -116,6 +121,7 @@ static enum op_next give_up(struct store *s, int err)
     if (!p->extent && p->file)
         disk_file_close(s->disk, p->file);
     if (err == ERR_NOSPACE && !p->extent) {
+        PROBE(PREPARE_NO_ROOM);
         s->alloc.extents_max = s->alloc.count; /* until the next look at the file system */
         p->retry_ns = env_now_ns(s->env) + RETRY_NS;
     } else {
@@ -130,6 +136,7 @@ static enum op_next ready(struct store *s)
 {
     struct prepare *p = &s->prepare;
     if (p->extent) {
+        PROBE(PREPARE_REBORN);
         extent_reborn(&s->alloc, p->extent, &p->header);
     } else {
         int err = alloc_add(&s->alloc, &p->header, &p->extent);

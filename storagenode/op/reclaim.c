@@ -13,6 +13,7 @@
 
 #include "common/base/check.h"
 #include "common/base/mutant.h"
+#include "common/base/probe.h"
 
 #include <stdlib.h>
 
@@ -120,12 +121,17 @@ static void read_finish(struct store *s)
                 frame_data_verify(h, SLICE(frame.ptr + FRAME_HEAD_BYTES, h->data_bytes)) == OK;
     if (good)
         return;
+    PROBE(RECLAIM_DAMAGED);
     r->round_bytes -= frame.len;
     r->count--;
     rcbuf_unref(c->buffer);
     free(c);
-    index_damaged(s, r->reading.blob_id, r->reading.shard_index, r->victim->header.id,
-                  r->reading_offset, true);
+    struct store_damage damage = {.blob_id = r->reading.blob_id,
+                                  .shard_index = r->reading.shard_index,
+                                  .extent_id = r->victim->header.id,
+                                  .offset = r->reading_offset,
+                                  .err = r->req.err ? r->req.err : ERR_CHECKSUM};
+    index_damaged(s, &damage, true);
 }
 
 /* ---- copying ---- */
@@ -183,6 +189,7 @@ void reclaim_release(struct store *s)
 static enum op_next victim_give_up(struct store *s)
 {
     struct reclaim *r = &s->reclaim;
+    PROBE(RECLAIM_GAVE_UP);
     round_free(r);
     extent_move(&s->alloc, r->victim, EXTENT_SEALED);
     r->victim = NULL;
@@ -201,6 +208,8 @@ static enum op_next victim_done(struct store *s)
     x->needs_mark = s->flush.changes;
     r->victim = NULL;
     reclaim_release(s);
+    if (x->state == EXTENT_EMPTIED)
+        PROBE(RECLAIM_WAITS);
     if (alloc_pressure(&s->alloc) != ALLOC_RELAXED || r->forced)
         index_flush_want(s);
     return op_move(&r->op, RESTING);

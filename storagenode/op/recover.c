@@ -19,6 +19,8 @@
 #include "storagenode/op/store_impl.h"
 
 #include "common/base/check.h"
+#include "common/base/mutant.h"
+#include "common/base/probe.h"
 
 #include <stdlib.h>
 
@@ -47,6 +49,7 @@ struct found {
     struct extent_header header;
     struct extent_record record;
     bool has_record, header_bad, broken, unmade, scan, first_head;
+    bool thin; /* one copy of the header is all there is */
     uint64_t from, end, last_seq;
     struct scan_bad *bad; /* taken from the scan */
     size_t bad_count;
@@ -247,6 +250,7 @@ static int header_good(struct recover *r, struct found *f)
 static void header_bad(struct recover *r, struct found *f, bool any_frame)
 {
     f->header = (struct extent_header){.id = f->id, .bytes = r->store->alloc.extent_bytes};
+    PROBE(RECOVER_HEADER_BAD);
     f->header_bad = true;
     f->from = EXTENT_HEADER_BYTES;
     if (!f->has_record || f->record.generation == 0) {
@@ -270,6 +274,7 @@ static int extent_judge(struct recover *r, struct found *f)
     bool any_frame = frame_head_decode(first, &h) == OK && h.extent_id == f->id;
     if (err == ERR_VERSION)
         return err;
+    f->thin = err == OK && !extent_header_whole(block);
     if (err)
         header_bad(r, f, any_frame);
     else
@@ -290,6 +295,7 @@ static int replay(struct recover *r)
     struct store *s = r->store;
     const struct frame_head *h = &r->scan.frame;
     int err = OK;
+    PROBE(RECOVER_TAIL);
     s->stats.recovered_frames++;
     if (h->kind == FRAME_SHARD) {
         struct shard_record shard = {
@@ -431,9 +437,11 @@ static void bad_judge(struct recover *r, struct found *f, bool later)
         const struct scan_bad *bad = &f->bad[i];
         r->judged |= bad->offset < f->end; /* not just the unused end */
         if (!bad->damaged) {
+            PROBE(RECOVER_TORN);
             s->stats.torn_frames += bad->known;
             continue;
         }
+        PROBE(RECOVER_DAMAGED);
         f->damaged = true;
         s->stats.corruptions++;
         struct kv_batch *kv = bad->known && bad->kind == FRAME_SHARD ? kv_batch_new() : NULL;
@@ -457,6 +465,7 @@ static int extent_adopt(struct recover *r, struct found *f, bool last)
     struct store *s = r->store;
     struct extent *x;
     if (f->unmade && !f->has_record && f == &r->found[r->count - 1]) {
+        PROBE(RECOVER_UNMADE);
         /* What prepare.c was about to make, or could not for want of space: it tries again. */
         disk_file_close(s->disk, f->file);
         f->file = NULL;
@@ -474,12 +483,15 @@ static int extent_adopt(struct recover *r, struct found *f, bool last)
     f->file = NULL;
     bool frames = f->end > EXTENT_HEADER_BYTES;
     if (f->broken) {
+        PROBE(RECOVER_BROKEN);
         s->stats.corruptions += !(f->has_record && f->record.broken);
         extent_restore(&s->alloc, x, EXTENT_BROKEN, EXTENT_HEADER_BYTES);
-    } else if (f->unmade || (!frames && f->header_bad)) {
+    } else if (f->unmade || (!frames && (f->header_bad || f->thin))) {
+        /* Torn while it was written, perhaps: nothing may come to depend on the other copy alone. */
+        x->header_bad = true;
         extent_restore(&s->alloc, x, EXTENT_FREEING, EXTENT_HEADER_BYTES);
     } else if (frames) {
-        bool sealed = !last || f->damaged || f->header_bad ||
+        bool sealed = !last || f->damaged || f->header_bad || f->thin ||
                       (f->has_record && f->record.generation == f->header.generation &&
                        f->record.sealed);
         extent_restore(&s->alloc, x, sealed ? EXTENT_SEALED : EXTENT_ACTIVE, f->end);
@@ -542,8 +554,11 @@ static void blob_count(struct recover *r, struct kv_batch *kv, struct id128 blob
     struct store *s = r->store;
     bool changed = false;
     s->tombstones += blob->deleted;
+    s->next_seq = MAX(s->next_seq, blob->seq + SEQ_GAP);
     for (uint32_t i = 0; i < blob->shard_count; i++) {
         struct shard_record *shard = &blob->shards[i];
+        /* Its extent may be gone, and this the last trace of a seq that must not be used again. */
+        s->next_seq = MAX(s->next_seq, shard->seq + SEQ_GAP);
         if (shard->extent_id == EXTENT_NONE)
             continue;
         if (shard_stands(s, shard)) {
@@ -551,6 +566,7 @@ static void blob_count(struct recover *r, struct kv_batch *kv, struct id128 blob
                            (int64_t)frame_bytes(shard->bytes), 1);
             continue;
         }
+        PROBE(RECOVER_STALE);
         struct record_key live = record_key_live(shard->extent_id, shard->offset);
         struct extent *x = alloc_find(&s->alloc, shard->extent_id);
         struct live_record now;
@@ -617,6 +633,7 @@ static void on_flushed(struct kv_flush_req *req)
 static enum op_next flush_step(struct recover *r)
 {
     struct store *s = r->store;
+    PROBE(RECOVER_FLUSHED);
     r->flush = (struct kv_flush_req){.cb = on_flushed};
     int err = s->kv->ops->flush_start(s->kv, &r->flush);
     if (err)
@@ -645,7 +662,8 @@ static enum op_next open_step(struct recover *r)
     if (r->req.kind != DISK_OPEN)
         return extent_next(r);
     f->file = r->req.file;
-    start(r, &(struct disk_req){.kind = DISK_SYNC, .flags = DISK_DROP_CACHE, .file = f->file});
+    enum disk_kind kind = MUTANT(STORE_OPEN_UNSYNCED) ? DISK_SPACE : DISK_SYNC;
+    start(r, &(struct disk_req){.kind = kind, .flags = DISK_DROP_CACHE, .file = f->file});
     return op_move(&r->op, SYNCING);
 }
 
@@ -699,7 +717,7 @@ static enum op_next recover_step(struct op *op)
     case COUNTING:
         err = count_on(r);
         if (err == ERR_END)
-            return r->judged ? flush_step(r) : OP_DONE;
+            return r->judged && !MUTANT(STORE_JUDGES_AGAIN) ? flush_step(r) : OP_DONE;
         if (err)
             return fail(r, err);
         r->waiting = true;

@@ -21,6 +21,7 @@
 #include "common/base/check.h"
 #include "common/base/hash.h"
 #include "common/base/mutant.h"
+#include "common/base/probe.h"
 
 #include <stdlib.h>
 
@@ -232,13 +233,10 @@ static void found(struct store *s, int err)
                                   .shard_index = r->shard.shard_index,
                                   .extent_id = r->extent->header.id,
                                   .offset = r->shard.offset,
-                                  .err = err};
-    if (!index_damaged(s, damage.blob_id, damage.shard_index, damage.extent_id, damage.offset,
-                       false))
-        return; /* deleted or moved meanwhile, or a read came first */
-    s->stats.scrub_found++;
-    if (s->config.on_damage)
-        s->config.on_damage(s->config.arg, &damage);
+                                  .err = err,
+                                  .by_scrub = true};
+    /* Else: deleted or moved meanwhile, or a read came first. */
+    s->stats.scrub_found += index_damaged(s, &damage, false);
 }
 
 static void piece_finish(struct store *s)
@@ -373,11 +371,14 @@ static enum op_next read_step(struct store *s)
         return OP_WAIT;
     if (r->req.cb)
         piece_finish(s);
-    if (s->state != STORE_UP || r->extent->header.generation != r->generation)
+    if (s->state != STORE_UP || r->extent->header.generation != r->generation) {
+        PROBE(SCRUB_GONE);
         return extent_leave(s, 0);
+    }
     if (r->paused)
         return OP_WAIT;
     if (others_first(s)) {
+        PROBE(SCRUB_YIELDS);
         pause_for(s, YIELD_NS);
         return OP_WAIT;
     }
@@ -427,6 +428,17 @@ void store_scrub_start_now(struct store *s)
     env_timer_stop(&r->pause);
     r->paused = false;
     store_wake(s);
+}
+
+uint64_t scrub_left_bytes(const struct store *s)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < s->alloc.slots; i++) {
+        const struct extent *x = s->alloc.extents[i];
+        if (x && x->live_frames > 0 && x->scrub_pass != s->scrub.pass)
+            bytes += x->live_bytes;
+    }
+    return bytes;
 }
 
 void scrub_init(struct store *s)

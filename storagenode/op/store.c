@@ -293,6 +293,7 @@ int store_put_start(struct store *s, struct store_put *put)
     }
     put->item.is_put = true;
     put->is_copy = false;
+    put->queued_ms = env_wall_ms(s->env);
     commit_enqueue(s, &put->item);
     return OK;
 }
@@ -349,6 +350,8 @@ void store_stats_get(const struct store *s, struct store_stats *ret)
     uint64_t now_ms = env_wall_ms(s->env);
     ret->scrub_oldest_ms = MIN(now_ms, s->scrub.oldest_ms);
     ret->scrub_oldest_age_s = (now_ms - ret->scrub_oldest_ms) / 1000;
+    ret->scrub_asked = s->scrub.forced;
+    ret->scrub_left_bytes = scrub_left_bytes(s);
 }
 
 void store_flush_now(struct store *s)
@@ -394,7 +397,7 @@ static void check_group(struct store *s, struct id128 blob_id, const struct shar
     CHECK(store_inventory(s, shard->pg, &at, &e, 1, &count) == OK && count == 1);
     CHECK(id128_eq(e.blob_id, blob_id) && e.shard_index == shard->shard_index);
     CHECK(e.record.time_ms == shard->time_ms && e.record.crcs_digest == shard->crcs_digest);
-    CHECK(e.record.damaged == shard->damaged);
+    CHECK(e.record.damaged == shard->damaged && e.record.confirmed == shard->confirmed);
 }
 
 static uint64_t group_records_count(struct store *s)

@@ -15,7 +15,8 @@
  * at the time of the delete.  A put is refused when its time_ms lies more than put_age_ms_max in the
  * past (ERR_TOO_OLD) or clock_skew_ms_max in the future (ERR_TIME).  As long as
  *     tombstone_retention_ms > put_age_ms_max + 2 * clock_skew_ms_max
- * a late put meets either the tombstone or its own age.  time_ms is therefore the sender's clock
+ * a late put meets either the tombstone or its own age, or has waited here for too long (the node was
+ * stopped meanwhile, say): its age is looked at when it comes, the tombstone when it is written.  time_ms is therefore the sender's clock
  * when it *chose the blob id*, or first sent it, and stays the same in retries. */
 #include "common/base/err.h"
 #include "common/base/id.h"
@@ -32,6 +33,8 @@ struct store_damage {
     uint32_t extent_id;
     uint64_t offset;
     int err;                        /* ERR_CHECKSUM; ERR_CORRUPT (its head); ERR_IO */
+    uint32_t pg;                    /* of the shard */
+    bool by_scrub;                  /* else a read or reclamation found it */
 };
 
 struct store_config {
@@ -53,7 +56,7 @@ struct store_config {
     uint64_t tombstone_retention_ms; /* 0: 30 min */
     uint64_t scrub_period_ms;       /* 0: 14 days; in which every byte is read and verified once */
     uint64_t scrub_bytes_per_sec_max; /* 0: 64 MiB; however late the scrub is */
-    /* For each shard that the scrub finds damaged, once; starts nothing of the store.  May be NULL. */
+    /* For each shard that is found damaged, once; starts nothing of the store.  May be NULL. */
     void (*on_damage)(void *arg, const struct store_damage *damage);
     /* Once, when the disk or the index goes out of service; starts nothing of the store.  May be NULL. */
     void (*on_failed)(void *arg, int err);
@@ -79,6 +82,7 @@ struct store_stats {
     uint64_t corruptions;       /* damaged frames, shards and extents found, by recovery or reads */
     uint64_t torn_frames;       /* unacknowledged frames dropped by recovery */
     uint64_t recovered_frames;  /* found behind the durable index and indexed again */
+    uint64_t dropped;           /* shards of groups that the node has left */
     uint64_t scrub_bytes;       /* read by the scrub */
     uint64_t scrub_found;       /* shards that it found damaged, and nobody before */
     uint64_t scrub_passes;      /* ended: everything there was at their begin has been read */
@@ -86,6 +90,8 @@ struct store_stats {
     /* Each byte has been verified, or was written, at this wall time or later: never younger than
      * true.  0: nobody knows of some; now, if there is nothing to verify. */
     uint64_t scrub_oldest_ms, scrub_oldest_age_s;
+    bool scrub_asked;          /* a pass that was asked for is under way */
+    uint64_t scrub_left_bytes; /* of the pass under way, at most */
 };
 
 /* An operation on its way to a group commit. */
@@ -101,8 +107,9 @@ struct store_put {
     /* CRC32C of each of its blocks, if the caller has summed it already; NULL: the store does.
      * Borrowed for the start. */
     const uint32_t *payload_crcs;
-    uint64_t deadline_ns;            /* 0: none; a put that is still waiting then ends with ERR_TIMEOUT,
-                                        which here means that nothing was kept */
+    uint64_t deadline_ns;            /* 0: none; a put that is still waiting then, or has waited so
+                                        long that a tombstone may have expired (tombstones, above),
+                                        ends with ERR_TIMEOUT: nothing was kept */
     bool any_age;                    /* repair: not bound by put_age_ms_max (by the tombstone, yes) */
     void (*cb)(struct store_put *);
     /* result: OK; ERR_EXISTS (other bytes under this id); ERR_CONDEMNED; ERR_NOSPACE; ERR_TIMEOUT;
@@ -110,6 +117,7 @@ struct store_put {
     int err;
     /* private */
     struct store_item item;
+    uint64_t queued_ms;              /* when it was taken, by the wall clock */
     bool is_copy;                    /* made by reclamation, of the frame at: */
     uint32_t from_extent;
     uint64_t from_offset;
@@ -121,6 +129,7 @@ struct store_get {
     uint16_t shard_index;
     uint64_t offset, bytes;          /* bytes 0: to the end; what lies behind the end is left out */
     bool want_info;                  /* `info` is wanted, too */
+    bool head_only;                  /* no bytes of the shard: what its head says, verified */
     void (*cb)(struct store_get *);
     /* result: OK; ERR_NOT_FOUND; ERR_INVAL (offset at or behind the end); ERR_CHECKSUM, ERR_CORRUPT
      * (damaged: another replica has it); ERR_IO; ERR_NOMEM */
@@ -194,7 +203,17 @@ struct store_inventory_at { /* zero: the beginning */
 int store_inventory(struct store *s, uint32_t pg, struct store_inventory_at *at,
                     struct store_inventory_entry *ret, size_t max, size_t *ret_count);
 
-/* Small facts that a node keeps beside its shards (record.h, kinds 'c' and 'n').  Applied at once,
+/* A record refers to these blobs: `confirmed` in the index, for what is here of them.  Applied at once,
+ * durable with the next flush of the index; a crash may take it back.
+ * Returns: OK; ERR_NOMEM; ERR_NOT_READY (not up); else the store has failed. */
+int store_confirm(struct store *s, const struct id128 *blob_ids, size_t count);
+
+/* Some shards of the group, the first of its inventory, are no longer here: no tombstones, and a crash
+ * may bring them back.  *ret_more: there are others.  Puts under way are not met.
+ * Returns: OK; ERR_NOT_READY (not up), ERR_NOMEM, ERR_CORRUPT, ERR_IO; else the store has failed. */
+int store_group_drop(struct store *s, uint32_t pg, bool *ret_more);
+
+/* Small facts that a node keeps beside its shards (record.h, kinds 'c', 'n' and 'v').  Applied at once,
  * durable once store_notes_durable(); on_flushed tells when to look again.  The batch is taken in any
  * case.  Returns: OK; ERR_NOT_READY (not up); else the store has failed. */
 int store_notes_write(struct store *s, struct kv_batch **batch);
@@ -205,6 +224,12 @@ struct kv_iter *store_notes_iter(struct store *s, char kind);
 struct id128 store_disk_id(const struct store *s);
 
 void store_stats_get(const struct store *s, struct store_stats *ret);
+
+/* The shard is marked as damaged, and told, if its blocks still have these sums: somebody has proven
+ * that it is not its blob's.  Returns: OK (also if it was marked already); ERR_NOT_FOUND; ERR_EPOCH:
+ * it is another one by now; ERR_NOT_READY; ERR_CORRUPT, ERR_IO, ERR_NOMEM (the index). */
+int store_distrust(struct store *s, struct id128 blob_id, uint16_t shard_index,
+                   const uint32_t *block_crcs, uint32_t count);
 
 /* A whole pass of the scrub begins now and reads as fast as scrub_bytes_per_sec_max and those who come
  * first allow.  It has ended when stats.scrub_passes grows.  One that is under way begins anew. */

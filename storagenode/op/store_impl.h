@@ -178,9 +178,8 @@ void index_extent(struct store *s, struct kv_batch *kv, const struct extent *x);
 /* Applies and frees the batch.  OK; else the store has failed. */
 int index_write(struct store *s, struct kv_batch **kv);
 /* The shard at this very place is damaged.  `lost`: its place is given up too.  true: nobody had
- * found it before. */
-bool index_damaged(struct store *s, struct id128 blob_id, uint16_t shard_index, uint32_t extent_id,
-                   uint64_t offset, bool lost);
+ * found it before; it has been told (config.on_damage), with its group. */
+bool index_damaged(struct store *s, struct store_damage *damage, bool lost);
 /* The first shard alive in extent x at or behind `offset`.  OK; ERR_NOT_FOUND; ERR_NOMEM, ERR_IO. */
 int index_next_live(struct store *s, uint32_t extent_id, uint64_t offset, struct live_record *ret,
                     uint64_t *ret_offset);
@@ -192,6 +191,7 @@ void index_expire_tombstones(struct store *s);
 void scrub_init(struct store *s);
 void scrub_fini(struct store *s);
 bool scrub_idle(const struct store *s); /* reads nothing */
+uint64_t scrub_left_bytes(const struct store *s); /* of the pass under way, at most */
 /* The first frames of this life of the extent are about to be written. */
 void scrub_first_frames(struct store *s, struct extent *x);
 /* The batch that has been written: its frames are unverified from now on. */

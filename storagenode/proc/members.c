@@ -6,7 +6,13 @@
 #include "common/env_uv/kv_rocksdb.h"
 #include "common/obs/log.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#define GIVEN_UP "given-up" /* a file; while it is there, the rest is to be removed */
 
 static void on_kv_failed(void *arg, int err, const char *text)
 {
@@ -46,9 +52,90 @@ static int open_extents(struct proc *p, struct disks_member *d)
     return err;
 }
 
+/* ---- disks that were given up ---- */
+
+/* The path of a file or directory of the member's; NULL: no memory.  The caller's to free. */
+static char *path_of(const struct disks_member *d, const char *dir, const char *name)
+{
+    struct buf path = {0};
+    buf_printf(&path, "%s/%s%s%s", d->path, dir, name[0] ? "/" : "", name);
+    buf_u8(&path, 0);
+    if (!path.failed)
+        return (char *)path.ptr;
+    buf_fini(&path);
+    return NULL;
+}
+
+static int dir_sync(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int err = fd >= 0 && fsync(fd) == 0 ? OK : ERR_IO;
+    if (fd >= 0)
+        close(fd);
+    return err;
+}
+
+/* Its files, one by one; there are no directories in it. */
+static int dir_empty(const struct disks_member *d, const char *dir)
+{
+    char *path = path_of(d, dir, "");
+    DIR *handle = path ? opendir(path) : NULL;
+    int err = handle || (path && errno == ENOENT) ? OK : path ? ERR_IO : ERR_NOMEM;
+    for (struct dirent *e; handle && !err && (e = readdir(handle)) != NULL;) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        char *file = path_of(d, dir, e->d_name);
+        err = !file ? ERR_NOMEM : unlink(file) == 0 ? OK : ERR_IO;
+        free(file);
+    }
+    if (handle)
+        closedir(handle);
+    if (handle && !err)
+        err = dir_sync(path);
+    free(path);
+    return err;
+}
+
+/* Extents first: an index without them refers to nothing, and they alone would be indexed again. */
+static int given_up_empty(const struct disks_member *d)
+{
+    char *mark = path_of(d, GIVEN_UP, "");
+    int err = mark ? OK : ERR_NOMEM;
+    if (!err && access(mark, F_OK) == 0) {
+        err = dir_empty(d, "extents");
+        if (!err)
+            err = dir_empty(d, "index");
+        if (!err && unlink(mark) != 0)
+            err = ERR_IO;
+        if (!err)
+            err = dir_sync(d->path);
+        if (err)
+            log_error("storagenode.not_emptied", 0, L_ERR(err), L_STR("path", d->path),
+                      L_STR("what", "this disk was given up, and its files cannot be removed"));
+        else
+            log_warn("storagenode.emptied", 0, L_STR("path", d->path));
+    }
+    free(mark);
+    return err;
+}
+
+int members_give_up(const struct members *m, size_t member)
+{
+    const struct disks_member *d = &m->disks[member];
+    char *mark = path_of(d, GIVEN_UP, "");
+    int fd = mark ? open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+    int err = !mark ? ERR_NOMEM : fd >= 0 && fsync(fd) == 0 ? OK : ERR_IO;
+    if (fd >= 0)
+        close(fd);
+    free(mark);
+    return err ? err : dir_sync(d->path);
+}
+
 static void member_open(struct proc *p, struct disks_member *d)
 {
-    d->err = open_index(p, d);
+    d->err = given_up_empty(d);
+    if (!d->err)
+        d->err = open_index(p, d);
     if (!d->err)
         d->err = open_extents(p, d);
     if (d->err && d->kv) {

@@ -16,6 +16,9 @@ struct members {
     void *closed_arg;
 };
 
+/* What lies in this member's directory is of no use any more: it is removed when the member is opened
+ * the next time.  OK; ERR_IO; ERR_NOMEM. */
+int members_give_up(const struct members *m, size_t member);
 /* Logs what is wrong.  Returns: OK; ERR_CONFIG; ERR_NOMEM; the error of the first when none opens.
  */
 int members_open(struct members *m, struct proc *p);

@@ -21,7 +21,6 @@
 #define RANGE_BYTES (4 * EC_BLOCK_BYTES)
 #define SHARD_BYTES_MAX (24u << 20) /* what a storage node takes */
 #define LOOK_AGAIN_NS (60 * NS_PER_SEC)
-#define SEEN_NS_MAX (600 * NS_PER_SEC) /* well below the shortest sensible tombstone_retention */
 
 enum {
     MEND_START,
@@ -144,13 +143,12 @@ static void judge(struct mend *m, bool deleted)
 static void look_take(struct mend *m)
 {
     bool deleted = false;
-    m->whole = m->damaged = 0;
+    m->whole = m->damaged = m->unknown = 0;
     for (unsigned i = 0; i < m->group.place_count; i++) {
         Cairn__ShardState state;
-        if (!m->group.place[i].live)
-            continue;
-        if (check_state(&m->slot[i], &state) != OK) {
+        if (!m->group.place[i].live || check_state(&m->slot[i], &state) != OK) {
             m->group.place[i].live = false;
+            m->unknown |= 1u << i;
             continue;
         }
         deleted |= state == CAIRN__SHARD_STATE__SHARD_DELETED;
@@ -158,15 +156,20 @@ static void look_take(struct mend *m)
             m->whole |= 1u << i;
         if (state == CAIRN__SHARD_STATE__SHARD_DAMAGED)
             m->damaged |= 1u << i;
+        if (state == CAIRN__SHARD_STATE__SHARD_UNREADABLE)
+            m->unknown |= 1u << i;
     }
     slots_fini(m);
+    m->had = m->whole;
+    m->heads = m->damaged;
+    m->copies = m->wrong = false;
     judge(m, deleted);
 }
 
 /* ---- 2. What does a shard's header say of the blob? ---- */
 
 static void get_send(struct mend *m, struct mend_slot *s, unsigned place, uint64_t offset,
-                     uint64_t bytes, bool want_info)
+                     uint64_t bytes, bool want_info, bool head_only)
 {
     Cairn__GetShardRequest request = CAIRN__GET_SHARD_REQUEST__INIT;
     request.blob_id = (ProtobufCBinaryData){ID_BYTES, m->item.blob_id.bytes};
@@ -174,15 +177,22 @@ static void get_send(struct mend *m, struct mend_slot *s, unsigned place, uint64
     request.offset = offset;
     request.bytes = bytes;
     request.want_info = want_info;
+    request.head_only = head_only;
     s->rpc = (struct rpc_call){
         .method = &method_store_get, .request = &request.base, .heap_response = want_info};
     send(m, s, place);
 }
 
-static void header_send(struct mend *m)
+/* If nobody has a whole shard, the head of a damaged one may say whom to ask.  False: nobody is
+ * left. */
+static bool header_send(struct mend *m)
 {
-    m->header_place = (unsigned)__builtin_ctz(m->whole);
-    get_send(m, &m->slot[0], m->header_place, 0, 1, true);
+    uint32_t places = m->whole ? m->whole : m->heads;
+    if (!places)
+        return false;
+    m->header_place = (unsigned)__builtin_ctz(places);
+    get_send(m, &m->slot[0], m->header_place, 0, 1, true, !m->whole);
+    return true;
 }
 
 /* Is it a blob of this group, of the group's scheme, of a size that can be? */
@@ -211,12 +221,21 @@ static bool header_take(struct mend *m)
         m->shard_bytes = h->shard_bytes;
     }
     slots_fini(m);
-    if (!m->header)
-        m->whole &= ~(1u << m->header_place); /* neither a source nor, for now, to be mended */
+    if (!m->header) { /* neither a source nor, for now, to be mended */
+        m->whole &= ~(1u << m->header_place);
+        m->heads &= ~(1u << m->header_place);
+    }
     return m->header != NULL;
 }
 
 /* ---- 3. Does a record refer to it? ---- */
+
+/* BlobRefsResponse.referred. */
+enum mend_referred {
+    MEND_CONDEMNED = 0, /* none does, and none will */
+    MEND_REFERRED = 1,
+    MEND_REFERRED_NOT_YET = 2, /* none does, and it is younger than orphan_age */
+};
 
 static void on_answer(struct leader_call *call)
 {
@@ -236,6 +255,10 @@ static void ask_send(struct mend *m)
     m->ask_request.n_blob_ids = 1;
     m->ask_request.pgs = &m->pg;
     m->ask_request.n_pgs = 1;
+    m->ask_time_ms = m->header->info->time_ms;
+    m->ask_request.times_ms = &m->ask_time_ms;
+    m->ask_request.n_times_ms = 1;
+    m->ask_request.condemn = true;
     m->ask = (struct leader_call){.method = &method_meta_blob_refs,
                                   .request = &m->ask_request.base,
                                   .bucket_id = owner->bucket_id,
@@ -246,16 +269,16 @@ static void ask_send(struct mend *m)
     leader_call_start(m->map, &m->ask);
 }
 
-/* Whether what lacks it may be given it. */
-static int ask_take(struct mend *m, bool *ret_referred)
+/* What the partition says of it.  Whatever a member's mark says: some member lacks it. */
+static int ask_take(struct mend *m, enum mend_referred *ret)
 {
     const Cairn__BlobRefsResponse *a =
         (const Cairn__BlobRefsResponse *)(const void *)m->ask.rpc.response;
     int err = m->ask.err;
-    if (!err && (!a || a->referred.len != 1))
+    if (!err && (!a || a->referred.len != 1 || a->referred.data[0] > MEND_REFERRED_NOT_YET))
         err = ERR_PROTO;
     if (!err)
-        *ret_referred = a->referred.data[0] != 0;
+        *ret = (enum mend_referred)a->referred.data[0];
     leader_call_fini(&m->ask);
     m->ask_id.len = 0;
     return err;
@@ -287,6 +310,9 @@ static void targets_choose(struct mend *m)
     uint64_t bytes = 0;
     if (m->new_only)
         lacking &= new_places(m);
+    for (unsigned i = 0; m->copies && i < m->group.place_count; i++)
+        if (!(plan_shards_of(&m->group, m->whole) >> m->group.place[i].shard & 1))
+            lacking &= ~(1u << i);
     m->targets = m->outputs = 0;
     for (unsigned i = 0; i < m->group.place_count; i++) {
         uint32_t shard = 1u << m->group.place[i].shard;
@@ -355,7 +381,7 @@ static void range_send(struct mend *m)
         unsigned place = 0;
         while (!(m->whole >> place & 1) || m->group.place[place].shard != s)
             place++;
-        get_send(m, &m->slot[s], place, m->offset, range_bytes(m), false);
+        get_send(m, &m->slot[s], place, m->offset, range_bytes(m), false, false);
     }
 }
 
@@ -549,18 +575,16 @@ static enum op_next step_look(struct mend *m)
         return mend_end(m, MEND_DELETED, OK);
     if (!(m->item.lack & m->want))
         return mend_end(m, MEND_NOTHING, OK);
-    if (!m->whole)
+    if (!header_send(m))
         return mend_end(m, MEND_BEYOND, ERR_NO_QUORUM);
-    header_send(m);
     return op_move(&m->op, MEND_HEADER);
 }
 
 static enum op_next step_header(struct mend *m)
 {
     if (!header_take(m)) {
-        if (!m->whole)
+        if (!header_send(m))
             return mend_end(m, MEND_BEYOND, ERR_NO_QUORUM);
-        header_send(m);
         return op_move(&m->op, MEND_HEADER);
     }
     /* Also of what cannot be rebuilt: most often it is the rest of a write that failed. */
@@ -571,22 +595,27 @@ static enum op_next step_header(struct mend *m)
     return op_move(&m->op, MEND_ASKING);
 }
 
+static enum op_next sources_lacking(struct mend *m, int err)
+{
+    if (err != ERR_NO_QUORUM)
+        return mend_end(m, MEND_FAILED, err);
+    return m->wrong ? mend_end(m, MEND_WRONG, ERR_CHECKSUM) : mend_end(m, MEND_BEYOND, err);
+}
+
 static enum op_next step_ask(struct mend *m)
 {
-    bool referred = true;
+    enum mend_referred referred = MEND_REFERRED;
     int err = m->ask_id.len ? ask_take(m, &referred) : OK;
     if (err)
         return mend_end(m, MEND_FAILED, err);
-    uint64_t now_ms = env_wall_ms(m->env), time_ms = m->header->info->time_ms;
-    m->new_only = !referred;
-    if (!referred && (m->item.margin < 0 || !(m->item.lack & m->want & new_places(m)) ||
-                      (now_ms > time_ms && now_ms - time_ms >= m->orphan_age_ms)))
-        return mend_end(m, MEND_UNREFERRED, OK);
+    m->new_only = referred == MEND_REFERRED_NOT_YET;
+    m->copies = (unsigned)__builtin_popcount(plan_shards_of(&m->group, m->whole)) < m->group.data;
     targets_choose(m);
-    CHECK(m->targets);
-    err = sources_choose(m);
+    if (referred == MEND_CONDEMNED || (m->new_only && !m->targets))
+        return mend_end(m, MEND_UNREFERRED, OK);
+    err = m->targets ? sources_choose(m) : ERR_NO_QUORUM;
     if (err)
-        return mend_end(m, err == ERR_NO_QUORUM ? MEND_BEYOND : MEND_FAILED, err);
+        return sources_lacking(m, err);
     uint64_t delay =
         m->paced ? 0 : m->pace(m->pace_arg, bytes_to_move(m), plan_is_endangered(&m->item));
     m->paced = true;
@@ -597,7 +626,7 @@ static enum op_next step_ask(struct mend *m)
 
 static enum op_next step_paced(struct mend *m)
 {
-    if (env_now_ns(m->env) - m->looked_ns > LOOK_AGAIN_NS) {
+    if (env_now_ns(m->env) - m->looked_ns > MIN(LOOK_AGAIN_NS, m->seen_ns_max / 2)) {
         header_free(m);
         out_free(m);
         return look_begin(m);
@@ -606,18 +635,51 @@ static enum op_next step_paced(struct mend *m)
     return op_move(&m->op, MEND_FETCHING);
 }
 
+/* Some shard is not the blob's.  Of replicas the others are taken; of a code nobody knows which
+ * it is, and only copies are left. */
+static enum op_next step_wrong(struct mend *m)
+{
+    m->wrong = true;
+    if (m->group.data == 1) {
+        for (unsigned i = 0; i < m->group.place_count; i++) {
+            unsigned shard = m->group.place[i].shard;
+            if ((m->sources >> shard & 1) && m->crc[shard] != m->header->info->blob_crc32c)
+                m->whole &= ~(1u << i);
+        }
+    } else {
+        m->copies = true;
+        targets_choose(m);
+    }
+    int err = m->targets ? sources_choose(m) : ERR_NO_QUORUM;
+    if (err)
+        return sources_lacking(m, err);
+    range_send(m);
+    return op_move(&m->op, MEND_FETCHING);
+}
+
+/* What was to be written has been, and read back. */
+static enum op_next step_verified(struct mend *m)
+{
+    verify_take(m);
+    if (m->err)
+        return mend_end(m, MEND_FAILED, m->err);
+    if (!m->copies)
+        return mend_end(m, MEND_MENDED, OK);
+    return m->new_only ? mend_end(m, MEND_UNREFERRED, OK) : sources_lacking(m, ERR_NO_QUORUM);
+}
+
 static enum op_next step_fetch(struct mend *m)
 {
     int err = range_take(m) ? OK : sources_choose(m);
     if (err)
-        return mend_end(m, err == ERR_NO_QUORUM ? MEND_BEYOND : MEND_FAILED, err);
+        return sources_lacking(m, err);
     if (m->offset < m->shard_bytes) {
         range_send(m);
         return op_move(&m->op, MEND_FETCHING);
     }
-    if (!blob_is_right(m))
-        return mend_end(m, MEND_FAILED, ERR_CHECKSUM);
-    if (env_now_ns(m->env) - m->looked_ns > SEEN_NS_MAX)
+    if (!m->copies && !blob_is_right(m))
+        return step_wrong(m);
+    if (env_now_ns(m->env) - m->looked_ns > m->seen_ns_max)
         return mend_end(m, MEND_FAILED, ERR_TIMEOUT);
     err = write_send(m);
     return err ? mend_end(m, MEND_FAILED, err) : op_move(&m->op, MEND_WRITING);
@@ -645,7 +707,7 @@ static enum op_next mend_step(struct op *op)
         if (!MUTANT(REPAIR_UNVERIFIED))
             check_send(m, m->targets, true);
         return op_move(op, MEND_VERIFYING);
-    default: verify_take(m); return mend_end(m, m->err ? MEND_FAILED : MEND_MENDED, m->err);
+    default: return step_verified(m);
     }
 }
 

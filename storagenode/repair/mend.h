@@ -4,8 +4,13 @@
  *
  * What it promises: a place counts as mended only when its node has read back and verified what was
  * written there.  Nothing is written of a blob that a live member remembers deleting, nor, unless a
- * new member is filled, of one that no record refers to.  What comes out of the code is held
- * against the CRC of the whole blob before it is written.  Everything may be done twice, or by two
+ * new member is filled, of one that no record refers to: that is condemned when it is old enough,
+ * as the partition says (a member that lacks it is reason enough to ask, whatever the others' marks
+ * of orphans/agent.h say).  What comes out of the code is held
+ * against the CRC of the whole blob before it is written.
+ *
+ * Of a blob that cannot be rebuilt new members are given the shards that old ones have, so that
+ * nothing goes with those: who is out of reach may come back and make it whole.  Everything may be done twice, or by two
  * nodes at once: the same bytes go to the same places under the same id.
  *
  * Memory: `bytes_max` of rebuilt shards (at least one), and a range (256 KiB) of each shard that is
@@ -22,7 +27,10 @@ enum mend_outcome {
     MEND_NOTHING,    /* it is whole by now */
     MEND_DELETED,    /* a live member remembers that */
     MEND_UNREFERRED, /* no record refers to it: an orphan, an upload under way, or being deleted */
-    MEND_BEYOND,     /* a record refers to it, or may, and too few shards are in reach */
+    MEND_BEYOND,     /* a record refers to it, or may, and too few shards are in reach; what could
+                        be copied has been */
+    MEND_WRONG,      /* the same, because what comes out is not the blob: some shard is not its,
+                        though sound by itself, which is deep scrub's to find out */
 };
 
 struct mend;
@@ -42,10 +50,11 @@ struct mend {
     uint32_t pg;
     uint64_t pg_epoch;
     struct plan_item item; /* as plan_merge() gave it; brought up to date here */
+    uint32_t listed;       /* the caller's own: the places that lacked it when it was listed */
     uint32_t want;         /* places that may be written to */
     uint64_t bytes_max;
-    uint64_t orphan_age_ms; /* a new member gets younger blobs even if nothing refers to them yet */
     uint64_t timeout_ns;    /* of one call */
+    uint64_t seen_ns_max;   /* below the shortest tombstone_retention */
     /* How long to wait before so many bytes are moved. */
     uint64_t (*pace)(void *pace_arg, uint64_t bytes, bool endangered);
     void *pace_arg;
@@ -57,6 +66,8 @@ struct mend {
     uint32_t mended;   /* places, read back and verified */
     uint64_t bytes;    /* written and verified */
     uint32_t unwanted; /* places that lack it still */
+    uint32_t had;      /* places that said that they have theirs whole */
+    uint32_t unknown;  /* places that were asked, or should have been, and could not tell */
     /* private */
     struct op op;
     struct env_timer timer;
@@ -65,12 +76,16 @@ struct mend {
     bool canceled, asking, paced;
     uint64_t looked_ns;               /* when it was last looked what is where */
     bool new_only;                    /* nothing refers to it yet: only new members get it */
+    bool copies;                      /* it cannot be rebuilt: shards are only copied */
+    bool wrong;                       /* what came out was not the blob */
     uint32_t whole, damaged, targets; /* masks of places */
     unsigned header_place;
+    uint32_t heads; /* damaged places whose heads may tell the owner yet */
     Cairn__GetShardResponse *header;
     struct leader_call ask;
     Cairn__BlobRefsRequest ask_request;
     ProtobufCBinaryData ask_id;
+    uint64_t ask_time_ms;
     uint64_t shard_bytes, offset;
     struct ec ec;
     struct ec_plan plan;

@@ -1,11 +1,18 @@
 /* One pass over one group.
  *
- *   START → DIGESTS → LISTING ⇄ MENDING → (next page, next bucket: LISTING) → end
+ *   START → DIGESTS → LISTING ⇄ MENDING → (next page, next bucket: LISTING) → ENDING
+ *     └──── single blobs (PASS_SPOT) ─────────┘
  *
- * A node that does not answer for the digests is taken as away; one that fails later ends the pass,
- * which is made again in the next round. */
+ * What a page has shown to lack something is mended while the next is listed, unless it is the rate
+ * that it waits for: most buckets of a small group show one blob at most.  ENDING waits for what is
+ * being mended.
+ *
+ * A node that does not answer for the digests is taken as away, and so is from then on one that fails
+ * later: else a single one could keep a group from ever being repaired.  The pass is made again soon.
+ * One that fills ends there: what that node has is not known. */
 #include "common/base/check.h"
 #include "common/base/hash.h"
+#include "common/base/mutant.h"
 #include "proto/methods.h"
 #include "storagenode/repair/agent_impl.h"
 
@@ -16,19 +23,26 @@
  * again between two passes looks as it did. */
 #define FULL_EVERY 60u
 
-enum { PASS_START, PASS_DIGESTS, PASS_LISTING, PASS_MENDING, PASS_STATES };
-static const char *const state_names[PASS_STATES] = {"start", "digests", "listing", "mending"};
+enum { PASS_START, PASS_DIGESTS, PASS_LISTING, PASS_MENDING, PASS_ENDING, PASS_STATES };
+static const char *const state_names[PASS_STATES] = {"start", "digests", "listing", "mending",
+                                                     "ending"};
 static const uint32_t transitions[PASS_STATES] = {
-    [PASS_START] = 1u << PASS_DIGESTS,
-    [PASS_DIGESTS] = 1u << PASS_LISTING,
-    [PASS_LISTING] = 1u << PASS_MENDING,
-    [PASS_MENDING] = 1u << PASS_LISTING,
+    [PASS_START] = 1u << PASS_DIGESTS | 1u << PASS_MENDING | 1u << PASS_ENDING,
+    [PASS_DIGESTS] = 1u << PASS_LISTING | 1u << PASS_ENDING,
+    [PASS_LISTING] = 1u << PASS_MENDING | 1u << PASS_ENDING,
+    [PASS_MENDING] = 1u << PASS_LISTING | 1u << PASS_ENDING,
 };
 
 static enum op_next pass_end(struct pass *p, int err)
 {
     p->err = err;
-    return OP_DONE;
+    return op_move(&p->op, PASS_ENDING);
+}
+
+static enum op_next pass_make_way(struct pass *p)
+{
+    p->made_way = true;
+    return pass_end(p, ERR_CANCELED);
 }
 
 /* ---- who takes part ---- */
@@ -52,7 +66,9 @@ static unsigned node_get(struct pass *p, const char *id)
 static void place_add(struct pass *p, const char *id, size_t shard, bool now, bool next)
 {
     bool mine = strcmp(id, p->agent->node_id) == 0;
-    if (p->mode == PASS_REPAIR || (mine && next && !now))
+    bool wanted = p->mode == PASS_REPAIR || p->mode == PASS_SPOT ||
+                  (mine && (p->mode == PASS_CATCH_UP || (next && !now)));
+    if (wanted)
         p->want |= 1u << p->plan.place_count;
     p->plan.place[p->plan.place_count++] = (struct plan_place){
         .node = (uint16_t)node_get(p, id), .shard = (uint8_t)shard, .now = now, .next = next};
@@ -63,17 +79,21 @@ static int places_make(struct pass *p)
     const Cairn__PlacementGroup *pg = map_client_pg(p->agent->map, p->group->pg);
     if (!pg)
         return ERR_NOT_FOUND;
-    size_t n = pg->n_members;
+    size_t n = MAX(pg->n_members, pg->n_next_members); /* replicas on too few nodes become more */
     if (pg->data_shards == 0 || pg->data_shards > EC_DATA_MAX || n < pg->data_shards ||
-        n - pg->data_shards > EC_PARITY_MAX || n > PLAN_PLACES_MAX / 2 ||
+        n - pg->data_shards > EC_PARITY_MAX || n > PLAN_PLACES_MAX / 2 || pg->n_members > n ||
+        (pg->n_members != n && pg->data_shards != 1) ||
         (pg->n_next_members != 0 && pg->n_next_members != n))
         return ERR_INVAL;
     p->epoch = pg->epoch;
     p->plan.data = pg->data_shards;
     p->plan.shards = (unsigned)n;
     for (size_t i = 0; i < n; i++) {
-        bool stays = !pg->n_next_members || strcmp(pg->members[i], pg->next_members[i]) == 0;
-        place_add(p, pg->members[i], i, true, stays);
+        bool grows = i >= pg->n_members;
+        bool stays =
+            !grows && (!pg->n_next_members || strcmp(pg->members[i], pg->next_members[i]) == 0);
+        if (!grows)
+            place_add(p, pg->members[i], i, true, stays);
         if (!stays)
             place_add(p, pg->next_members[i], i, false, true);
     }
@@ -145,6 +165,10 @@ static void digests_take(struct pass *p)
         n->live = n->sent && n->rpc.err == OK && a && a->n_digests == BUCKETS;
         if (n->live) {
             memcpy(n->digest, a->digests, sizeof(n->digest));
+            if (a->present.len == sizeof(n->present))
+                memcpy(n->present, a->present.data, sizeof(n->present));
+            else /* it does not say */
+                memset(n->present, 0xff, sizeof(n->present));
             n->closed_epoch = a->closed_epoch;
         }
         inventory_fini(n);
@@ -154,7 +178,11 @@ static void digests_take(struct pass *p)
         struct plan_place *place = &p->plan.place[i];
         const struct pass_node *n = &p->node[place->node];
         place->live = n->live;
-        if (place->now && n->up && (!n->live || n->closed_epoch < p->epoch))
+        bool open = n->up && (!n->live || n->closed_epoch < p->epoch);
+        if (place->now && open && !MUTANT(RELEASED_UNCLOSED))
+            p->all_closed = false;
+        /* What it got must not be dropped by an older map, after a restart. */
+        if (p->mode == PASS_FILL && (p->want >> i & 1) && n->closed_epoch < p->epoch)
             p->all_closed = false;
     }
 }
@@ -170,11 +198,22 @@ static uint64_t bucket_signature(const struct pass *p)
     return h ? h : 1;
 }
 
+/* Nobody has anything there, damaged or young. */
+static bool bucket_is_empty(const struct pass *p)
+{
+    for (unsigned i = 0; i < p->node_count; i++)
+        if (p->node[i].live && (p->node[i].present[p->bucket / 8] >> (p->bucket & 7) & 1))
+            return false;
+    return true;
+}
+
 /* From p->bucket on: the first that has to be looked into.  False: none. */
 static bool bucket_begin(struct pass *p)
 {
     for (; p->bucket < BUCKETS; p->bucket++) {
-        if (p->mode == PASS_FILL || p->group->settled[p->bucket] != bucket_signature(p))
+        bool settled =
+            p->mode == PASS_REPAIR && p->group->settled[p->bucket] == bucket_signature(p);
+        if (!settled && !bucket_is_empty(p))
             break;
         p->agent->stats.buckets_settled++;
     }
@@ -226,6 +265,18 @@ static int page_take(struct pass_node *n)
     return OK;
 }
 
+/* It is away, for the rest of this pass. */
+static void node_falls(struct pass *p, unsigned node)
+{
+    p->node[node].live = false;
+    p->node[node].count = 0;
+    p->bucket_clean = false;
+    p->fallen++;
+    for (unsigned i = 0; i < p->plan.place_count; i++)
+        if (p->plan.place[i].node == node)
+            p->plan.place[i].live = false;
+}
+
 static int pages_take(struct pass *p)
 {
     int err = OK;
@@ -234,10 +285,23 @@ static int pages_take(struct pass *p)
         if (!n->sent)
             continue;
         int e = page_take(n);
-        err = err ? err : e;
         inventory_fini(n);
+        if (e && p->mode != PASS_FILL)
+            node_falls(p, i);
+        else
+            err = err ? err : e;
     }
     return err;
+}
+
+/* Nothing is begun of it yet. */
+static void item_met(struct pass *p, const struct plan_item *item)
+{
+    uint64_t old_ms = item->time_ms + p->agent->config.repair_age_ms;
+    if (item->verdict == PLAN_YOUNG && (p->young_ms == 0 || old_ms < p->young_ms))
+        p->young_ms = old_ms;
+    if (item->verdict == PLAN_MEND || item->verdict == PLAN_BEYOND)
+        p->pending += (unsigned)__builtin_popcount(item->lack & p->want);
 }
 
 static void pages_merge(struct pass *p)
@@ -259,6 +323,8 @@ static void pages_merge(struct pass *p)
     p->item_next = 0;
     p->item_count = plan_merge(&p->plan, pages, count, &rules, p->items, ITEMS_MAX, done);
     p->bucket_clean &= p->item_count == 0;
+    for (size_t i = 0; i < p->item_count; i++)
+        item_met(p, &p->items[i]);
     for (size_t k = 0; k < count; k++) {
         struct pass_node *n = &p->node[from[k]];
         if (done[k] > 0) {
@@ -279,17 +345,55 @@ static bool pages_are_over(const struct pass *p)
 
 /* ---- 3. Mending ---- */
 
+/* Whose disks are all given up: nothing that it had is ever served again. */
+static bool is_given_up(const Cairn__NodeRecord *r)
+{
+    bool gone = r && r->state == CAIRN__NODE_STATE__NODE_LOST && (r->n_disks > 0 || r->draining);
+    for (size_t i = 0; gone && i < r->n_disks; i++)
+        gone = r->disks[i]->state == CAIRN__DISK_STATE__DISK_LOST;
+    return gone;
+}
+
+/* It answers, and yet a disk of it that may come back cannot be asked. */
+static bool misses_disk(const Cairn__NodeRecord *r)
+{
+    for (size_t i = 0; r && i < r->n_disks; i++)
+        if (r->disks[i]->state == CAIRN__DISK_STATE__DISK_FAILED)
+            return true;
+    return false;
+}
+
+/* Of what a blob lacks still: see plan_hopeless().  Whatever may go better the next time is not:
+ * a source or a target that failed, a partition that did not answer. */
+static uint32_t hopeless_places(const struct pass *p, const struct mend *m)
+{
+    unsigned had = (unsigned)__builtin_popcount(plan_shards_of(&p->plan, m->had));
+    uint32_t away = 0;
+    if (m->outcome == MEND_BEYOND ? had >= p->plan.data
+                                  : m->outcome != MEND_WRONG || p->plan.data == 1)
+        return 0;
+    for (unsigned i = 0; i < p->plan.place_count; i++) {
+        const char *id = p->node[p->plan.place[i].node].id;
+        const Cairn__NodeRecord *r = map_client_node(p->agent->map, id);
+        if ((m->unknown >> i & 1) ? !is_given_up(r) : misses_disk(r))
+            away |= 1u << i;
+    }
+    return plan_hopeless(&p->plan, m->had, away & ~m->had, m->unwanted);
+}
+
 static void outcome_count(struct pass *p, const struct mend *m)
 {
     struct repair_stats *st = &p->agent->stats;
     unsigned lacking = (unsigned)__builtin_popcount(m->unwanted);
     st->repaired_shards += (unsigned)__builtin_popcount(m->mended);
     st->repaired_bytes += m->bytes;
+    agent_repaired(p->agent, m->bytes);
     switch (m->outcome) {
     case MEND_NOTHING: return;
     case MEND_DELETED: st->deleted_skipped++; return;
     case MEND_UNREFERRED: st->unreferred_skipped++; return;
     case MEND_BEYOND: p->beyond++; break;
+    case MEND_WRONG:
     case MEND_FAILED: st->checksum_failures += m->err == ERR_CHECKSUM; break;
     case MEND_MENDED: break;
     }
@@ -297,8 +401,27 @@ static void outcome_count(struct pass *p, const struct mend *m)
         return;
     st->failures += m->outcome != MEND_MENDED;
     p->failures++;
+    if (m->unwanted & ~hopeless_places(p, m))
+        p->unfilled++;
+    else
+        p->hopeless++;
     p->missing += lacking;
+    p->missing_bytes += lacking * m->shard_bytes;
     p->endangered += m->item.margin + __builtin_popcount(m->mended) <= 0;
+}
+
+/* Which places did not answer?  In a pass over hints they are not waited for again: most of its
+ * blobs lack the very shard of a node that hangs.  Returns: one that is wanted did not. */
+static bool places_learn(struct pass *p, const struct mend *m)
+{
+    for (unsigned i = 0; i < p->plan.place_count; i++) {
+        struct plan_place *place = &p->plan.place[i];
+        if (!place->live || m->group.place[i].live)
+            continue;
+        p->silent |= 1u << i;
+        place->live = !p->hints;
+    }
+    return (p->silent & p->want) != 0;
 }
 
 static void on_mended(struct mend *m)
@@ -306,7 +429,10 @@ static void on_mended(struct mend *m)
     struct pass *p = m->arg;
     p->mending[m - p->mend] = false;
     p->mends_left--;
+    p->pending -= MIN(p->pending, (uint64_t)__builtin_popcount(m->listed & p->want));
     outcome_count(p, m);
+    if (p->mode == PASS_SPOT)
+        spots_outcome(p->agent, m, places_learn(p, m));
     op_wake(&p->op);
 }
 
@@ -320,10 +446,11 @@ static void mend_begin(struct pass *p, struct mend *m, const struct plan_item *i
     m->pg = p->group->pg;
     m->pg_epoch = p->epoch;
     m->item = *item;
+    m->listed = item->lack;
     m->want = p->want;
     m->bytes_max = c->blob_bytes_max;
-    m->orphan_age_ms = c->orphan_age_ms;
     m->timeout_ns = c->timeout_ns;
+    m->seen_ns_max = c->seen_ns_max;
     m->pace = agent_pace;
     m->pace_arg = p->agent;
     m->cb = on_mended;
@@ -335,7 +462,7 @@ static void mend_begin(struct pass *p, struct mend *m, const struct plan_item *i
     mend_start(m);
 }
 
-/* Starts what may be started.  True: all of them have ended. */
+/* Starts what may be started.  True: all of the page is under way. */
 static bool mends_go_on(struct pass *p)
 {
     struct repair_stats *st = &p->agent->stats;
@@ -349,15 +476,19 @@ static bool mends_go_on(struct pass *p)
                 mend_begin(p, &p->mend[k], item);
         }
     }
-    return p->mends_left == 0 && p->item_next == p->item_count;
+    return p->item_next == p->item_count;
 }
 
 /* ---- the steps ---- */
 
 static enum op_next next_page(struct pass *p)
 {
+    if (p->mode == PASS_SPOT)
+        return pass_end(p, OK);
     if (!is_current(p))
         return pass_end(p, ERR_EPOCH);
+    if (agent_wants_other(p->agent, p))
+        return pass_make_way(p);
     if (pages_are_over(p)) {
         if (p->mode == PASS_REPAIR)
             p->group->settled[p->bucket] = p->bucket_clean ? bucket_signature(p) : 0;
@@ -375,16 +506,20 @@ static enum op_next pass_step(struct op *op)
     int err;
     if (p->left > 0 || p->timer.active)
         return OP_WAIT;
-    if (p->agent->stopped)
-        return p->mends_left > 0 ? OP_WAIT : pass_end(p, ERR_CANCELED);
+    if (p->agent->stopped && op->state != PASS_ENDING)
+        return pass_end(p, ERR_CANCELED);
     switch (op->state) {
     case PASS_START:
+        if (p->mode == PASS_SPOT)
+            return op_move(op, PASS_MENDING);
         for (unsigned i = 0; i < p->node_count; i++)
             if (p->node[i].up)
                 inventory_send(&p->node[i], true);
         return op_move(op, PASS_DIGESTS);
     case PASS_DIGESTS:
         digests_take(p);
+        if (p->mode == PASS_FILL && !p->all_closed)
+            return pass_end(p, ERR_NOT_READY); /* what would be listed now is not all */
         if (!bucket_begin(p))
             return pass_end(p, OK);
         pages_send(p);
@@ -395,41 +530,69 @@ static enum op_next pass_step(struct op *op)
             return pass_end(p, err);
         pages_merge(p);
         return op_move(op, PASS_MENDING);
-    default: return mends_go_on(p) ? next_page(p) : OP_WAIT;
+    case PASS_MENDING:
+        if (!mends_go_on(p) || (p->mends_left > 0 && agent_is_ahead(p->agent)))
+            return OP_WAIT;
+        return next_page(p);
+    default: return p->mends_left > 0 ? OP_WAIT : OP_DONE;
     }
 }
 
 /* So many old members were listed that every blob that was ever acknowledged is at one of them. */
 static bool enough_were_listed(const struct pass *p)
 {
-    unsigned listed = 0;
-    for (unsigned i = 0; i < p->plan.place_count; i++)
+    unsigned listed = 0, members = 0;
+    for (unsigned i = 0; i < p->plan.place_count; i++) {
+        members += p->plan.place[i].now;
         listed += p->plan.place[i].now && p->plan.place[i].live;
-    return listed >= MAX(p->plan.data, p->plan.shards - p->plan.data);
+    }
+    return listed >= p->plan.data && listed + p->plan.data >= members;
+}
+
+/* Returns: something was left undone. */
+static bool pass_conclude(struct pass *p)
+{
+    struct repair_group *g = p->group;
+    bool fallen = p->fallen > 0;
+    if (p->err == OK && p->mode == PASS_REPAIR && fallen) /* not all of it is known */
+        g->missing = MAX(g->missing, p->missing);
+    if (p->err == OK && p->mode == PASS_REPAIR && !fallen) {
+        g->missing = p->missing;
+        g->endangered = p->endangered;
+        g->beyond = p->beyond;
+        g->missing_bytes = p->missing_bytes;
+    }
+    if (p->mode != PASS_FILL)
+        return p->failures > 0 || fallen;
+    if (p->err == OK && p->unfilled == 0 && p->disks_lost == p->agent->disks_lost && enough_were_listed(p) && is_current(p)) {
+        g->filled_epoch = p->epoch;
+        p->agent->stats.filled_without += p->hopeless;
+        if (p->hopeless && p->agent->config.on_filled_without)
+            p->agent->config.on_filled_without(p->agent->config.arg, g->pg, p->hopeless);
+    }
+    return g->filled_epoch != p->epoch;
 }
 
 static void pass_done(struct op *op)
 {
     struct pass *p = container_of(op, struct pass, op);
     struct repair_agent *a = p->agent;
-    struct repair_group *g = p->group;
+    struct pass_result result = {.group = p->group,
+                                 .mode = p->mode,
+                                 .err = p->err,
+                                 .young_ms = p->young_ms,
+                                 .made_way = p->made_way};
     a->stats.passes++;
-    a->stats.passes_failed += p->err != OK;
-    if (p->err == OK && p->mode == PASS_REPAIR) {
-        g->missing = p->missing;
-        g->endangered = p->endangered;
-        g->beyond = p->beyond;
-    }
-    if (p->err == OK && p->mode == PASS_FILL && p->all_closed && p->failures == 0 &&
-        enough_were_listed(p) && is_current(p))
-        g->filled_epoch = p->epoch;
+    a->stats.passes_failed +=
+        (p->err != OK && p->err != ERR_NOT_READY && !p->made_way) || p->fallen > 0;
+    result.left = pass_conclude(p);
     for (unsigned i = 0; i < p->node_count; i++) {
         inventory_fini(&p->node[i]);
         free(p->node[i].entries);
     }
     free(p->node);
     free(p);
-    agent_pass_ended(a);
+    agent_pass_ended(a, &result);
 }
 
 static const struct op_type pass_type = {.name = "repair",
@@ -444,6 +607,30 @@ static void on_timer(struct env_timer *timer)
     op_wake(&container_of(timer, struct pass, timer)->op);
 }
 
+/* The blobs come from the agent's list; where they lie is looked at one by one. */
+static int items_take(struct pass *p)
+{
+    struct repair_agent *a = p->agent;
+    p->item_count =
+        spots_take(a, env_now_ns(a->env), p->items, ITEMS_MAX, &p->group->pg, &p->hints);
+    return p->item_count > 0 ? OK : ERR_NOT_FOUND;
+}
+
+static int pass_prepare(struct pass *p)
+{
+    int err = p->mode == PASS_SPOT ? items_take(p) : OK;
+    if (!err)
+        err = places_make(p);
+    for (unsigned i = 0; !err && i < p->plan.place_count; i++)
+        p->plan.place[i].live = p->mode == PASS_SPOT && p->node[p->plan.place[i].node].peer;
+    for (unsigned i = 0; !err && p->mode != PASS_SPOT && i < p->node_count; i++) {
+        p->node[i].entries = calloc(PAGE_ENTRIES_MAX, sizeof(*p->node[i].entries));
+        if (!p->node[i].entries)
+            err = ERR_NOMEM;
+    }
+    return err;
+}
+
 int pass_start(struct repair_agent *a, struct repair_group *g, enum pass_mode mode)
 {
     struct pass *p = calloc(1, sizeof(*p));
@@ -454,12 +641,8 @@ int pass_start(struct repair_agent *a, struct repair_group *g, enum pass_mode mo
         p->group = g;
         p->mode = mode;
         p->node = nodes;
-        err = places_make(p);
-    }
-    for (unsigned i = 0; !err && i < p->node_count; i++) {
-        nodes[i].entries = calloc(PAGE_ENTRIES_MAX, sizeof(*nodes[i].entries));
-        if (!nodes[i].entries)
-            err = ERR_NOMEM;
+        p->disks_lost = a->disks_lost;
+        err = pass_prepare(p);
     }
     if (err) {
         for (unsigned i = 0; nodes && i < PLAN_PLACES_MAX; i++)
@@ -468,7 +651,10 @@ int pass_start(struct repair_agent *a, struct repair_group *g, enum pass_mode mo
         free(p);
         return err;
     }
-    a->pass = p;
+    if (mode == PASS_SPOT)
+        a->spot_pass = p;
+    else
+        a->pass = p;
     if (mode == PASS_REPAIR && g->passes++ % FULL_EVERY == 0)
         memset(g->settled, 0, sizeof(g->settled));
     op_init(&p->op, &pass_type, PASS_START, 0, 0);

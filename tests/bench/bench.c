@@ -3,7 +3,7 @@
  * ratios.
  *
  *   cairn-bench get    4 KiB-like objects, GET in a loop         cairn-bench put    PUT in a loop
- *   cairn-bench list   pages of 1000 keys                        cairn-bench fill   PUT each once
+ *   cairn-bench list   pages of 1000 keys, or one page (--query) cairn-bench fill   PUT each once
  *   cairn-bench fsync  time of one 4 KiB write + fdatasync       cairn-bench disk   sequential
  * synced rate cairn-bench files  the same bodies as plain files under --dir, for a web server
  * beside Prints one line of JSON. */
@@ -37,8 +37,8 @@ struct options {
     enum mode mode;
     unsigned ports[PORTS_MAX], port_count, conns;
     double seconds;
-    uint64_t count, objects, size;
-    const char *bucket, *prefix, *access, *secret, *dir, *path;
+    uint64_t count, objects, first, size;
+    const char *bucket, *prefix, *access, *secret, *dir, *path, *query;
     bool sign;
 };
 
@@ -200,7 +200,7 @@ static void encode(const char *text, char *ret)
 
 static void next_request(struct conn *c)
 {
-    char path[512], query[512] = "";
+    char path[512], query[512] = ""; /* as they are signed */
     c->busy = false;
     if (!more_to_start())
         return;
@@ -220,8 +220,10 @@ static void next_request(struct conn *c)
         snprintf(path, sizeof(path), "/%s", o.bucket);
     else
         snprintf(path, sizeof(path), "/%s/%s%08llu", o.bucket, o.prefix,
-                 (unsigned long long)c->object);
-    if (o.mode == MODE_LIST) {
+                 (unsigned long long)(o.first + c->object));
+    if (o.mode == MODE_LIST && o.query) {
+        snprintf(query, sizeof(query), "%s", o.query);
+    } else if (o.mode == MODE_LIST) {
         char after[3 * sizeof(c->after)];
         encode(c->after, after);
         snprintf(query, sizeof(query), "list-type=2&max-keys=1000%s%s",
@@ -409,11 +411,13 @@ static void run_http(void)
     double s = (double)(now_ns() - began) / 1e9;
     qsort(latencies_us, latency_count, sizeof(*latencies_us), by_value);
 #define Q(q) (latency_count ? latencies_us[(uint64_t)((double)(latency_count - 1) * (q))] : 0)
-    printf("{\"ops\": %llu, \"errors\": %llu, \"seconds\": %.3f, \"ops_per_s\": %.1f, "
-           "\"mb_per_s\": %.1f, "
-           "\"keys_per_s\": %.0f, \"p50_us\": %u, \"p99_us\": %u, \"max_us\": %u}\n",
-           (unsigned long long)done, (unsigned long long)errors, s, (double)done / s,
-           (double)bytes / s / 1e6, (double)keys_listed / s, Q(0.5), Q(0.99), Q(1.0));
+    printf(
+        "{\"ops\": %llu, \"errors\": %llu, \"seconds\": %.3f, \"ops_per_s\": %.1f, "
+        "\"mb_per_s\": %.1f, "
+        "\"keys\": %llu, \"keys_per_s\": %.0f, \"p50_us\": %u, \"p99_us\": %u, \"max_us\": %u}\n",
+        (unsigned long long)done, (unsigned long long)errors, s, (double)done / s,
+        (double)bytes / s / 1e6, (unsigned long long)keys_listed, (double)keys_listed / s, Q(0.5),
+        Q(0.99), Q(1.0));
 }
 
 /* ---- the disk itself ---- */
@@ -479,7 +483,10 @@ static void usage(void)
          "[--seconds=S]\n"
          "  [--count=N] [--objects=N] [--size=BYTES] [--bucket=B] [--prefix=P] [--access=A] "
          "[--secret=S]\n"
-         "  [--path=/plain/path (unsigned)] [--dir=D]");
+         "  [--path=/plain/path (unsigned)] [--dir=D]\n"
+         "  [--first=N (number of the first object)] [--query=QUERY (of each list: names in order, "
+         "values "
+         "encoded)]");
 }
 
 static void parse_ports(char *text)
@@ -498,6 +505,7 @@ int main(int argc, char **argv)
         {"bucket", required_argument, NULL, 'b'},  {"prefix", required_argument, NULL, 'x'},
         {"access", required_argument, NULL, 'a'},  {"secret", required_argument, NULL, 'k'},
         {"path", required_argument, NULL, 'u'},    {"dir", required_argument, NULL, 'd'},
+        {"first", required_argument, NULL, 'f'},   {"query", required_argument, NULL, 'q'},
         {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     o.access = getenv("AWS_ACCESS_KEY_ID");
     o.secret = getenv("AWS_SECRET_ACCESS_KEY");
@@ -519,6 +527,8 @@ int main(int argc, char **argv)
             o.sign = false;
             break;
         case 'd': o.dir = optarg; break;
+        case 'f': o.first = strtoull(optarg, NULL, 10); break;
+        case 'q': o.query = optarg; break;
         default: usage(); return c == 'h' ? 0 : 2;
         }
     }

@@ -78,15 +78,14 @@ static void data_of(const struct run *r, unsigned k, const uint8_t **shard)
 }
 
 /* The same encoding and decoding, whole shards in one call each; with sums: those of what came out,
- * too. */
+ * and of what was kept, too. */
 static void make_bare(struct run *r, bool sums)
 {
     unsigned n = r->ec.data + r->ec.parity;
     for (unsigned k = 0; k < SEGMENTS; k++) {
         const uint8_t *shard[EC_SHARDS_MAX], *from[EC_DATA_MAX];
         uint8_t *parity[EC_PARITY_MAX], *to[EC_SHARDS_MAX];
-        uint32_t dropped = code_dropped(&r->ec, r->id[k]),
-                 want = dropped & ((1u << r->ec.data) - 1);
+        uint32_t want = code_dropped(&r->ec, r->id[k]);
         struct ec_plan plan;
         data_of(r, k, shard);
         for (unsigned i = 0; i < r->ec.parity; i++)
@@ -94,9 +93,10 @@ static void make_bare(struct run *r, bool sums)
         ec_encode(&r->ec, r->shard_bytes, shard, parity);
         for (unsigned i = 0; i < r->ec.parity && sums; i++)
             (void)crc32c(0, SLICE(parity[i], r->shard_bytes));
-        if (!want)
-            continue;
-        CHECK(ec_plan_init(&plan, &r->ec, ((1u << n) - 1) & ~dropped, want) == OK);
+        for (unsigned i = 0; i < r->ec.data && sums; i++)
+            if (!(want & 1u << i))
+                (void)crc32c(0, SLICE(shard[i], r->shard_bytes));
+        CHECK(ec_plan_init(&plan, &r->ec, ((1u << n) - 1) & ~want, want) == OK);
         for (unsigned i = 0; i < plan.data; i++)
             from[i] = shard[plan.from[i]];
         for (unsigned i = 0; i < plan.wanted; i++)

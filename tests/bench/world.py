@@ -83,28 +83,36 @@ class Cluster:
             time.sleep(0.05)
         raise SystemExit(f"{node} did not become ready")
 
-    def create_bucket(self, name):
+    def create_bucket(self, name, encryption=None):
+        """encryption: what its objects are encrypted with, AES256 or aws:kms; None: they are not."""
+        self.put(f"/{name}")
+        if encryption:
+            self.put(f"/{name}", "encryption", "<ServerSideEncryptionConfiguration><Rule>"
+                     f"<ApplyServerSideEncryptionByDefault><SSEAlgorithm>{encryption}</SSEAlgorithm>"
+                     "</ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>")
+
+    def put(self, path, query="", body=""):
         def digest(key, text):
             return hmac.new(key, text.encode(), hashlib.sha256).digest()
 
         host, stamp = f"127.0.0.1:{self.ports[0]}", time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        empty, day = hashlib.sha256(b"").hexdigest(), stamp[:8]
+        payload, day = hashlib.sha256(body.encode()).hexdigest(), stamp[:8]
         names = "host;x-amz-content-sha256;x-amz-date"
-        canonical = (f"PUT\n/{name}\n\nhost:{host}\nx-amz-content-sha256:{empty}\nx-amz-date:{stamp}\n\n"
-                     f"{names}\n{empty}")
+        canonical = (f"PUT\n{path}\n{query and query + '='}\nhost:{host}\nx-amz-content-sha256:{payload}\n"
+                     f"x-amz-date:{stamp}\n\n{names}\n{payload}")
         scope = f"{day}/us-east-1/s3/aws4_request"
         key = ("AWS4" + self.secret).encode()
         for part in (day, "us-east-1", "s3", "aws4_request"):
             key = digest(key, part)
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
         conn = http.client.HTTPConnection(host, timeout=20)
-        conn.request("PUT", f"/{name}", headers={
-            "x-amz-content-sha256": empty, "x-amz-date": stamp,
+        conn.request("PUT", f"{path}?{query}" if query else path, body, headers={
+            "x-amz-content-sha256": payload, "x-amz-date": stamp,
             "Authorization": f"AWS4-HMAC-SHA256 Credential={self.access}/{scope},SignedHeaders={names},"
                              f"Signature={digest(key, text).hex()}"})
         answer = conn.getresponse()
         if answer.status != 200:
-            raise SystemExit(f"bucket {name}: {answer.status} {answer.read()!r}")
+            raise SystemExit(f"PUT {path}?{query}: {answer.status} {answer.read()!r}")
         conn.close()
 
     def metrics(self):
@@ -239,9 +247,9 @@ class Bench:
         self.program, self.cluster = program, cluster
         self.env = dict(os.environ, AWS_ACCESS_KEY_ID=cluster.access, AWS_SECRET_ACCESS_KEY=cluster.secret)
 
-    def __call__(self, mode, **options):
+    def __call__(self, mode, timeout=240, **options):
         args = [f"--{name}={value}" for name, value in options.items()]
-        done = subprocess.run([self.program, mode, *args], env=self.env, text=True, timeout=240,
+        done = subprocess.run([self.program, mode, *args], env=self.env, text=True, timeout=timeout,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if done.returncode != 0:
             raise SystemExit(f"cairn-bench {mode} {' '.join(args)} failed: {done.stderr}{done.stdout}")

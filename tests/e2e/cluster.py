@@ -64,6 +64,7 @@ class Cluster:
         self.env = dict(os.environ, CAIRN_VAR=str(var), S3_PORT=str(self.s3_port),
                         PORT_BASE=str(self.port_base), **extra)
         self.told = set()  # nodes that have been told to end
+        self.expected_error = "^$"  # a pattern: what a test has provoked
         for name in [n for n in self.env if n.startswith("AWS_")]:
             del self.env[name]
 
@@ -98,17 +99,18 @@ class Cluster:
         return int((self.var / "run" / f"{node}.pid").read_text())
 
     def runs(self, node):
-        """A process that begins is a shell for a moment; a dead one that nobody has waited for has no
-        command line."""
+        """A process that begins is a shell for a moment, and has no command line for another; a dead one
+        that nobody has waited for has none either, and says so in its state."""
         deadline = time.monotonic() + 2
         while True:
             try:
                 argv = pathlib.Path(f"/proc/{self.pid(node)}/cmdline").read_bytes()
+                state = pathlib.Path(f"/proc/{self.pid(node)}/stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 return False
             if f"--config={self.var}/conf/{node}.yaml".encode() in argv:
                 return True
-            if not argv or time.monotonic() > deadline:
+            if (not argv and state in "ZX") or time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
 
@@ -160,7 +162,7 @@ class Cluster:
         for log in sorted((self.var / "log").iterdir()):
             lines = log.read_text().splitlines()
             found += [x for x in lines if log.suffix == ".out" or re.match(r"\S+ ERROR ", x)]
-        return found
+        return [x for x in found if not re.search(self.expected_error, x)]
 
     def address(self, _role, _zone=1, _k=1):
         return "127.0.0.1"
@@ -202,11 +204,18 @@ class Cluster:
 # ---- fixtures and hooks, for the conftest.py of the layers ----
 
 _kept = []
+_said = []
 
 
 def keep(made):
     """Its directory is said to be there when the run ends."""
     _kept.append(made.var)
+
+
+def say(text):
+    """A figure that is to be seen though the test passed: when the run ends."""
+    _said.append(text)
+    print(text)
 
 
 def serve(request, made):
@@ -233,6 +242,8 @@ def serve(request, made):
 
 
 def pytest_terminal_summary(terminalreporter):
+    for text in _said:
+        terminalreporter.write_line(text)
     for var in _kept:
         terminalreporter.write_line(f"the cluster's directory is kept: {var}")
 

@@ -1,9 +1,12 @@
 """cairnctl: what it answers, and what it ends with; without a cluster, and of one."""
+import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 
 import pytest
@@ -23,12 +26,36 @@ def run(*args, status=0):
 
 def test_usage():
     for command in ("durability", "salvage", "status", "nodes", "disks", "pgs", "drain", "undrain", "safe-to-remove",
-                    "verify"):
+                    "verify", "repair", "scrub"):
         assert command in run("--help").stdout
         said = run(command, "--help").stdout
         assert f"usage: cairnctl {command}" in said and "--json" in said
+    for words in (("repair", "status"), ("scrub", "status"), ("scrub", "start")):
+        said = run(*words, "--help").stdout
+        assert f"usage: cairnctl {' '.join(words)}" in said and "Exit status" in said and "--endpoint" in said
+    assert "--deep" in run("scrub", "start", "--help").stdout
+    assert "usage" in run("scrub", status=2).stderr and "usage" in run("repair", "nonsense", status=2).stderr
+    assert "at most" in run("scrub", "start", "a", "b", status=2).stderr
     assert "there is no command" in run("nonsense", status=2).stderr
     assert "usage" in run(status=2).stderr
+    assert re.fullmatch(r"cairnctl \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+def test_every_command_explains_itself():
+    """Whatever --help names has help of its own, with --json and what it ends with, and is in the documents."""
+    documents = "".join((ROOT / "docs" / name).read_text() for name in ("operations.md", "durability.md"))
+    commands = re.findall(r"^  ([a-z-]+) ", run("--help").stdout, re.M)
+    assert len(commands) > 15
+    words = []
+    for command in commands:
+        found = re.findall(rf"^  {command} ([a-z-]+)\b", run(command, "--help").stdout, re.M)
+        words += [(command, word) for word in found] or [(command, )]
+        if found:
+            assert run(command, status=2).stderr == run(command, "--help").stdout
+    for asked in words:
+        said = run(*asked, "--help").stdout
+        assert f"usage: cairnctl {' '.join(asked)}" in said and "--json" in said and "Exit status" in said, asked
+        assert re.search(rf"`(cairnctl )?({asked[0]} )?{asked[-1]}\b", documents), f"not documented: {asked}"
 
 
 def test_durability():
@@ -54,11 +81,40 @@ def test_nonsense_is_refused():
     assert "No such file" in run("salvage", "/nonexistent", status=2).stderr
 
 
+def test_keys_do_not_speak_to_the_terminal():
+    """An object's name is anybody's bytes."""
+    page = {"objects": 1, "segments": 1, "schemes": [{"data_shards": 1, "parity_shards": 2, "lost": 1}], "next": None,
+            "bad": [{"state": "lost", "bucket": "b", "key": "a\x1b]0;owned\x07\u009b2J\nä", "part": 0, "segment": 0,
+                     "pg": 1, "shards_found": 0, "shards": 3, "absent": []}]}
+
+    class Gateway(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps(page).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Gateway)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    env = {"AWS_ACCESS_KEY_ID": "AKIAX", "AWS_SECRET_ACCESS_KEY": "secret", "PATH": os.environ["PATH"]}
+    done = subprocess.run([CAIRNCTL, "verify", f"--endpoint=http://127.0.0.1:{server.server_port}"], text=True,
+                          capture_output=True, timeout=60, env=env)
+    server.shutdown()
+    server.server_close()
+    assert done.returncode == 3, done
+    assert "b/a\\x1b]0;owned\\x07\\x9b2J\\x0aä part 0" in done.stdout
+    assert not {"\x1b", "\x07", "\u009b"} & set(done.stdout)
+
+
 # ---- of a cluster ----
 
-def ask(cluster, *args, status=0, **env):
+def ask(cluster, *args, status=0, zone=1, **env):
     """With the root user's keys in the environment, and nothing else."""
-    done = subprocess.run([CAIRNCTL, *args, f"--endpoint={cluster.endpoint()}"], text=True, capture_output=True,
+    done = subprocess.run([CAIRNCTL, *args, f"--endpoint={cluster.endpoint(zone)}"], text=True, capture_output=True,
                           timeout=60, env=dict(cluster.shell_env(), **env), cwd=cluster.var.parent)
     assert status in (None, done.returncode), f"{args}: {done.returncode} {done.stdout}{done.stderr}"
     assert cluster.credentials[1] not in done.stdout + done.stderr
@@ -158,12 +214,13 @@ def test_a_node_is_killed(cluster):
 
 @pytest.fixture
 def own(request):
-    """A cluster that may lose data."""
-    yield from serve(request, Cluster(tempfile.mkdtemp(prefix="cairn-cairnctl-")))
+    """A cluster that may lose data, and that repairs none of it as long as it is young."""
+    yield from serve(request, Cluster(tempfile.mkdtemp(prefix="cairn-cairnctl-"), CAIRN_REPAIR_AGE="1h",
+                                      CAIRN_REPAIR_INTERVAL="1s"))
 
 
 def test_verify(own):
-    """Clean; then a storage node loses all that it has."""
+    """Clean; then a storage node loses all that it has; then repair has given it everything again."""
     cluster, s3, bucket = own, own.client(), "bucket"
     s3.create_bucket(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key="in the index", Body=b"small")
@@ -184,10 +241,18 @@ def test_verify(own):
         shutil.rmtree(cluster.var / "data" / node / part)
     cluster.control("start", node)
     deadline = time.monotonic() + 15
-    while not all(n["answers"] for n in ask_json(cluster, "nodes")["nodes"]):
-        assert time.monotonic() < deadline
+    while True:  # its disk is being opened for a moment
+        found = ask_json(cluster, "verify", bucket, status=1)
+        if not any(a["state"] == "not answered" for b in found["bad"] for a in b["absent"]):
+            break
+        assert time.monotonic() < deadline, found
         time.sleep(0.1)
-    found = ask_json(cluster, "verify", bucket, status=1)
     assert found["degraded"] == 8 and found["lost"] == found["full"] == 0
     assert {(a["node"], a["state"]) for b in found["bad"] for a in b["absent"]} == {(node, "missing")}
     assert {b["key"] for b in found["bad"]} == {f"large {i}" for i in range(4)}
+    cluster.env["CAIRN_REPAIR_AGE"] = "1s"
+    for zone in (1, 2, 3):
+        cluster.control("stop", f"z{zone}-storagenode-1")
+        cluster.control("start", f"z{zone}-storagenode-1")
+    repaired = verify_settled(cluster, bucket, 40)
+    assert repaired["full"] == 8 and repaired["degraded"] == repaired["lost"] == 0 and repaired["bad"] == []

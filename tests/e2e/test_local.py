@@ -131,6 +131,27 @@ def test_background(local):
     assert not [p for p in local.var.iterdir()], list(local.var.iterdir())
 
 
+def test_a_witness_is_found_where_the_cluster_file_says(local):
+    """And not at what it listens at, which may be every address of a container."""
+    local.up()
+    local.control("stop", "z1-witness-1")
+    conf = local.var / "conf" / "z1-witness-1.yaml"
+    conf.write_text(re.sub(r"^listen: .*:", "listen: 0.0.0.0:", conf.read_text(), flags=re.M))
+    subprocess.run([CLUSTER, "start", "z1-witness-1"], env=local.env, cwd=ROOT, check=True)
+    deadline = time.monotonic() + 20
+    while " ready " not in local_status(local, "z1-witness-1") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert " ready " in local_status(local, "z1-witness-1")
+    logs = "".join(path.read_text() for path in (local.var / "log").glob("*metanode*.log"))
+    told = re.findall(r"witness\.register name=z1-witness-1 addr=(\S+)", logs)
+    assert len(told) >= 2 and set(told) == {f"127.0.0.1:{local.port_base + 121}"}, told
+
+
+def local_status(local, node):
+    done = subprocess.run([CLUSTER, "status"], env=local.env, cwd=ROOT, text=True, capture_output=True, check=False)
+    return next(line for line in done.stdout.splitlines() if line.startswith(node))
+
+
 def test_a_port_that_is_taken(local):
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

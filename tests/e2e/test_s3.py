@@ -333,6 +333,13 @@ def test_odd_keys_and_lists(s3, bucket):
         assert grouped("a/", "/", page) == (["a/", "a/b"], ["a//", "a/b/"])
         assert grouped("none", "/", page) == ([], [])
     assert [o["Key"] for o in s3.list_objects_v2(Bucket=bucket, StartAfter="a/b/c")["Contents"]][0] == "b c"
+    # Of common prefixes only those that are greater than where the list begins.
+    for call, marker in ((s3.list_objects_v2, "StartAfter"), (s3.list_objects, "Marker"),
+                         (s3.list_object_versions, "KeyMarker")):
+        for after in ("a/", "a/b"):
+            r = call(Bucket=bucket, Delimiter="/", **{marker: after})
+            assert [p["Prefix"] for p in r["CommonPrefixes"]] == ["ü/"], (marker, after)
+        assert len(call(Bucket=bucket, Delimiter="/", **{marker: "a"})["CommonPrefixes"]) == 2
     one = s3.list_objects_v2(Bucket=bucket, MaxKeys=1, FetchOwner=True)
     assert one["KeyCount"] == 1 and one["Contents"][0]["Owner"]["ID"] and one["IsTruncated"]
     assert s3.list_objects_v2(Bucket=bucket, MaxKeys=0)["KeyCount"] == 0
@@ -412,7 +419,7 @@ def test_limits(cluster, s3, bucket):
     assert status == 400 and b"InvalidArgument" in body
     status, body, _ = signed(cluster, "GET", f"/{bucket}", "versioning=")
     assert status in (200, 501)
-    status, body, _ = signed(cluster, "PUT", f"/{bucket}", "lifecycle=", body=b"<x/>")
+    status, body, _ = signed(cluster, "PUT", f"/{bucket}", "metadataTable=", body=b"<x/>")
     assert status == 501 and b"NotImplemented" in body
 
 

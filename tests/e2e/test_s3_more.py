@@ -42,6 +42,8 @@ def test_list_uploads(s3, bucket):
     after = s3.list_multipart_uploads(Bucket=bucket, KeyMarker="b/x/1")
     assert [u["Key"] for u in after["Uploads"]] == ["b/x/2", "b/y", "c d+ü", "c d+ü", "c d+ü"]
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket, Prefix="none")
+    within = s3.list_multipart_uploads(Bucket=bucket, KeyMarker="b/x/1", Delimiter="/")
+    assert {u["Key"] for u in within["Uploads"]} == {"c d+ü"} and "CommonPrefixes" not in within
 
 
 def test_conditions_of_copies(s3, bucket):

@@ -33,6 +33,10 @@ static void fuzz_cluster(struct slice text)
         for (size_t i = 0; i < c.scheme_count; i++)
             CHECK(c.schemes[i].data >= 1 && c.schemes[i].parity >= 1 &&
                   c.schemes[i].data + c.schemes[i].parity <= CLUSTER_SHARDS_MAX);
+        CHECK(c.class_count <= CLUSTER_CLASSES_MAX);
+        for (size_t i = 0; i < c.class_count; i++)
+            CHECK(c.classes[i].name[0] && c.classes[i].scheme.data >= 1 &&
+                  c.classes[i].scheme.data + c.classes[i].scheme.parity <= CLUSTER_SHARDS_MAX);
         for (size_t i = 0; i < c.split_point_count; i++) {
             CHECK(c.split_points[i].len <= CLUSTER_SPLIT_POINT_BYTES_MAX);
             CHECK(i == 0 || slice_cmp(buf_view(&c.split_points[i - 1]), buf_view(&c.split_points[i])) < 0);

@@ -60,6 +60,9 @@ static void read_lists(struct s3_request *r, struct s3_fault *f)
         if (s3_list_params_parse(r, &list, f) == S3_OK)
             CHECK(list.max_keys <= S3_LIST_MAX);
     }
+    struct s3_list_versions_params versions;
+    if (s3_list_versions_params_parse(r, &versions, f) == S3_OK)
+        CHECK(versions.max_keys <= S3_LIST_MAX && (!versions.version || versions.key_marker.len));
     if (s3_list_uploads_params_parse(r, &uploads, f) == S3_OK)
         CHECK(uploads.max_uploads >= 1 && uploads.max_uploads <= S3_LIST_MAX);
     (void)s3_list_parts_params_parse(r, &parts, f);
@@ -86,6 +89,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         CHECK(r.op != S3_OP_NONE && r.key.len <= S3_KEY_BYTES_MAX);
         CHECK(r.bucket.len == 0 || s3_bucket_name_valid(r.bucket));
     }
+    CHECK(r.hoisted <= r.fields.count);
+    for (size_t i = r.fields.count - r.hoisted; i < r.fields.count; i++)
+        for (size_t k = 0; k < r.fields.ptr[i].value.len; k++) /* as a field could have it */
+            CHECK(r.fields.ptr[i].value.ptr[k] >= 0x20 || r.fields.ptr[i].value.ptr[k] == '\t');
     round_trip(&t.arena, r.key);
     for (size_t i = 0; i < r.param_count; i++)
         round_trip(&t.arena, r.params[i].value);

@@ -34,12 +34,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct arena arena;
     struct s3_create_bucket c;
+    struct s3_versioning v;
     struct s3_fault f;
     struct buf b = {0};
     arena_init(&arena, 8 << 20);
     complete(&arena, SLICE(data, size));
     delete (&arena, SLICE(data, size));
     (void)s3_xml_create_bucket(&arena, SLICE(data, size), &c, &f);
+    (void)s3_xml_versioning(&arena, SLICE(data, size), &v, &f);
     /* What we write of any bytes reads back as one element. */
     xml_open(&b, "Delete");
     xml_open(&b, "Object");

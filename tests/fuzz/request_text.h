@@ -24,7 +24,7 @@ static inline void request_text_init(struct request_text *t, struct slice text,
                                      struct s3_request *ret, struct s3_fault *fault)
 {
     static const struct slice domains[] = {SLICE_LIT("s3.amazonaws.com")};
-    static const struct s3_addressing addressing = {domains, 1};
+    static const struct s3_addressing addressing = {.base_domains = domains, .base_domain_count = 1};
     struct slice line = request_text_line(&text);
     const uint8_t *space = line.len ? memchr(line.ptr, ' ', line.len) : NULL;
     size_t method_len = space ? (size_t)(space - line.ptr) : line.len;

@@ -182,6 +182,8 @@ def config():
     seed("config", "cluster", head + "nodes:\n" + nodes + "partitions: 4\npgs: 16\n")
     seed("config", "splits", head + 'nodes:\n' + nodes + 'split_points: ["8000000000000000", "800000000000000061"]\n')
     seed("config", "splits_order", head + 'nodes:\n' + nodes + 'split_points: ["81", "8000000000000000"]\n')
+    seed("config", "classes", head + "nodes:\n" + nodes +
+         "schemes: [rep-3]\nstorage_classes: {ECONOMY: rep-3, WIDE: 4+2}\n")
     seed("config", "too_many", head + "nodes:\n" + nodes + "partitions: 99999999999999999999\n")
     seed("config", "twice", head + head)
     seed("config", "process", "node_id: z1-gateway-1\nzone: z1\nbytes: 64KiB\nwait: 5s\ncount: -3\nfast: yes\n"
@@ -259,6 +261,14 @@ def clients():
     seed("sigv4", "twice", head + auth.format("host") * 2)
     seed("sigv4", "expires", "GET /?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=99999999999999999999&X-Amz-Date=x\nHost: x\n")
     seed("sigv4", "date", head.replace("20130524T", "20139924T") + auth.format("host;x-amz-date"))
+    claim = "AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Expires=1175139620&Signature=NpgCjnDzrM%2BWFzoENXmpNDUsSn8%3D"
+    host = "\nHost: johnsmith.s3.amazonaws.com\n"
+    seed("sigv4", "v2", f"GET /photos/puppy.jpg?{claim}{host}")
+    seed("sigv4", "v2_fields", f"PUT /k?uploadId=a%26b&partNumber=1&{claim}&x-amz-meta-a=%20b&X-Amz-Meta-B&content-type=t"
+         f"&x-amz-security-token=t&x-amz-user-agent=u{host}x-amz-meta-a: b\nX-Amz-Meta-c: 1\nX-Amz-Meta-c: 2\n")
+    seed("sigv4", "v2_several", f"GET /k?{claim}&response-content-type=a%26versionId%3D1&versionId=1&versionId=2{host}")
+    seed("sigv4", "v2_expires", f"GET /k?AWSAccessKeyId=A&Signature=A&Expires=18446744073709551615{host}")
+    seed("sigv4", "v2_both", f"GET /k?{claim}&X-Amz-Algorithm=AWS4-HMAC-SHA256{host}" + auth.format("host"))
     seed("chunked", "huge", b"\x02" + be16(5) + b"ffffffffffffffff\r\n")
     seed("chunked", "long_line", b"\x02" + be16(5) + b"5;" + b"a" * 5000 + b"\r\nhello\r\n0\r\n\r\n")
     seed("chunked", "longer", b"\x02" + be16(4) + b"5\r\nhello\r\n0\r\n\r\n")
@@ -276,7 +286,11 @@ def commands():
     seed("command", "nested", entries(field(13, field(13, field(13, b"")))))
     seed("command", "unknown_fields", entries(field(1, b"\x01" * 16) + field(900, b"x" * 90) + field(901, 1)))
     seed("command", "condemn", entries(*condemn_entries()))
+    seed("command", "interim", entries(*condemn_entries(interim=True)))
     seed("command", "placement", entries(*placement_entries()))
+    seed("command", "settings", entries(*setting_entries()))
+    seed("command", "locks", entries(*lock_entries()))
+    seed("command", "registry", entries(*registry_entries()))
 
 
 def fixed64(number, *values):
@@ -296,15 +310,21 @@ def command(write, operation, body, time=1000):
 
 # keyhash_object(1, "k"), by proto/keyhash.c: a command that does not name it is refused.
 OBJECT_K = 0x6822BCB2930D9719
+# keyhash_bucket("name"), keyhash_account("1"), keyhash_access_key("AK")
+BUCKET_NAME = 0x403777246532FF09
+ACCOUNT_1 = 0xE3B97B5F5E48A505
+KEY_AK = 0x5927244972C2547
 
 
-def condemn_entries():
-    """An object of a segment and an upload; some condemned, some moved; one named afterwards; all expired."""
+def condemn_entries(interim=False):
+    """An object of a segment and an upload; some condemned, some moved; one named afterwards; all expired.
+    interim: what is moved were copies that waited for it."""
     place = fixed64(1, 1) + field(2, "k")
     blobs = [bytes([n]) * 16 for n in range(1, 8)]
 
     def segment(n):
-        return field(1, 1) + field(2, blobs[n]) + field(3, 5) + fixed32(4, 9)
+        waits = field(5, 1) if interim and n in (0, 1, 3) else b""
+        return field(1, 1) + field(2, blobs[n]) + field(3, 5) + fixed32(4, 9) + waits
 
     def put(n):
         return place + field(3, field(2, 5) + field(4, "e") + field(5, 1) + field(6, segment(n)))
@@ -322,6 +342,63 @@ def condemn_entries():
             command(8, 27, place + condemned), command(0, 25, b"", time=5000000))
 
 
+def setting_entries():
+    """An object tagged, tagged again under conditions, replaced; settings of a bucket made, changed and taken away."""
+    place = fixed64(1, 1) + field(2, "k")
+    put = place + field(3, field(2, 0) + field(4, "e"))
+    pair = field(3, field(1, "name") + field(2, "value"))
+
+    def root(write, operation, body):
+        packed = field(1, bytes([write]) * 16) + field(2, 1000) + field(3, 1000) + field(4, 7)
+        packed += fixed64(6, BUCKET_NAME) + field(operation, body)
+        return be32(len(packed)) + packed
+
+    def setting(write, kind, name, document):
+        return root(write, 60, field(1, "name") + fixed64(2, 1 << 63) +
+                    field(3, field(1, kind) + field(2, name) + field(3, document)))
+
+    return (command(1, 16, put), command(2, 36, place + pair * 3), command(3, 36, place + pair + field(4, field(5, 1))),
+            command(4, 36, place + pair + field(4, field(5, 9))), command(5, 16, put), command(6, 36, place),
+            root(7, 41, field(1, field(1, "name") + field(4, "owner"))), setting(8, 2, "", "document"),
+            setting(9, 6, "b", "x"), setting(10, 6, "a", "y"), setting(11, 2, "", ""))
+
+
+def registry_entries():
+    """Rows made, guarded, changed by their versions, given to another account in vain, and removed."""
+    def change(write, *rows):
+        packed = field(1, bytes([write]) * 16) + field(2, 1000) + field(3, 1000) + field(4, 7)
+        packed += fixed64(6, ACCOUNT_1, KEY_AK) + field(61, b"".join(field(1, row) for row in rows))
+        return be32(len(packed)) + packed
+
+    def row(kind, scope, name, version, rest=b""):
+        return field(1, kind) + field(2, scope) + field(3, name) + field(4, version) + rest
+
+    key, moved = field(7, field(3, "1")), field(7, field(3, "2"))
+    return (change(1, row(1, "", "1", 0, field(7, "a")), row(2, "1", "u", 0, field(7, field(1, "u")))),
+            change(2, row(6, "", "AK", 0, key), row(1, "", "1", 1, field(5, 1))), change(3, row(6, "", "AK", 2, moved)),
+            change(4, row(9, "s", "k/1", 0, field(7, "x")), row(9, "s", "k/1", 0)), change(5, row(9, "s", "k/1", 7)),
+            change(6, row(6, "", "AK", 2, field(6, 1)), row(2, "1", "u", 1, field(6, 1))))
+
+
+def lock_entries():
+    """An object that is locked, pushed aside, locked longer, deleted in vain, released, and deleted."""
+    place = fixed64(1, 1) + field(2, "k")
+    put = place + field(3, field(2, 0) + field(4, "e"))
+    default = place + field(3, field(2, 0) + field(4, "e") + field(25, 2)) + field(5, 5000)
+
+    def enabled(write, operation, body, time=1000):
+        packed = field(1, bytes([write]) * 16) + field(2, time) + field(3, time) + field(4, 7) + field(5, 2)
+        packed += fixed64(6, OBJECT_K) + field(7, 1) + field(operation, body)
+        return be32(len(packed)) + packed
+
+    retain = lambda mode, until: place + field(4, 1) + field(5, mode) + field(6, until)
+    return (enabled(1, 16, default), enabled(2, 16, put), enabled(3, 29, place + field(3, 1) + field(7, 1)),
+            enabled(4, 29, retain(1, 4000)), enabled(5, 29, retain(2, 9000)), enabled(6, 18, place + field(4, 1)),
+            enabled(7, 29, retain(1, 3000) + field(8, 1)), enabled(8, 18, place + field(4, 2) + field(6, 1)),
+            enabled(9, 29, place + field(3, 1) + field(7, 2), 7000), enabled(10, 18, place + field(4, 1), 7000),
+            enabled(11, 18, place, 7000))
+
+
 def placement_entries():
     """Nodes, a group of each scheme, and a change of members begun and ended."""
     nodes = [field(1, f"s{n}") + field(2, f"z{n % 3}") + field(3, 4) for n in range(4)]
@@ -335,6 +412,64 @@ def placement_entries():
             command(1, 51, field(1, 1) + field(2, 2) + following), command(0, 52, field(1, 1) + field(2, 2)))
 
 
+def settings():
+    """A document of each kind, tags in a field, and rules with a question."""
+    tag = "<Tag><Key>k</Key><Value>v</Value></Tag>"
+    rule = ("<CORSConfiguration><CORSRule><ID>a</ID><AllowedOrigin>http://*.a</AllowedOrigin><AllowedMethod>GET"
+            "</AllowedMethod><AllowedHeader>x-*</AllowedHeader><ExposeHeader>ETag</ExposeHeader>"
+            "<MaxAgeSeconds>5</MaxAgeSeconds></CORSRule></CORSConfiguration>")
+    where = f"<Id>a</Id><Filter><And><Prefix>p</Prefix>{tag}</And></Filter>"
+    documents = (("tagging", f"<Tagging><TagSet>{tag}</TagSet></Tagging>"), ("cors", rule),
+                 ("payment", "<RequestPaymentConfiguration><Payer>Requester</Payer></RequestPaymentConfiguration>"),
+                 ("accelerate", "<AccelerateConfiguration><Status>Enabled</Status></AccelerateConfiguration>"),
+                 ("analytics", f"<AnalyticsConfiguration>{where}<StorageClassAnalysis/></AnalyticsConfiguration>"),
+                 ("metrics", f"<MetricsConfiguration>{where}</MetricsConfiguration>"),
+                 ("tiering", f"<IntelligentTieringConfiguration>{where}<Status>Enabled</Status><Tiering><Days>90</Days>"
+                  "<AccessTier>ARCHIVE_ACCESS</AccessTier></Tiering></IntelligentTieringConfiguration>"),
+                 ("field", "a=b&c%20d=e+f&%C3%BC=%2F"), ("rules", rule + "\0http://x.a\0x-a, X-b"))
+    acl = (f"<AccessControlPolicy><Owner><ID>{'a' * 64}</ID></Owner><AccessControlList><Grant><Grantee>"
+           f"<ID>{'b' * 64}</ID></Grantee><Permission>READ</Permission></Grant><Grant><Grantee><URI>"
+           "http://acs.amazonaws.com/groups/global/AllUsers</URI></Grantee><Permission>WRITE_ACP</Permission>"
+           "</Grant></AccessControlList></AccessControlPolicy>")
+    for number, (name, text) in enumerate(documents):
+        seed("settings", name, bytes([number]) + text.encode())
+    until = "<Mode>COMPLIANCE</Mode><RetainUntilDate>2090-01-01T00:00:00.5Z</RetainUntilDate>"
+    period = "<Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>30</Days></DefaultRetention></Rule>"
+    for name, text in (("lock", "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>" + period +
+                        "</ObjectLockConfiguration>"),
+                       ("retention", f"<Retention>{until}</Retention>"),
+                       ("hold", "<LegalHold><Status>ON</Status></LegalHold>")):
+        seed("settings", name, b"\x0b" + text.encode())
+    for kind, name, text in ((12, "acl", acl), (13, "block", "<PublicAccessBlockConfiguration><BlockPublicAcls>TRUE"
+                              "</BlockPublicAcls></PublicAccessBlockConfiguration>"),
+                             (14, "ownership", "<OwnershipControls><Rule><ObjectOwnership>ObjectWriter</ObjectOwnership>"
+                              "</Rule></OwnershipControls>"),
+                             (12, "grants", f'id="{"a" * 64}", emailAddress="a,b@c"')):
+        seed("settings", name, bytes([kind]) + text.encode())
+    notification = ("<NotificationConfiguration><QueueConfiguration><Id>a</Id><Queue>arn:cairn:sqs::hook:webhook</Queue>"
+                    "<Event>s3:ObjectCreated:*</Event><Filter><S3Key><FilterRule><Name>prefix</Name><Value>p</Value>"
+                    "</FilterRule></S3Key></Filter></QueueConfiguration><TopicConfiguration><Topic>"
+                    "arn:cairn:sqs::b:webhook</Topic><Event>s3:ObjectRemoved:Delete</Event></TopicConfiguration>"
+                    "</NotificationConfiguration>")
+    replication = ("<ReplicationConfiguration><Role>r</Role><Rule><Priority>1</Priority><Filter><And><Prefix>p</Prefix>"
+                   f"{tag}</And></Filter><Status>Enabled</Status><DeleteMarkerReplication><Status>Disabled</Status>"
+                   "</DeleteMarkerReplication><Destination><Bucket>arn:aws:s3:::dr/bucket</Bucket></Destination></Rule>"
+                   "<Rule><ID>b</ID><Prefix>q</Prefix><Status>Disabled</Status><Destination><Bucket>"
+                   "arn:aws:s3:::dr/other</Bucket></Destination></Rule></ReplicationConfiguration>")
+    site = ("<WebsiteConfiguration><IndexDocument><Suffix>i</Suffix></IndexDocument><ErrorDocument><Key>e/4</Key>"
+            "</ErrorDocument><RoutingRules><RoutingRule><Condition><KeyPrefixEquals>a/</KeyPrefixEquals>"
+            "<HttpErrorCodeReturnedEquals>404</HttpErrorCodeReturnedEquals></Condition><Redirect><HostName>h.x</HostName>"
+            "<Protocol>https</Protocol><ReplaceKeyPrefixWith>b \u00fc/</ReplaceKeyPrefixWith><HttpRedirectCode>302"
+            "</HttpRedirectCode></Redirect></RoutingRule><RoutingRule><Redirect><ReplaceKeyWith>k</ReplaceKeyWith>"
+            "</Redirect></RoutingRule></RoutingRules></WebsiteConfiguration>")
+    seed("settings", "website", bytes([17]) + site.encode())
+    seed("settings", "website_elsewhere", bytes([17]) + b"<WebsiteConfiguration><RedirectAllRequestsTo><HostName>h"
+         b"</HostName></RedirectAllRequestsTo></WebsiteConfiguration>")
+    seed("settings", "notification", bytes([15]) + notification.encode())
+    seed("settings", "replication", bytes([16]) + replication.encode())
+    seed("settings", "field_document", bytes([7]) + documents[0][1].encode())
+
+
 if __name__ == "__main__":
-    for make in (frames, raft_log, kv_files, control_headers, config, admin, clients, commands):
+    for make in (frames, raft_log, kv_files, control_headers, config, admin, clients, commands, settings):
         make()

@@ -31,11 +31,15 @@ PURE = {
     "metanode/placement": ("common/base",),
     "storagenode/extent": ("common/base",),
     "storagenode/repair/core": ("common/base",),
+    "storagenode/orphans/core": ("common/base",),
     "common/ec": ("common/base",),
     "witness/core": ("common/base",),
-    "gateway/s3": ("common/base", "common/crypto"),
+    "gateway/s3": ("common/base", "common/crypto", "gateway/policy"),
     "gateway/cache": ("common/base", "proto"),
+    "gateway/crypt": ("common/base", "common/crypto", "proto"),
     "gateway/admin": ("common/base",),
+    "gateway/policy": ("common/base",),
+    "gateway/iam": ("common/base", "common/crypto", "gateway/policy", "gateway/s3", "proto"),
     "cli/durability": ("common/base",),
     "cli/salvage": ("common/base", "common/ec", "storagenode/extent"),
 }
@@ -68,17 +72,34 @@ MAY_INCLUDE = {
     "metanode/placement": ("common/base",),
     "storagenode/extent": ("common/base",),
     "storagenode/repair/core": ("common/base",),
+    "storagenode/orphans/core": ("common/base",),
     "witness/core": ("common/base",),
-    "gateway/s3": ("common/base", "common/crypto", "gateway/http/field.h"),
+    "gateway/s3": ("common/base", "common/crypto", "gateway/http/field.h", "gateway/policy/json.h"),
     "gateway/cache": ("common/base", "proto"),
+    "gateway/crypt": ("common/base", "common/crypto", "proto/sealed.h", "proto/registry.pb-c.h"),
     "gateway/http": ("common/base",),
+    # Requests know neither the work in the background nor the operator's view; both use what requests are made of.
+    "gateway/op": ("common", "proto", *(f"gateway/{f}" for f in ("blob", "cache", "crypt", "http", "iam", "meta",
+                                                                 "out", "policy", "s3"))),
     "gateway/admin": ("common/base", "common/env/net.h", "proto"),
+    "gateway/policy": ("common/base",),
+    "gateway/iam": ("common/base", "common/crypto", "gateway/policy", "gateway/s3", "proto"),
     "cli/args": ("common/base",),
     "cli/durability": ("common/base",),
     # Services never include one another.  cairnctl is none: it reads the extents of a storage node that does not
     # run, by the code that wrote them, so that there is one reading of the format.
-    "cli/salvage": ("common/base", "common/ec", "storagenode/extent"),
-    "cli/io": ("common/base", "storagenode/extent", "cli/args", "cli/salvage"),
+    "cli/salvage": ("common/base", "common/ec", "storagenode/extent", "proto/sealed.h"),
+    "cli/io": ("common/base", "common/crypto", "storagenode/extent", "cli/args", "cli/salvage"),
+}
+
+# Headings of docs/parameters.md, and where what stands below them is read.
+PARAMETERS = {
+    "All processes": "common/config/config.c",
+    "cairn-gateway": "gateway/work/params.c",
+    "cairn-metanode": "metanode/main.c",
+    "cairn-storagenode": "storagenode/main.c",
+    "cairn-witness": "witness/main.c",
+    "The cluster file": "common/config/cluster.c",
 }
 
 FILE_LINES_MAX = 900
@@ -310,17 +331,26 @@ def check_scripts(tree):
     return findings
 
 
+def anchors(path):
+    """The headings of a document, as links name them."""
+    titles = re.findall(r"^#+ (.*)", path.read_text(errors="replace"), re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def check_links(tree):
-    """What the documents point at is there."""
+    """What the documents point at is there, headings too."""
     findings = []
     for name in tree.files(".md"):
         for number, line in tree.lines(name):
-            for target in re.findall(r"\]\(([^)\s]+)\)", line):
-                target = target.split("#")[0]
-                if not target or re.match(r"[a-z]+:", target):
+            for link in re.findall(r"\]\(([^)\s]+)\)", line):
+                target, _, heading = link.partition("#")
+                path = (tree.root / name).parent / target if target else tree.root / name
+                if re.match(r"[a-z]+:", link):
                     continue
-                if not (tree.root / name).parent.joinpath(target).exists():
+                if not path.exists():
                     findings.append(f"{name}:{number}: links to {target}, which does not exist")
+                elif heading and heading not in anchors(path):
+                    findings.append(f"{name}:{number}: links to {link}, where there is no such heading")
     return findings
 
 
@@ -348,8 +378,43 @@ def check_names(tree):
     return findings
 
 
+def parameters(text):
+    """The parameters of the tables in a C file, each with its default as text, "required" or "none"."""
+    kind = r"(?:\.type = )?CONFIG_(?:STRING|INT|BYTES|DURATION|BOOL|ADDRESS)\b"
+    for row in re.finditer(rf"""\{{\s*(?:\.name = )?"(\w+)",\s*{kind}((?:"(?:\\.|[^"\\])*"|[^"{{}}])*)\}}""", text):
+        value = re.match(r",\s*(?:\.value = )?\"([^\"]*)\"", row[2])
+        yield row[1], "required" if "CONFIG_REQUIRED" in row[2] else value[1] if value and value[1] else "none"
+
+
+def check_parameters(tree):
+    """The document of parameters has each of them below its program, with its default, and no other."""
+    document = "docs/parameters.md"
+    if document not in tree.names:
+        return [f"{document}: is not there"]
+    findings, section, said = [], "", {}
+    for number, line in tree.lines(document):
+        section = line[3:] if line.startswith("## ") else section
+        row = re.match(r"\| `(\w+)` \| (?:`([^`]+)`|(\w[^|]*)) \|", line)
+        if row and section in PARAMETERS:
+            said[section, row[1]] = number, row[2] or row[3]
+    for section, source in PARAMETERS.items():
+        if source not in tree.names:
+            continue
+        text = tree.text(source)
+        defaults = dict(parameters(text))
+        if section == "The cluster file":
+            defaults = dict.fromkeys(re.findall(r'strcmp\(key, "(\w+)"\) == 0\)\n\s+return load_', text))
+        for name, default in defaults.items():
+            number, found = said.pop((section, name), (0, ""))
+            if not number:
+                findings.append(f"{document}: {section}: {name} is missing")
+            elif default not in (None, found):
+                findings.append(f"{document}:{number}: {name} has the default {default}")
+    return findings + [f"{document}:{number}: {section} has no {name}" for (section, name), (number, _) in said.items()]
+
+
 CHECKS = (check_layers, check_marks, check_text, check_size, check_secrets, check_scripts, check_links, check_names,
-          check_purity, check_headers, check_clang)
+          check_parameters, check_purity, check_headers, check_clang)
 
 
 # ---- planted violations: what each check must find, in a tree of its own ----
@@ -427,8 +492,8 @@ def plant_scripts(root):
 
 
 def plant_links(root):
-    plant_file(root, "docs/a.md", "[a](a.md) [b](../b.md#c)\n[w](https://w)\n")
-    return ["docs/a.md:1: links to ../b.md"]
+    plant_file(root, "docs/a.md", "# A `b` of, C\n[a](a.md#a-b-of-c) [b](../b.md#c)\n[w](https://w#x)\n[d](#d)\n")
+    return ["docs/a.md:2: links to ../b.md", "docs/a.md:4: links to #d"]
 
 
 def plant_names(root):
@@ -439,6 +504,19 @@ def plant_names(root):
     plant_file(root, "metanode/a.c", '"cairn_meta_reads_total"\n"cairn_meta_lists_total"\n')
     return ["docs/invariants.md:2: there is no test it_breaks", "docs/invariants.md:2: there is no planted bug skip_that",
             "metanode/a.c:2: cairn_meta_lists_total"]
+
+
+def plant_parameters(root):
+    plant_file(root, "witness/main.c", 'p[] = {{"slot_bits", CONFIG_INT, "18", 8, 9, "bits", "a } b, \\"c\\"", 0},\n'
+               '{"lease", CONFIG_DURATION, "2s", 0, 0, NULL,\n "d", 0}, {"path", CONFIG_STRING, NULL, 0, 0, NULL, "e", 0}};\n')
+    plant_file(root, "common/config/config.c", '{.name = "node_id", .type = CONFIG_STRING, .flags = CONFIG_REQUIRED, .help = "f"},\n'
+               '{.name = "log", .type = CONFIG_STRING, .value = "-", .help = "g"},\n')
+    plant_file(root, "common/config/cluster.c", 'if (strcmp(key, "pgs") == 0)\n    return load_count(l);\n')
+    plant_file(root, "docs/parameters.md", "## All processes\n| `node_id` | none | |\n| `log` | `-` | |\n"
+               "## cairn-witness\n| `slot_bits` | `17` | |\n| `path` | none | |\n| `gone` | `1` | |\n## The cluster file\n")
+    return ["docs/parameters.md:2: node_id has the default required", "docs/parameters.md:5: slot_bits has the default 18",
+            "docs/parameters.md: cairn-witness: lease is missing", "docs/parameters.md:7: cairn-witness has no gone",
+            "docs/parameters.md: The cluster file: pgs is missing"]
 
 
 def self_test(check):

@@ -309,7 +309,10 @@ void task_end(struct task *t, bool progressed)
 {
     struct blob_user *u = t->user;
     CHECK(u->current == t && !t->ingesting && !t->extracting);
-    if (t->last_round && !progressed) {
+    if (t->last_round && u->load->beyond) {
+        u->load->stats.beyond++;
+        u->load->stats.beyond_lost += !progressed;
+    } else if (t->last_round && !progressed) {
         char text[160];
         snprintf(text, sizeof(text), "after healing %s/%s cannot be read: %s",
                  bucket_names[t->name], key_names[t->key], err_name(t->err));
@@ -356,6 +359,7 @@ static void begin(struct env_timer *timer)
     t->user = u;
     t->start_ns = world_now(w->cluster->world);
     t->req.gw = u->gateway->gateway;
+    t->req.authorized = true; /* nobody asks: there is no client */
     t->req.arena = &t->arena;
     void (*action)(struct task *) = act_get;
     if (u->left) {
@@ -441,6 +445,12 @@ void sim_blobs_read_all(struct sim_blobs *w)
         w->users[i].left = BLOB_BUCKETS * BLOB_KEYS;
         think(&w->users[i]);
     }
+}
+
+void sim_blobs_read_beyond(struct sim_blobs *w)
+{
+    w->beyond = true;
+    sim_blobs_read_all(w);
 }
 
 void sim_blobs_check(struct sim_blobs *w)

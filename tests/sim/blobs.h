@@ -12,6 +12,7 @@ struct sim_blobs;
 struct sim_blobs_stats {
     uint64_t puts, reads, lists, uploads_completed, uploads_aborted, parts, deletes;
     uint64_t buckets_deleted, unknown, refused, failed, undecided;
+    uint64_t beyond, beyond_lost; /* reads when too much is lost; those that failed */
 };
 
 /* In a cluster with storage nodes.  Clients per gateway: they start with it. */
@@ -23,6 +24,9 @@ bool sim_blobs_idle(const struct sim_blobs *w);
 uint64_t sim_blobs_progress(struct sim_blobs *w);
 /* Reads every key of every bucket through each gateway: now each must be had.  Idle when done. */
 void sim_blobs_read_all(struct sim_blobs *w);
+/* The same when more was lost than may be: each body is what was written, or the read fails.  Idle
+ * when done. */
+void sim_blobs_read_beyond(struct sim_blobs *w);
 /* Checks all histories, to the first that fails; reports through the cluster's problem hook. */
 void sim_blobs_check(struct sim_blobs *w);
 const struct sim_blobs_stats *sim_blobs_stats(const struct sim_blobs *w);

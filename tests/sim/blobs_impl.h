@@ -59,6 +59,7 @@ struct sim_blobs {
     unsigned user_count;
     uint64_t think_max_ns;
     bool stopped;
+    bool beyond;          /* errors are right answers now */
     struct value *values; /* by value */
     size_t value_count, value_cap;
     struct bucket *buckets[BUCKET_LIVES_MAX];

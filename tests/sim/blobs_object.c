@@ -153,6 +153,13 @@ static void get_over(struct task *t)
     task_end(t, t->err == OK);
 }
 
+/* Whole shards may be out of reach while others are damaged: that is said, and no bytes are. */
+static bool may_be_lost(const struct task *t)
+{
+    const struct sim_blobs *w = t->user->load;
+    return w->beyond || (w->cluster->mends && !t->last_round);
+}
+
 static void get_pump(struct extract *x)
 {
     struct task *t = container_of(x, struct task, extract);
@@ -164,7 +171,7 @@ static void get_pump(struct extract *x)
             return; /* woken again */
         if (err != OK) {
             t->err = err == ERR_END ? OK : err;
-            if (err == ERR_CORRUPT || err == ERR_CHECKSUM || err == ERR_PROTO)
+            if ((err == ERR_CORRUPT || err == ERR_CHECKSUM || err == ERR_PROTO) && !may_be_lost(t))
                 blobs_problem(t, "an object's data are damaged");
             if (err == ERR_END && t->at != x->offset + x->length)
                 blobs_problem(t, "an object's body is shorter than its record says");

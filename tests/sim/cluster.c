@@ -17,6 +17,8 @@
 #define SIM_ORPHAN_NS_MAX (6 * NS_PER_SEC)
 #define WALL_START_MS 1700000000000ull
 #define DELETION_PAUSE_MS 300 /* between rounds, when blobs are let go as often as here */
+#define PLACEMENT_MS 500
+#define PG_CHANGES_MAX 2
 
 /* ---- snapshot files: the kv's in-memory table ---- */
 
@@ -111,6 +113,12 @@ static void boot_meta(struct sim_node *n)
         config.timeouts.deletion_grace = c->deletion_grace_ms;
         config.timeouts.deletion_pause = DELETION_PAUSE_MS;
     }
+    if (c->mends) {
+        config.timeouts.node_down = c->node_down_ms;
+        config.timeouts.node_lost = c->node_lost_ms;
+        config.timeouts.placement = PLACEMENT_MS;
+        config.limits.pg_changes_max = PG_CHANGES_MAX;
+    }
     config.on_failed = meta_failed;
     config.arg = n;
     if (meta_config_check(&config, &why) != OK) {
@@ -195,7 +203,7 @@ void sim_crash(struct sim_node *n, bool silent)
     n->client = NULL;
     n->blobs = NULL;
     n->gateway = NULL;
-    if (n->disk)
+    if (n->drive_count)
         sim_store_crash(n);
     if (n->log_kv) {
         kv_mem_crash(n->log_kv, random64, n->cluster->world);
@@ -262,7 +270,12 @@ void sim_cluster_init(struct sim_cluster *c, struct world *w, const char *split_
     c->snapshot_files = calloc(1, sizeof(*c->snapshot_files));
     CHECK(c->files && c->snapshot_files);
     *c->snapshot_files = (struct sim_files){.files = {.ops = &files_ops}, .table = c->files};
-    buf_printf(&text, "cluster_id: 000102030405060708090a0b0c0d0e0f\nregion: us-east-1\npgs: 4\n");
+    buf_printf(&text, "cluster_id: 000102030405060708090a0b0c0d0e0f\nregion: us-east-1\npgs: %u\n",
+               c->pgs ? c->pgs : 4);
+    if (c->mends)
+        buf_printf(&text, "orphan_age: %us\nclock_difference_max: 3s\n", SIM_ORPHAN_AGE_MS / 1000);
+    if (c->schemes)
+        buf_printf(&text, "schemes: [%s]\n", c->schemes);
     if (split_points)
         buf_printf(&text, "split_points: [%s]\n", split_points);
     else

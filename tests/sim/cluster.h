@@ -2,6 +2,7 @@
 /* A simulated Cairn: metanodes, witnesses, gateways (cache, metadata client, blob client) and
  * storage nodes on the hosts of one world, each with its disks, each able to crash and come back.
  */
+#include "common/base/id.h"
 #include "common/config/cluster.h"
 #include "common/env/kv_mem.h"
 #include "common/rpc/rpc.h"
@@ -11,19 +12,27 @@
 #define SIM_PARTITIONS_MAX 8
 #define SIM_TERMS_MAX 1024 /* later ones are not looked at */
 #define SIM_BOOT_HOOKS 2
+#define SIM_DRIVES_MAX 3 /* disks of a storage node */
 
 /* The services' own headers are not included here: services never include one another. */
 struct blob_client;
 struct cache;
 struct disk;
+struct follow;
 struct gateway;
 struct meta_client;
 struct meta_node;
 struct sim_cluster;
 struct sim_files;
 struct disks;
+struct repair_agent;
 struct store;
 struct witness_node;
+
+struct sim_drive { /* one disk of a storage node, with its index */
+    struct disk *disk;
+    struct kv *kv;
+};
 
 struct sim_node {
     struct sim_cluster *cluster;
@@ -48,10 +57,17 @@ struct sim_node {
         void *arg;
     } on_boot[SIM_BOOT_HOOKS];
     /* storage node */
-    struct disk *disk;
-    struct kv *index_kv;
+    struct sim_drive drives[SIM_DRIVES_MAX];
+    size_t drive_count;
+    struct id128 *given_up; /* ids of disks that its operator does not expect back */
+    size_t given_up_count;
+    uint32_t refused;    /* a mask of disks that the map calls lost: emptied at the next start */
+    bool gone;           /* it will never run again */
+    bool disk_may_fail;  /* because the nemesis breaks one */
+    uint64_t emptied_ns; /* when it lost something last; 0: never */
     struct disks *disks;
-    struct store *store;
+    struct follow *follow;
+    struct repair_agent *repair;
 };
 
 struct sim_cluster {
@@ -73,16 +89,24 @@ struct sim_cluster {
     uint32_t deletion_grace_ms;  /* 0: the default; as long as a run, or longer */
     uint32_t store_flush_ms;     /* between two flushes of a storage node's index, */
     uint64_t store_flush_bytes;  /* or written by it */
-    uint32_t sleep_after_ms;     /* short, so that groups fall asleep; 0: never */
-    uint32_t balance_ms;         /* leadership goes back so often; 0: never */
-    bool lulls;                  /* times in which no client asks anything */
-    struct sim_terms {           /* who led which term: at most one ever */
+    bool mends;                  /* storage nodes follow the map, report, scrub and repair */
+    size_t drives_per_store;
+    unsigned pgs;                 /* of each scheme; */
+    const char *schemes;          /* as in the cluster file; NULL: what the topology suggests */
+    uint64_t replicate_bytes_max; /* larger blobs are coded, where there are coded groups */
+    uint32_t node_down_ms, node_lost_ms;
+    uint32_t sleep_after_ms;           /* short, so that groups fall asleep; 0: never */
+    uint32_t balance_ms;               /* leadership goes back so often; 0: never */
+    bool lulls;                        /* times in which no client asks anything */
+    struct sim_terms {                 /* who led which term: at most one ever */
         uint8_t leader[SIM_TERMS_MAX]; /* zone + 1; 0: nobody seen */
     } terms[SIM_PARTITIONS_MAX];
     uint64_t orphaned_ns[SIM_NODES_MAX][SIM_PARTITIONS_MAX]; /* asleep without a leader, since */
     uint64_t asleep; /* replicas that were seen to sleep, summed over all looks */
     void (*problem)(void *arg, const char *text); /* an invariant broke */
     void *problem_arg;
+    void (*emptied)(void *arg, struct sim_node *store); /* what it had is not served any more */
+    void *emptied_arg;
 };
 
 /* Three zones with one of each, and stores_per_zone storage nodes.  split_points: hex bounds as in

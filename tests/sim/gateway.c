@@ -15,6 +15,7 @@ static void boot_blobs(struct sim_node *n)
     struct sim_cluster *c = n->cluster;
     uint32_t attempt_ms = (uint32_t)c->timeout_ms / 3;
     struct blob_config blob = {.zone = host_zone(n->host),
+                               .replicate_bytes_max = c->replicate_bytes_max,
                                .write_attempt_ms = attempt_ms,
                                .straggler_ms = attempt_ms,
                                .read_attempt_ms = attempt_ms};

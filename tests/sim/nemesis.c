@@ -216,7 +216,7 @@ void nemesis_heal(struct nemesis *n)
                 sim_boot(nodes[i]);
     }
     for (size_t i = 0; i < sim_store_count(c); i++)
-        if (!c->stores[i].running)
+        if (!c->stores[i].running && !c->stores[i].gone)
             sim_boot(&c->stores[i]);
 }
 

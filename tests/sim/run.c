@@ -3,6 +3,7 @@
 
 #include "common/base/check.h"
 #include "common/obs/log.h"
+#include "tests/sim/losses.h"
 #include "tests/sim/nemesis.h"
 #include "tests/sim/store_faults.h"
 
@@ -15,7 +16,11 @@
 #define CONVERGE_S_MAX 150
 #define SETTLE_S_MAX                                                                               \
     60 /* deletion queues become empty: rounds, their timeouts and the grace period */
+/* Repair finds what is old enough, new members are filled, old ones emptied, orphans condemned. */
+#define MEND_S_MAX 240
 #define BLOBS_EVERY 3 /* seeds */
+#define MENDS_EVERY 12
+#define MENDS_REST 5
 
 struct run {
     struct run_result *result;
@@ -25,6 +30,8 @@ struct run {
     struct sim_shards *shards; /* NULL: no storage nodes in this run, and no blobs */
     struct sim_blobs *blobs;
     struct store_faults *store_faults;
+    struct losses *losses; /* NULL: nothing that was synced is lost in this run */
+    bool beyond;           /* more has been lost than the budget allows */
     struct nemesis *nemesis;
     unsigned problems;
     bool verbose;
@@ -41,10 +48,17 @@ static void problem(void *arg, const char *text)
                 (double)world_now(r->cluster.world) / 1e9);
 }
 
+/* What a storage node says of bits that this run has flipped. */
+static bool is_of_damage(const struct run *r, const char *event)
+{
+    return r->losses && sim_shards_stats(r->shards)->flips > 0 &&
+           strcmp(event, "store.damaged") == 0;
+}
+
 static void log_line(void *arg, enum log_level level, const char *event, const char *line)
 {
     struct run *r = arg;
-    if (level == LOG_LEVEL_ERROR) {
+    if (level == LOG_LEVEL_ERROR && !r->beyond && !is_of_damage(r, event)) {
         char text[220];
         snprintf(text, sizeof(text), "ERROR logged: %s: %.150s", event, line);
         problem(r, text);
@@ -60,7 +74,7 @@ static void run_until(struct run *r, uint64_t until, bool (*stop)(struct run *))
     while (world_now(w) < until && r->problems == 0) {
         r->result->events += world_run_until(w, world_now(w) + 2 * NS_PER_MS);
         sim_check(&r->cluster);
-        if (r->shards)
+        if (r->shards && !r->beyond)
             sim_shards_check(r->shards);
         if (stop && stop(r))
             return;
@@ -121,7 +135,7 @@ static void settle(struct run *r)
 {
     struct world *w = r->cluster.world;
     struct buf why = {0};
-    uint64_t until = world_now(w) + SETTLE_S_MAX * NS_PER_SEC;
+    uint64_t until = world_now(w) + (r->losses ? MEND_S_MAX : SETTLE_S_MAX) * NS_PER_SEC;
     while (r->problems == 0 && world_now(w) < until && !settled(r))
         run_until(r, world_now(w) + 200 * NS_PER_MS, NULL);
     if (r->problems == 0 && !sim_shards_settled(r->shards, &why)) {
@@ -131,12 +145,29 @@ static void settle(struct run *r)
     buf_fini(&why);
 }
 
+/* More is lost than may be: answers are errors, or what was written. */
+static void go_beyond(struct run *r)
+{
+    struct world *w = r->cluster.world;
+    r->beyond = true;
+    losses_beyond(r->losses);
+    /* Before repair begins, while it is at work, or when it has done what it can. */
+    uint64_t until = world_now(w) + 200 * NS_PER_MS + world_below(w, 3 * NS_PER_SEC);
+    run_until(r, until, NULL);
+    sim_blobs_read_beyond(r->blobs);
+    run_until(r, world_now(w) + 30 * NS_PER_SEC, clients_idle);
+    if (r->problems == 0 && !clients_idle(r))
+        problem(r, "reads of what is lost do not end");
+}
+
 /* DESIGN: whatever was broken, once it is healed the cluster serves, converges and answers all. */
 static void recover(struct run *r)
 {
     struct world *w = r->cluster.world;
     if (r->store_faults)
         store_faults_stop(r->store_faults);
+    if (r->losses)
+        losses_stop(r->losses);
     nemesis_heal(r->nemesis);
     /* Timeouts, leases and back-offs of the broken phase run out; then every client gets on. */
     uint64_t until = world_now(w) + HEAL_S_MAX * NS_PER_SEC;
@@ -173,6 +204,29 @@ static void recover(struct run *r)
     run_until(r, world_now(w) + 30 * NS_PER_SEC, clients_idle);
     if (r->problems == 0 && !clients_idle(r))
         problem(r, "the final reads do not end");
+    if (r->problems == 0 && r->losses && world_below(w, 3) == 0)
+        go_beyond(r);
+}
+
+/* The nodes hold coded groups where they are enough, several disks each, and lose data. */
+static void add_mending(struct sim_cluster *c)
+{
+    static const uint64_t segment_sizes[] = {1000, 5000, 66000, 200000};
+    static const uint64_t replicated[] = {1, 1, 3000, 0};
+    struct world *w = c->world;
+    c->mends = true;
+    c->stores_per_zone = 1 + world_below(w, 3);
+    c->schemes = c->stores_per_zone < 2 ? NULL : "3+3, rep-3";
+    c->pgs = 2;
+    c->drives_per_store = 1 + world_below(w, SIM_DRIVES_MAX);
+    c->segment_bytes = segment_sizes[world_below(w, ARRAY_COUNT(segment_sizes))];
+    c->replicate_bytes_max = replicated[world_below(w, ARRAY_COUNT(replicated))];
+    c->timeout_ms = world_below(w, 2) ? 4000 : 1500 + world_below(w, 1000);
+    c->deletion_grace_ms = 500 + (uint32_t)world_below(w, 1500);
+    c->store_flush_ms = world_below(w, 2) ? 200 + (uint32_t)world_below(w, 1000) : 8000;
+    c->store_flush_bytes = world_below(w, 2) ? 256 << 10 : 8 << 20;
+    c->node_down_ms = 2000 + (uint32_t)world_below(w, 2000);
+    c->node_lost_ms = c->node_down_ms + 3000 + (uint32_t)world_below(w, 5000);
 }
 
 /* Whether a run has blobs is no part of its world: a seed without them is the same run as ever. */
@@ -181,6 +235,11 @@ static void add_blobs(struct run *r, const struct run_options *o)
     struct sim_cluster *c = &r->cluster;
     struct world *w = c->world;
     static const uint64_t segment_sizes[] = {1000, 5000, 5000, 66000};
+    if (o->blobs == RUN_BLOBS_MENDS ||
+        (o->blobs == RUN_BLOBS_SHARE && r->seed % MENDS_EVERY == MENDS_REST)) {
+        add_mending(c);
+        return;
+    }
     if (o->blobs == RUN_BLOBS_NEVER || (o->blobs == RUN_BLOBS_SHARE && r->seed % BLOBS_EVERY != 0))
         return;
     c->stores_per_zone = 1 + world_below(w, 2);
@@ -198,7 +257,11 @@ static void start_blobs(struct run *r)
         return;
     r->store_faults = store_faults_new(c);
     r->shards = sim_shards_new(c);
-    r->blobs = sim_blobs_new(c, r->shards, 1, (20 + world_below(c->world, 100)) * NS_PER_MS);
+    uint64_t think_max_ms =
+        c->mends ? 150 + world_below(c->world, 300) : 20 + world_below(c->world, 100);
+    r->blobs = sim_blobs_new(c, r->shards, 1, think_max_ms * NS_PER_MS);
+    if (c->mends)
+        r->losses = losses_new(c, r->shards);
 }
 
 /* A run in which nothing happened must not pass. */
@@ -264,6 +327,8 @@ void run_seed(uint64_t seed, const struct run_options *o, struct run_result *ret
     nemesis_start(r->nemesis);
     if (r->store_faults)
         store_faults_start(r->store_faults);
+    if (r->losses)
+        losses_start(r->losses);
     run_until(r, world_now(w) + o->seconds * NS_PER_SEC, NULL);
     if (r->problems == 0)
         recover(r);
@@ -285,6 +350,8 @@ void run_seed(uint64_t seed, const struct run_options *o, struct run_result *ret
     ret->stats = *sim_workload_stats(r->load);
     if (r->blobs) {
         ret->faults += store_faults_count(r->store_faults);
+        ret->faults += r->losses ? losses_count(r->losses) : 0;
+        ret->mends = r->losses != NULL;
         ret->blobs = *sim_blobs_stats(r->blobs);
         ret->shards = *sim_shards_stats(r->shards);
     }

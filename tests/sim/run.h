@@ -8,18 +8,20 @@ struct run_result { /* what a run's process tells its parent */
     uint64_t seed, trace, events, virtual_ns, faults;
     uint64_t asleep; /* how often a replica was seen to sleep */
     unsigned problems;
+    bool mends; /* data were destroyed, and repaired */
     struct sim_workload_stats stats;
     struct sim_blobs_stats blobs;
     struct sim_shards_stats shards;
     char first_problem[240];
 };
 
-enum run_blobs { RUN_BLOBS_SHARE, RUN_BLOBS_ALWAYS, RUN_BLOBS_NEVER };
+enum run_blobs { RUN_BLOBS_SHARE, RUN_BLOBS_ALWAYS, RUN_BLOBS_NEVER, RUN_BLOBS_MENDS };
 
 struct run_options {
     unsigned seconds;     /* virtual ones in which things break */
     bool verbose;         /* everything is logged to stderr */
-    enum run_blobs blobs; /* storage nodes and their clients: in every third seed, or as said */
+    enum run_blobs blobs; /* storage nodes and their clients: in every third seed; in every twelfth
+                             they lose data and repair them (MENDS); or as said */
     const char *directed; /* of directed faults only this kind (scenario.h); NULL: any */
 };
 

@@ -98,7 +98,7 @@ struct reboot {
 static void reboot(void *arg)
 {
     struct reboot *r = arg;
-    if (!r->node->running)
+    if (!r->node->running && !r->node->gone)
         sim_boot(r->node);
     free(r);
 }

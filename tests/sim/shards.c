@@ -1,45 +1,15 @@
 /* What refers to shards, what lies on storage nodes, and whether the two agree. */
-#include "tests/sim/shards.h"
+#include "tests/sim/shards_impl.h"
 
 #include "common/base/check.h"
 #include "metanode/index/state.h"
 #include "metanode/op/node.h"
-#include "tests/sim/stores.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define LOOK_NS (200 * NS_PER_MS) /* less than the grace period: what is queued is seen */
-#define PG_MEMBERS_MAX 8
-#define PGS_MAX 16
-#define BUCKETS_MAX 16 /* that exist at once */
-
-enum standing { NOWHERE, QUEUED, REFERRED_TO };
-
-struct blob {
-    struct id128 id;
-    uint32_t pg;
-    enum standing standing;     /* as of the last look */
-    bool known;                 /* a record referred to it, or a queue held it, once */
-    uint32_t lives, held, gone; /* masks of storage nodes: now; ever; had it and lost it */
-    bool acknowledged;          /* the write that it belongs to */
-    bool discarded_in_calm;
-};
-
-struct sim_shards {
-    struct sim_cluster *cluster;
-    struct blob *blobs; /* a hash table; id zero: free */
-    size_t count, cap;
-    uint64_t applied[SIM_PARTITIONS_MAX]; /* the most that was ever seen */
-    uint64_t next_look_ns;
-    bool calm;
-    struct {
-        bool known;
-        unsigned count;
-        size_t store[PG_MEMBERS_MAX]; /* positions in cluster->stores */
-    } pgs[PGS_MAX];
-    struct sim_shards_stats stats;
-};
+#define BUCKETS_MAX 16            /* that exist at once */
 
 struct look { /* one walk over the rows */
     struct sim_shards *shards;
@@ -52,7 +22,7 @@ struct look { /* one walk over the rows */
     uint64_t left;
 };
 
-static void problem(struct sim_shards *s, const struct blob *b, const char *what, const char *where)
+void shards_problem(struct sim_shards *s, const struct blob *b, const char *what, const char *where)
 {
     char id[ID_HEX_CHARS + 1], text[200];
     id128_hex(b->id, id);
@@ -72,8 +42,7 @@ static struct blob *place_of(struct blob *blobs, size_t cap, struct id128 id)
     return &blobs[i];
 }
 
-/* Found or made.  Good until the next call. */
-static struct blob *blob_of(struct sim_shards *s, struct id128 id)
+struct blob *shards_blob(struct sim_shards *s, struct id128 id)
 {
     if (2 * (s->count + 1) > s->cap) {
         size_t cap = s->cap ? 2 * s->cap : 1024;
@@ -99,7 +68,7 @@ static void stands(struct sim_shards *s, uint32_t pg, ProtobufCBinaryData id_byt
 {
     struct id128 id;
     CHECK(id128_from_slice(bytes_of(id_bytes), &id));
-    struct blob *b = blob_of(s, id);
+    struct blob *b = shards_blob(s, id);
     b->pg = pg;
     s->stats.blobs += !b->known;
     b->known = true;
@@ -297,6 +266,27 @@ static void deletion_row(struct look *l, struct slice key, struct slice value)
 
 /* ---- placement groups ---- */
 
+static unsigned members_find(const struct sim_cluster *c, char *const *ids, size_t count,
+                             size_t ret[PG_MEMBERS_MAX])
+{
+    unsigned found = 0;
+    for (size_t i = 0; i < count; i++)
+        for (size_t n = 0; n < sim_store_count(c); n++)
+            if (strcmp(c->stores[n].id, ids[i]) == 0)
+                ret[found++] = n;
+    CHECK(found == count);
+    return found;
+}
+
+static void node_row(struct look *l, struct slice key, struct slice value)
+{
+    (void)key;
+    Cairn__NodeRecord *r = cairn__node_record__unpack(NULL, value.len, value.ptr);
+    CHECK(r);
+    redundancy_node(l->shards, r);
+    cairn__node_record__free_unpacked(r, NULL);
+}
+
 static void pg_row(struct look *l, struct slice key, struct slice value)
 {
     (void)key;
@@ -304,12 +294,14 @@ static void pg_row(struct look *l, struct slice key, struct slice value)
     struct sim_cluster *c = s->cluster;
     Cairn__PlacementGroup *pg = cairn__placement_group__unpack(NULL, value.len, value.ptr);
     CHECK(pg && pg->id < PGS_MAX && pg->n_members <= PG_MEMBERS_MAX);
-    s->pgs[pg->id].known = true;
-    s->pgs[pg->id].count = 0;
-    for (size_t i = 0; i < pg->n_members; i++)
-        for (size_t n = 0; n < sim_store_count(c); n++)
-            if (strcmp(c->stores[n].id, pg->members[i]) == 0)
-                s->pgs[pg->id].store[s->pgs[pg->id].count++] = n;
+    struct group *g = &s->pgs[pg->id];
+    if (g->epoch != pg->epoch)
+        g->changed_ns = world_now(c->world);
+    g->known = true;
+    g->data = pg->data_shards;
+    g->epoch = pg->epoch;
+    g->count = members_find(c, pg->members, pg->n_members, g->store);
+    g->next_count = members_find(c, pg->next_members, pg->n_next_members, g->next);
     cairn__placement_group__free_unpacked(pg, NULL);
 }
 
@@ -360,7 +352,9 @@ static bool look_at_records(struct sim_shards *s, struct look *ret)
         ret->kv = nodes[i]->state_kv;
         ret->partition = partitions[i];
         if (partitions[i] == ROOT_PARTITION) {
+            memcpy(s->pgs_before, s->pgs, sizeof(s->pgs));
             each_row(ret, KV_INDEX, TABLE_PG, pg_row);
+            each_row(ret, KV_INDEX, TABLE_NODE, node_row);
             continue;
         }
         each_row(ret, KV_INDEX, TABLE_OBJECT, object_row);
@@ -375,26 +369,34 @@ static bool look_at_records(struct sim_shards *s, struct look *ret)
 
 struct store_look {
     struct sim_shards *shards;
-    uint32_t bit;
+    size_t node;
 };
 
-static void shard_lives(void *arg, struct id128 blob_id)
+static void shard_lives(void *arg, const struct sim_shard *shard)
 {
     struct store_look *l = arg;
-    blob_of(l->shards, blob_id)->lives |= l->bit;
+    struct blob *b = shards_blob(l->shards, shard->blob_id);
+    b->lives |= 1u << l->node;
+    *(shard->damaged ? &b->damaged[l->node] : &b->whole[l->node]) |= (uint16_t)(1u << shard->index);
 }
 
 static void look_at_stores(struct sim_shards *s, uint32_t *ret_up)
 {
+    size_t count = sim_store_count(s->cluster);
     *ret_up = 0;
-    for (size_t i = 0; i < s->cap; i++)
-        s->blobs[i].lives = 0;
-    for (size_t n = 0; n < sim_store_count(s->cluster); n++) {
-        struct store_look l = {s, 1u << n};
-        if (!sim_store_up(&s->cluster->stores[n]))
-            continue;
-        *ret_up |= l.bit;
-        sim_store_each(&s->cluster->stores[n], shard_lives, &l);
+    for (size_t n = 0; n < count; n++)
+        *ret_up |= sim_store_up(&s->cluster->stores[n]) ? 1u << n : 0;
+    for (size_t i = 0; i < s->cap; i++) {
+        struct blob *b = &s->blobs[i];
+        b->lives = 0;
+        for (size_t n = 0; n < count; n++)
+            if (*ret_up & 1u << n)
+                b->whole[n] = b->damaged[n] = 0;
+    }
+    for (size_t n = 0; n < count; n++) {
+        struct store_look l = {s, n};
+        if (*ret_up & 1u << n)
+            sim_store_each(&s->cluster->stores[n], shard_lives, &l);
     }
 }
 
@@ -409,25 +411,29 @@ static void judge_referred_to(struct sim_shards *s, const struct blob *b, uint32
         if ((b->lives & bit) || !(up & bit))
             zones |= 1u << n / c->stores_per_zone;
         else if (sim_store_marked(&c->stores[n], b->id))
-            problem(s, b, "is referred to, and marked as deleted at ", c->stores[n].id);
+            shards_problem(s, b, "is referred to, and marked as deleted at ", c->stores[n].id);
         else if (b->held & bit)
-            problem(s, b, "is referred to, and was lost at ", c->stores[n].id);
+            shards_problem(s, b, "is referred to, and was lost at ", c->stores[n].id);
     }
     if ((zones & (zones - 1)) == 0)
-        problem(s, b, "is referred to, and not in two zones", "");
+        shards_problem(s, b, "is referred to, and not in two zones", "");
 }
 
 static void judge(struct sim_shards *s, struct blob *b, uint32_t up)
 {
     struct sim_cluster *c = s->cluster;
+    if (c->mends) {
+        redundancy_judge(s, b, up);
+        return;
+    }
     if (b->standing == REFERRED_TO)
         judge_referred_to(s, b, up);
     for (size_t n = 0; n < sim_store_count(c); n++) {
         uint32_t bit = 1u << n;
         if ((b->lives & bit) && (b->gone & bit))
-            problem(s, b, "was gone, and is back at ", c->stores[n].id);
+            shards_problem(s, b, "was gone, and is back at ", c->stores[n].id);
         else if ((b->lives & bit) && b->known && b->standing == NOWHERE)
-            problem(s, b, "has left the deletion queue, and lives at ", c->stores[n].id);
+            shards_problem(s, b, "has left the deletion queue, and lives at ", c->stores[n].id);
     }
     b->held |= b->lives;
     b->gone |= b->held & up & ~b->lives;
@@ -440,11 +446,19 @@ static bool look_at_all(struct sim_shards *s, struct look *l)
     if (!look_at_records(s, l))
         return false;
     look_at_stores(s, &up);
+    if (s->cluster->mends)
+        redundancy_look(s, up);
     for (size_t i = 0; i < s->cap; i++)
         if (!id128_is_zero(s->blobs[i].id))
             judge(s, &s->blobs[i], up);
     s->stats.looks++;
     return true;
+}
+
+bool shards_look(struct sim_shards *s)
+{
+    struct look l;
+    return look_at_all(s, &l);
 }
 
 void sim_shards_check(struct sim_shards *s)
@@ -468,12 +482,12 @@ void sim_shards_calm(struct sim_shards *s)
 
 void sim_shards_acknowledged(struct sim_shards *s, struct id128 blob_id)
 {
-    blob_of(s, blob_id)->acknowledged = true;
+    shards_blob(s, blob_id)->acknowledged = true;
 }
 
 void sim_shards_discarded(struct sim_shards *s, struct id128 blob_id)
 {
-    blob_of(s, blob_id)->discarded_in_calm |= s->calm;
+    shards_blob(s, blob_id)->discarded_in_calm |= s->calm;
 }
 
 /* ---- when all is over ---- */
@@ -529,10 +543,15 @@ static bool leaves_nothing(struct sim_shards *s, struct buf *ret_why)
         s->stats.let_go += b->known && b->standing == NOWHERE;
         if (!b->lives || b->standing == REFERRED_TO)
             continue;
-        if (b->known || b->acknowledged || b->discarded_in_calm) {
+        if (s->cluster->mends && !redundancy_has_owner(s, b)) {
+            s->stats.orphans++; /* a damaged head: for the operator */
+            continue;
+        }
+        if (s->cluster->mends || b->known || b->acknowledged || b->discarded_in_calm) {
             char id[ID_HEX_CHARS + 1];
             id128_hex(b->id, id);
-            buf_printf(ret_why, "blob %s, which nothing refers to, is still there", id);
+            buf_printf(ret_why, "blob %s of group %u, which nothing refers to, is still there (%x)", id,
+                       b->pg, b->lives);
             return false;
         }
         s->stats.orphans++;
@@ -544,6 +563,8 @@ bool sim_shards_settled(struct sim_shards *s, struct buf *ret_why)
 {
     struct look l;
     for (size_t n = 0; n < sim_store_count(s->cluster); n++) {
+        if (s->cluster->stores[n].gone)
+            continue;
         if (!sim_store_up(&s->cluster->stores[n])) {
             buf_printf(ret_why, "%s has not recovered", s->cluster->stores[n].id);
             return false;
@@ -563,7 +584,7 @@ bool sim_shards_settled(struct sim_shards *s, struct buf *ret_why)
                    (unsigned long long)rows);
         return false;
     }
-    return leaves_nothing(s, ret_why);
+    return leaves_nothing(s, ret_why) && (!s->cluster->mends || redundancy_is_full(s, ret_why));
 }
 
 struct sim_shards *sim_shards_new(struct sim_cluster *c)
@@ -571,6 +592,8 @@ struct sim_shards *sim_shards_new(struct sim_cluster *c)
     struct sim_shards *s = calloc(1, sizeof(*s));
     CHECK(s && sim_store_count(c) <= 32);
     s->cluster = c;
+    c->emptied = redundancy_emptied;
+    c->emptied_arg = s;
     return s;
 }
 

@@ -11,7 +11,8 @@
  *   - a shard that has gone from a storage node does not come back.
  *
  * Blobs that no record ever referred to are orphans of attempts that failed or whose outcome stayed
- * unknown: nothing collects them yet.  Only those that were discarded in a calm world must go. */
+ * unknown.  In runs that mend they are condemned, and all go in the end; in the others nothing
+ * collects them, and only those that were discarded in a calm world must go. */
 #include "common/base/id.h"
 #include "tests/sim/cluster.h"
 
@@ -19,6 +20,8 @@ struct sim_shards;
 
 struct sim_shards_stats {
     uint64_t looks, blobs, let_go, orphans; /* blobs: that a record referred to, at some time */
+    uint64_t flips, changes;                /* changes: of the members of groups, that ended */
+    uint64_t coded;                         /* of the blobs */
 };
 
 struct sim_shards *sim_shards_new(struct sim_cluster *c);
@@ -33,4 +36,20 @@ void sim_shards_discarded(struct sim_shards *s, struct id128 blob_id);
 /* Nothing waits in a deletion queue, every row has its owner, no bucket that is gone left anything,
  * and all that lives at storage nodes is referred to, or an orphan.  false with a reason. */
 bool sim_shards_settled(struct sim_shards *s, struct buf *ret_why);
+
+/* ---- runs that mend (sim_cluster.mends), for who destroys (losses.h) ---- */
+
+/* Everything that is referred to is where it should be, all nodes that are not gone are up, and no
+ * group changes. */
+bool sim_shards_full(struct sim_shards *s);
+/* A node is about to lose what is on its disks, or on one of them. */
+void sim_shards_emptied(struct sim_shards *s, size_t node);
+/* Flips a bit in up to `count` shards of a node that is up.  Returns: in how many. */
+unsigned sim_shards_flip(struct sim_shards *s, size_t node, unsigned count);
+bool sim_shards_is_up(const struct sim_shards *s, size_t node); /* as the map says */
+bool sim_shards_draining(const struct sim_shards *s, size_t node);
+/* It is lost, and has not been given up. */
+bool sim_shards_missed(const struct sim_shards *s, size_t node);
+/* A zone other than this one was declared down since world time `since_ns`. */
+bool sim_shards_zone_was_down(const struct sim_shards *s, size_t zone, uint64_t since_ns);
 const struct sim_shards_stats *sim_shards_stats(const struct sim_shards *s);

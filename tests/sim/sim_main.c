@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,11 +98,14 @@ struct totals {
     uint64_t runs, failed, events, undecided, faults, ops, virtual_ns, asleep;
     uint64_t first_failed;
     uint64_t blob_runs, blob_ops, blobs, let_go, orphans, buckets;
+    uint64_t mend_runs, flips, changes, coded, beyond, beyond_lost;
     bool quiet;
 };
 
-static const char *const blobs_names[] = {
-    [RUN_BLOBS_SHARE] = "share", [RUN_BLOBS_ALWAYS] = "always", [RUN_BLOBS_NEVER] = "never"};
+static const char *const blobs_names[] = {[RUN_BLOBS_SHARE] = "share",
+                                          [RUN_BLOBS_ALWAYS] = "always",
+                                          [RUN_BLOBS_NEVER] = "never",
+                                          [RUN_BLOBS_MENDS] = "mends"};
 
 static bool blobs_parse(const char *name, enum run_blobs *ret)
 {
@@ -118,7 +122,8 @@ static const char *blobs_flag(enum run_blobs blobs)
 {
     static const char *const flags[] = {[RUN_BLOBS_SHARE] = "",
                                         [RUN_BLOBS_ALWAYS] = " --blobs=always",
-                                        [RUN_BLOBS_NEVER] = " --blobs=never"};
+                                        [RUN_BLOBS_NEVER] = " --blobs=never",
+                                        [RUN_BLOBS_MENDS] = " --blobs=mends"};
     return flags[blobs];
 }
 
@@ -136,6 +141,12 @@ static void account(struct totals *t, const struct run_result *r, const struct o
     t->let_go += r->shards.let_go;
     t->orphans += r->shards.orphans;
     t->buckets += r->blobs.buckets_deleted;
+    t->mend_runs += r->mends;
+    t->flips += r->shards.flips;
+    t->changes += r->shards.changes;
+    t->coded += r->shards.coded;
+    t->beyond += r->blobs.beyond;
+    t->beyond_lost += r->blobs.beyond_lost;
     t->virtual_ns += r->virtual_ns;
     t->asleep += r->asleep > 0;
     if (r->problems == 0)
@@ -208,14 +219,16 @@ static bool directed_known(const char *name)
 }
 
 /* Each line of the file: the name of a planted bug, within how many seeds it must be found, and, in
- * quotes, the only kind of directed faults to use; without one, as the seeds say.  "blobs" without
- * quotes: with storage nodes; else without. */
+ * quotes, the only kind of directed faults to use; without one, as the seeds say.  "blobs" or
+ * "mends" without quotes: with storage nodes, which lose no data, or do; else without.  A number
+ * behind "mends": the first seed. */
 static int run_mutants(struct options *o)
 {
     FILE *f = fopen(o->mutants_file, "r");
     char line[256], name[64], directed[64], with[16];
     unsigned bound, passed = 0, failed = 0;
     double began = seconds_now();
+    uint64_t first = o->first;
     if (!f) {
         perror(o->mutants_file);
         return 2;
@@ -228,10 +241,14 @@ static int run_mutants(struct options *o)
         if (sscanf(line, "%63s %u", name, &bound) != 2 || name[0] == '#')
             continue;
         bool only = sscanf(line, "%*s %*u \"%63[^\"]\"", directed) == 1;
+        with[0] = 0;
         bool blobs = sscanf(line, "%*s %*u %15[a-z]", with) == 1 && strcmp(with, "blobs") == 0;
         o->run.directed = only ? directed : NULL;
-        o->run.blobs = blobs ? RUN_BLOBS_ALWAYS : RUN_BLOBS_NEVER;
+        bool mends = !blobs && strcmp(with, "mends") == 0;
+        o->run.blobs = mends ? RUN_BLOBS_MENDS : blobs ? RUN_BLOBS_ALWAYS : RUN_BLOBS_NEVER;
         mutant_active = mutant_by_name(name);
+        if (sscanf(line, "%*s %*u mends %" SCNu64, &o->first) != 1)
+            o->first = first;
         o->count = bound;
         if (mutant_active != MUTANT_NONE && (!only || directed_known(directed)))
             run_all(o, &t);
@@ -250,20 +267,23 @@ static int run_mutants(struct options *o)
 
 static void usage(void)
 {
-    puts("usage: cairn-sim [--seed=N | --first=N --seeds=COUNT] [--jobs=N] [--seconds=N] "
-         "[--mutant=NAME]\n"
-         "  --time=N      begins no run after so many real seconds\n"
-         "  --seed=N      one run                  --seeds=N    so many, from --first (1)\n"
-         "  --seconds=N   virtual seconds in which things break (20)\n"
-         "  --directed=KIND  directed faults of this kind only (tests/sim/scenario.c), and always\n"
-         "  --blobs=share|always|never  storage nodes and blobs: in every third seed (share), ...\n"
-         "  --mutant=NAME plants a bug             --until-found  stop at the first seed that "
-         "fails\n"
-         "  --all-mutants=FILE  each bug named in the file must be found within its number of "
-         "seeds\n"
-         "  --repeat      runs each seed twice and compares the traces\n"
-         "  --mutants     lists the planted bugs   --verbose    logs everything\n"
-         "exit status: 0 all runs passed, 1 some failed, 2 usage");
+    puts(
+        "usage: cairn-sim [--seed=N | --first=N --seeds=COUNT] [--jobs=N] [--seconds=N] "
+        "[--mutant=NAME]\n"
+        "  --time=N      begins no run after so many real seconds\n"
+        "  --seed=N      one run                  --seeds=N    so many, from --first (1)\n"
+        "  --seconds=N   virtual seconds in which things break (20)\n"
+        "  --directed=KIND  directed faults of this kind only (tests/sim/scenario.c), and always\n"
+        "  --blobs=share|always|never|mends  storage nodes and blobs: in every third seed (share), "
+        "...;\n"
+        "                mends: they lose data and repair them (in every twelfth seed)\n"
+        "  --mutant=NAME plants a bug             --until-found  stop at the first seed that "
+        "fails\n"
+        "  --all-mutants=FILE  each bug named in the file must be found within its number of "
+        "seeds\n"
+        "  --repeat      runs each seed twice and compares the traces\n"
+        "  --mutants     lists the planted bugs   --verbose    logs everything\n"
+        "exit status: 0 all runs passed, 1 some failed, 2 usage");
 }
 
 static bool parse(int argc, char **argv, struct options *o)
@@ -379,6 +399,13 @@ int main(int argc, char **argv)
                (unsigned long long)t.blob_runs, (unsigned long long)t.blob_ops,
                (unsigned long long)t.blobs, (unsigned long long)t.let_go,
                (unsigned long long)t.orphans, (unsigned long long)t.buckets);
+    if (t.mend_runs)
+        printf(
+            "in %llu seeds data were lost: %llu blobs were coded, %llu shards damaged, the members "
+            "of groups changed %llu times; of %llu reads when too much was lost %llu failed\n",
+            (unsigned long long)t.mend_runs, (unsigned long long)t.coded,
+            (unsigned long long)t.flips, (unsigned long long)t.changes,
+            (unsigned long long)t.beyond, (unsigned long long)t.beyond_lost);
     if (t.failed)
         printf("first failing seed: %llu\n", (unsigned long long)t.first_failed);
     printf("simulation: %llu passed, %llu failed\n", (unsigned long long)(t.runs - t.failed),

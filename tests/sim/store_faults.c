@@ -2,8 +2,8 @@
 #include "tests/sim/store_faults.h"
 
 #include "common/base/check.h"
-#include "storagenode/op/store.h"
 #include "tests/sim/scenario.h"
+#include "tests/sim/stores.h"
 
 #include <stdlib.h>
 
@@ -27,16 +27,16 @@ struct store_faults {
     uint64_t seen[SIM_NODES_MAX][MOMENT_COUNT];
 };
 
-static void count_moments(const struct sim_node *n, uint64_t ret[MOMENT_COUNT])
+static void count_moments(struct sim_node *n, uint64_t ret[MOMENT_COUNT])
 {
-    struct store_stats st;
-    store_stats_get(n->store, &st);
-    ret[DURING_COMMIT] = st.puts + st.deletes + st.queued_count;
+    struct sim_store_counts st;
+    sim_store_count_get(n, &st);
+    ret[DURING_COMMIT] = st.puts + st.deletes + st.queued;
     ret[AFTER_PUT] = st.puts;
     ret[AFTER_DELETE] = st.deletes;
     ret[AFTER_FLUSH] = st.index_flushes;
     ret[AFTER_EMPTYING] = st.extents_reclaimed;
-    ret[WHILE_OPENING] = st.state == STORE_OPENING;
+    ret[WHILE_OPENING] = st.opening;
 }
 
 /* Did something happen there just now that this seed waits for? */
@@ -73,7 +73,7 @@ static void poll(void *arg)
         return;
     for (size_t i = 0; i < sim_store_count(c); i++) {
         struct sim_node *n = &c->stores[i];
-        if (!n->running || !n->store)
+        if (!n->running || !n->disks)
             memset(f->seen[i], 0, sizeof(f->seen[i]));
         else if (is_moment(f, i) && world_now(c->world) >= f->next_ns &&
                  world_below(c->world, 4) == 0)

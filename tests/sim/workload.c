@@ -7,7 +7,7 @@
 #include "tests/sim/workload.h"
 
 #include "common/base/check.h"
-#include "gateway/meta/meta_client.h"
+#include "gateway/meta/rows.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,26 @@
 static const char *const object_keys[SIM_OBJECTS] = {"a", "b/1", "b/2", "m", "n", "z"};
 static const char *const access_keys[SIM_KEYS] = {"KEY-A", "KEY-B"};
 
-enum action { ACT_READ, ACT_READ_KEY, ACT_WRITE, ACT_WRITE_KEY, ACT_LIST, ACT_CREATE_BUCKET };
+enum action {
+    ACT_READ,
+    ACT_READ_KEY,
+    ACT_WRITE,
+    ACT_WRITE_KEY,
+    ACT_LIST,
+    ACT_CREATE_BUCKET,
+    ACT_CREATE_ACCOUNTS
+};
+
+/* Each access key is of an account of its own.  What a register holds is, of KEY-A, the secret in
+ * the key's row, of KEY-B the unique id in the row of the user whose key it is: the key's own row
+ * never changes then.  Either is gone when the row is. */
+static const struct register_row {
+    const char *account, *user, *scope, *name;
+    Cairn__RowKind kind;
+} key_rows[SIM_KEYS] = {
+    {"111111111111", "", "", "KEY-A", CAIRN__ROW_KIND__ROW_ACCESS_KEY},
+    {"222222222222", "u", "222222222222", "u", CAIRN__ROW_KIND__ROW_USER},
+};
 
 struct attempt { /* one operation; abandoned, not freed, when its gateway crashes */
     struct sim_client *client;
@@ -39,9 +58,10 @@ struct attempt { /* one operation; abandoned, not freed, when its gateway crashe
     Cairn__Condition condition;
     Cairn__CreateBucket create;
     Cairn__BucketRecord bucket;
-    Cairn__PutAccessKey put_key;
-    Cairn__DeleteAccessKey del_key;
-    Cairn__AccessKeyRecord key;
+    struct meta_rows look; /* at the row that a write is about */
+    Cairn__ChangeRows rows;
+    Cairn__RowChange change[SIM_KEYS + 1], *changes[SIM_KEYS + 1];
+    uint8_t packed[SIM_KEYS + 1][96];
     char etag[20], match[20], *matches[1];
 };
 
@@ -65,7 +85,7 @@ struct sim_workload {
     unsigned client_count;
     uint64_t think_max_ns;
     uint64_t bucket_id, settings_version;
-    bool have_bucket, stopped;
+    bool have_bucket, have_accounts, stopped;
     bool roles; /* every other client of a gateway only reads, the rest only write, seldom: what
                    lies in the caches lives long there, and a leader that is lost leaves as many
                    writes under way as there are writers */
@@ -157,6 +177,18 @@ static void check_body(struct sim_workload *w, const struct cache_entry *e, uint
         problem(w, "an object's body is not that of its record");
 }
 
+/* What a principal says of its register; it must be whole. */
+static uint64_t key_value(struct sim_workload *w, uint32_t reg, const Cairn__Record *rec)
+{
+    const struct register_row *row = &key_rows[reg - SIM_OBJECTS];
+    const Cairn__PrincipalRecord *p = rec->principal;
+    if (!rec->present)
+        return 0;
+    if (strcmp(p->account_id, row->account) != 0 || strcmp(p->name, row->user[0] ? "u" : "n") != 0)
+        problem(w, "a principal is not of its account, or not of its user");
+    return value_of(row->user[0] ? p->unique_id : p->secret);
+}
+
 static void read_done(struct meta_read *r)
 {
     struct attempt *a = container_of(r, struct attempt, read);
@@ -165,11 +197,10 @@ static void read_done(struct meta_read *r)
     if (ok) {
         w->stats.reads++;
         bool key_there = false;
-        if (r->access_key_entry) {
-            const Cairn__Record *rec = r->access_key_entry->record;
+        if (r->principal_entry) {
+            const Cairn__Record *rec = r->principal_entry->record;
             key_there = rec->present;
-            record_read(w, a->client, a->key_reg,
-                        rec->present ? value_of(rec->access_key->secret) : 0, a->start);
+            record_read(w, a->client, a->key_reg, key_value(w, a->key_reg, rec), a->start);
         }
         if (r->object_entry) {
             const Cairn__Record *rec = r->object_entry->record;
@@ -198,7 +229,7 @@ static void start_read(struct attempt *a)
         r->want_body = a->with_body;
     }
     if (a->action == ACT_READ_KEY || a->with_key)
-        r->access_key = slice_cstr(access_keys[a->key_reg - SIM_OBJECTS]);
+        r->principal = slice_cstr(access_keys[a->key_reg - SIM_OBJECTS]);
     r->deadline_ns = env_now_ns(host_env(c->gateway->host)) + c->load->timeout_ns;
     r->cb = read_done;
     meta_read_start(c->gateway->client, r);
@@ -248,8 +279,7 @@ static bool settle(struct sim_workload *w, struct attempt *a, int err)
 {
     struct history_op *op = &w->histories[a->reg].ops[a->op];
     world_trace_add(w->cluster->world, (uint64_t)(int64_t)err);
-    if (err == OK ||
-        (a->action == ACT_WRITE_KEY && op->kind == HISTORY_DELETE && err == ERR_NOT_FOUND)) {
+    if (err == OK) {
         op->end = now(w);
         a->client->seen[a->reg] = a->value;
         w->stats.succeeded++;
@@ -288,6 +318,9 @@ static void propose_done(struct meta_propose *p)
             w->bucket_id = p->outcome->bucket_id;
             w->settings_version = p->outcome->settings_version;
         }
+    } else if (a->action == ACT_CREATE_ACCOUNTS) {
+        ok = p->err == OK || (p->err == ERR_PRECONDITION && p->outcome); /* another client's */
+        w->have_accounts |= ok;
     } else {
         ok = settle(w, a, p->err);
     }
@@ -361,38 +394,103 @@ static void fill_object_write(struct attempt *a)
     a->propose.command.put_object = &a->put;
 }
 
-static void fill_key_write(struct attempt *a)
+/* ---- rows of the registry ---- */
+
+static void add_change(struct attempt *a, Cairn__RowKind kind, const char *scope, const char *name,
+                       uint64_t version, const ProtobufCMessage *value)
 {
-    struct sim_workload *w = a->client->load;
-    char *id = (char *)(uintptr_t)access_keys[a->reg - SIM_OBJECTS];
+    size_t i = a->rows.n_changes++;
+    Cairn__RowChange *c = a->changes[i] = &a->change[i];
+    CHECK(i < ARRAY_COUNT(a->change));
+    cairn__row_change__init(c);
+    c->kind = kind;
+    c->scope = (char *)(uintptr_t)scope;
+    c->name = (char *)(uintptr_t)name;
+    c->expected_version = version;
+    if (!value)
+        return;
+    CHECK(protobuf_c_message_get_packed_size(value) <= sizeof(a->packed[i]));
+    c->value = (ProtobufCBinaryData){protobuf_c_message_pack(value, a->packed[i]), a->packed[i]};
+}
+
+static void add_key(struct attempt *a, uint32_t key, uint64_t version, char *secret)
+{
+    Cairn__AccessKeyRow row = CAIRN__ACCESS_KEY_ROW__INIT;
+    row.access_key_id = (char *)(uintptr_t)access_keys[key];
+    row.account_id = (char *)(uintptr_t)key_rows[key].account;
+    row.user = (char *)(uintptr_t)key_rows[key].user;
+    row.secret = secret;
+    row.enabled = true;
+    add_change(a, CAIRN__ROW_KIND__ROW_ACCESS_KEY, "", access_keys[key], version, &row.base);
+}
+
+static void rows_command(struct attempt *a)
+{
+    cairn__change_rows__init(&a->rows);
+    a->rows.changes = a->changes;
     a->propose.root = true;
-    if (world_below(w->cluster->world, 2) == 0) {
-        begin_write(a, HISTORY_DELETE, 0);
-        a->value = 0;
-        cairn__delete_access_key__init(&a->del_key);
-        a->del_key.access_key_id = id;
-        a->propose.command.op_case = CAIRN__COMMAND__OP_DELETE_ACCESS_KEY;
-        a->propose.command.delete_access_key = &a->del_key;
+    a->propose.command.op_case = CAIRN__COMMAND__OP_CHANGE_ROWS;
+    a->propose.command.change_rows = &a->rows;
+}
+
+static void fill_accounts(struct attempt *a)
+{
+    Cairn__AccountRow account = CAIRN__ACCOUNT_ROW__INIT;
+    account.canonical_id = account.name = "n";
+    rows_command(a);
+    for (size_t i = 0; i < SIM_KEYS; i++)
+        add_change(a, CAIRN__ROW_KIND__ROW_ACCOUNT, "", key_rows[i].account, 0, &account.base);
+    add_key(a, 1, 0, "s");
+}
+
+static void start_proposal(struct attempt *a);
+
+/* A write of a key is by the version of the row that it found: it is refused if another one came
+ * first, and has not happened then. */
+static void looked(struct meta_rows *look)
+{
+    struct attempt *a = container_of(look, struct attempt, look);
+    struct sim_workload *w = a->client->load;
+    const struct register_row *row = &key_rows[a->reg - SIM_OBJECTS];
+    uint64_t version = look->row_count ? look->rows[0]->version : 0;
+    int err = look->err;
+    meta_rows_fini(look);
+    if (err != OK) {
+        w->stats.failed++;
+        finish(a, false);
         return;
     }
-    a->value = ++w->next_value;
-    begin_write(a, HISTORY_PUT, 0);
+    cairn__command__init(&a->propose.command);
+    rows_command(a);
+    a->value = version && world_below(w->cluster->world, 2) == 0 ? 0 : ++w->next_value;
+    begin_write(a, a->value ? HISTORY_PUT : HISTORY_DELETE, 0);
     text_of(a->value, a->etag);
-    cairn__put_access_key__init(&a->put_key);
-    cairn__access_key_record__init(&a->key);
-    a->key.access_key_id = id;
-    a->key.secret = a->etag;
-    a->key.user_id = "u";
-    a->key.user_name = "u";
-    a->key.enabled = true;
-    a->put_key.key = &a->key;
-    a->propose.command.op_case = CAIRN__COMMAND__OP_PUT_ACCESS_KEY;
-    a->propose.command.put_access_key = &a->put_key;
+    if (row->kind == CAIRN__ROW_KIND__ROW_ACCESS_KEY) {
+        add_key(a, a->reg - SIM_OBJECTS, version, a->etag);
+    } else {
+        Cairn__UserRow user = CAIRN__USER_ROW__INIT;
+        user.name = "u";
+        user.unique_id = a->etag;
+        add_change(a, row->kind, row->scope, row->name, version, &user.base);
+    }
+    a->change[0].remove = a->value == 0;
+    start_proposal(a);
+}
+
+static void start_key_write(struct attempt *a)
+{
+    struct sim_client *c = a->client;
+    const struct register_row *row = &key_rows[a->reg - SIM_OBJECTS];
+    a->look.kind = row->kind;
+    a->look.scope = row->scope;
+    a->look.name = row->name;
+    a->look.deadline_ns = env_now_ns(host_env(c->gateway->host)) + c->load->timeout_ns;
+    a->look.cb = looked;
+    meta_rows_start(c->gateway->client, &a->look);
 }
 
 static void start_propose(struct attempt *a)
 {
-    struct sim_client *c = a->client;
     cairn__command__init(&a->propose.command);
     if (a->action == ACT_CREATE_BUCKET) {
         cairn__create_bucket__init(&a->create);
@@ -404,11 +502,17 @@ static void start_propose(struct attempt *a)
         a->propose.root = true;
         a->propose.command.op_case = CAIRN__COMMAND__OP_CREATE_BUCKET;
         a->propose.command.create_bucket = &a->create;
-    } else if (a->action == ACT_WRITE) {
-        fill_object_write(a);
+    } else if (a->action == ACT_CREATE_ACCOUNTS) {
+        fill_accounts(a);
     } else {
-        fill_key_write(a);
+        fill_object_write(a);
     }
+    start_proposal(a);
+}
+
+static void start_proposal(struct attempt *a)
+{
+    struct sim_client *c = a->client;
     a->propose.deadline_ns = env_now_ns(host_env(c->gateway->host)) + c->load->timeout_ns;
     a->propose.cb = propose_done;
     struct rcbuf *body = a->propose.body.owner;
@@ -436,6 +540,8 @@ static void choose(struct sim_workload *w, const struct sim_client *c, struct at
     uint64_t coin = world_random(world);
     if (!w->have_bucket) {
         a->action = ACT_CREATE_BUCKET;
+    } else if (!w->have_accounts) {
+        a->action = ACT_CREATE_ACCOUNTS;
     } else if (dice < 40) {
         a->action = ACT_READ;
         /* What is read rarely lies in the cache while everything around it changes. */
@@ -480,6 +586,7 @@ static void begin(struct sim_client *c)
     case ACT_READ:
     case ACT_READ_KEY: start_read(a); break;
     case ACT_LIST: start_list(a); break;
+    case ACT_WRITE_KEY: start_key_write(a); break;
     default: start_propose(a); break;
     }
 }
@@ -541,7 +648,7 @@ struct sim_workload *sim_workload_new(struct sim_cluster *c, bool roles, uint64_
 
 bool sim_workload_ready(const struct sim_workload *w)
 {
-    return w->have_bucket;
+    return w->have_bucket && w->have_accounts;
 }
 
 void sim_workload_stop(struct sim_workload *w)

@@ -27,6 +27,21 @@ uint32_t plan_shards_of(const struct plan_group *g, uint32_t places)
     return shards;
 }
 
+uint32_t plan_hopeless(const struct plan_group *g, uint32_t had, uint32_t away, uint32_t lacking)
+{
+    uint32_t now = 0, hopeless = 0;
+    for (unsigned i = 0; i < g->place_count; i++)
+        now |= (uint32_t)g->place[i].now << i;
+    uint32_t whole = plan_shards_of(g, had), perhaps = plan_shards_of(g, away & now);
+    bool too_few = (unsigned)__builtin_popcount(whole | perhaps) < g->data;
+    for (unsigned i = 0; i < g->place_count; i++) {
+        uint32_t shard = 1u << g->place[i].shard;
+        if ((lacking >> i & 1) && !(whole & shard) && (too_few || !(perhaps & shard)))
+            hopeless |= 1u << i;
+    }
+    return hopeless;
+}
+
 void plan_judge(const struct plan_group *g, const struct plan_rules *rules, uint32_t whole,
                 uint32_t damaged, bool deleted, struct plan_item *item)
 {

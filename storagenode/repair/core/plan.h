@@ -98,6 +98,12 @@ void plan_judge(const struct plan_group *g, const struct plan_rules *rules, uint
 /* Most endangered first: what bears the fewest losses; of equals the oldest, then by id. */
 void plan_sort(struct plan_item *items, size_t count);
 
+/* Of the places `lacking`, of a blob that cannot be rebuilt: those to which the old members have
+ * nothing to give, so that nothing is lost when these are let go.  The shard is whole at no place
+ * (`had`), and no member that may have it is out of reach (`away`: places of which nobody knows); or
+ * even with all those there would be too few shards.  Whoever waits for them may wait for ever. */
+uint32_t plan_hopeless(const struct plan_group *g, uint32_t had, uint32_t away, uint32_t lacking);
+
 /* The shards that lie at these places. */
 uint32_t plan_shards_of(const struct plan_group *g, uint32_t places);
 

@@ -294,8 +294,8 @@ static void outages_delay_repair(void **state)
                            .blob_bytes = 1};
     struct dur_groups g;
     struct sim_result cluster;
-    struct sim_options o = {.seed = 4, .years = 1000000};
-    struct sim_result with = group_run(&p, 1000000, true, 1);
+    struct sim_options o = {.seed = 4, .years = 400000};
+    struct sim_result with = group_run(&p, 500000, true, 1);
     assert_int_equal(dur_groups_init(&g, &p, 1), OK);
     assert_int_equal(sim_cluster(&p, &g, &o, &cluster), OK);
     near(cluster.blob.rate, with.blob.rate, 0.15);

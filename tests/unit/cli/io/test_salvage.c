@@ -232,6 +232,48 @@ static void versions_come_back_newest_first(void **state)
     stand_fini(&s);
 }
 
+/* Appends: segments behind those of another body, each of which says how large the object is then.
+ */
+static void what_was_appended_is_joined(void **state)
+{
+    (void)state;
+    static struct stand s;
+    static const struct {
+        unsigned write, segment, blob, at, len, whole;
+    } put[] = {
+        {1, 0, 10, 90, 1000, 2000},   {1, 1, 11, 1090, 1000, 2000}, /* overwritten */
+        {2, 0, 20, 0, 1000, 2000},    {2, 1, 21, 1000, 1000, 2000},
+        {3, 2, 30, 2000, 10, 2010},   {4, 3, 40, 2010, 5000, 8010},
+        {4, 4, 41, 7010, 1000, 8010}, {5, 5, 50, 8010, 1, 8012}, /* of another length before it */
+        {6, 7, 60, 9000, 1, 9001},                               /* nothing ends there */
+    };
+    stand_init(&s);
+    for (size_t i = 0; i < sizeof(put) / sizeof(put[0]); i++) {
+        struct slice data = SLICE(bytes + put[i].at, put[i].len);
+        struct shard_info info =
+            segment_of("a", put[i].write, put[i].segment, put[i].blob, put[i].whole, data);
+        copies_put(&s, &info, data);
+    }
+    scan(&s, 7, false);
+    assert_int_equal(s.c.version_count, 6);
+    const struct salvage_version *v = s.c.version;
+    assert_true(v[0].complete == SALVAGE_NO && v[1].complete == SALVAGE_NO);
+    assert_true(id128_eq(v[2].write_id, id_of(4)) && v[2].complete == SALVAGE_YES);
+    assert_true(v[2].body[0].joined);
+    assert_int_equal(v[2].bytes, 8010);
+    holds(&s, &v[2], SLICE(bytes, 8010));
+    assert_true(id128_eq(v[3].write_id, id_of(3)) && v[3].complete == SALVAGE_NO);
+    holds(&s, &v[4], SLICE(bytes, 2000));
+    holds(&s, &v[5], SLICE(bytes + 90, 2000));
+    mark_put(&s, 1, id_of(30)); /* a link is missing: no tail without its beginning */
+    scan(&s, 7, false);
+    for (size_t i = 0; i < s.c.version_count; i++)
+        assert_true((s.c.version[i].complete == SALVAGE_YES) ==
+                    (s.c.version[i].body[0].segment[0]->info->owner.segment_number == 0));
+    holds(&s, &s.c.version[s.c.version_count - 2], SLICE(bytes, 2000));
+    stand_fini(&s);
+}
+
 static void coded_put(struct stand *s, struct slice data)
 {
     static uint8_t shard[DISKS][EC_BLOCK_BYTES * 2];
@@ -577,6 +619,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(versions_come_back_newest_first),
+        cmocka_unit_test(what_was_appended_is_joined),
         cmocka_unit_test(any_five_of_nine_decode),
         cmocka_unit_test(uploads_take_the_newest_whole_part),
         cmocka_unit_test(marks_remove_blobs),

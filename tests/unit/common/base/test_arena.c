@@ -34,10 +34,13 @@ static void the_bound_holds(void **state)
     arena_init(&a, 100);
     assert_non_null(arena_alloc(&a, 48));
     assert_non_null(arena_alloc(&a, 48));
+    assert_false(a.failed);
     assert_null(arena_alloc(&a, 5)); /* 16 with its padding */
+    assert_true(a.failed);
     assert_null(arena_alloc(&a, SIZE_MAX));
     assert_null(arena_alloc(&a, SIZE_MAX - 8));
     arena_reset(&a);
+    assert_false(a.failed);
     assert_non_null(arena_alloc(&a, 96));
     arena_fini(&a);
     assert_int_equal(a.bytes_max, 100);

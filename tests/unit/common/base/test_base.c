@@ -55,6 +55,17 @@ static void id_text_round_trip(void **state)
     assert_false(id128_from_hex(SLICE_LIT("xyz"), &back));
 }
 
+static void numbers_as_text(void **state)
+{
+    (void)state;
+    char text[U64_CHARS_MAX];
+    assert_true(slice_eq(u64_text(0, text), SLICE_LIT("0")));
+    assert_true(slice_eq(u64_text(9, text), SLICE_LIT("9")));
+    assert_true(slice_eq(u64_text(10, text), SLICE_LIT("10")));
+    assert_true(slice_eq(u64_text(1234567890, text), SLICE_LIT("1234567890")));
+    assert_true(slice_eq(u64_text(UINT64_MAX, text), SLICE_LIT("18446744073709551615")));
+}
+
 static void ranges(void **state)
 {
     (void)state;
@@ -75,7 +86,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(err_table_is_consistent),  cmocka_unit_test(cursor_error_is_sticky),
         cmocka_unit_test(crc32c_known_and_combined), cmocka_unit_test(id_text_round_trip),
-        cmocka_unit_test(ranges),
+        cmocka_unit_test(ranges),                   cmocka_unit_test(numbers_as_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

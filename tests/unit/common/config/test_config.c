@@ -288,14 +288,25 @@ static void cluster_is_read(void **state)
     assert_int_equal(c.split_points[1].ptr[0], 0xaa);
     cluster_config_fini(&c);
     assert_int_equal(parse(HEAD NODE1 STORES("a", "1") STORES("b", "2") STORES("c", "3")
-                               "schemes: [5+4, 4+2, rep-3]\nscatter_width: 30\n", &c), OK);
+                               "schemes: [5+4, 4+2, rep-3]\nscatter_width: 30\n"
+                               "orphan_age: 90m\nclock_difference_max: 2s\n", &c), OK);
+    assert_true(c.orphan_age_ms == 5400000 && c.clock_difference_ms == 2000);
     assert_int_equal(c.scheme_count, 3);
     assert_true(c.schemes[0].data == 5 && c.schemes[0].parity == 4);
     assert_true(c.schemes[2].data == 1 && c.schemes[2].parity == 2);
     assert_int_equal(c.scatter_width, 30);
     cluster_config_fini(&c);
+    assert_int_equal(parse(HEAD "  []\nstorage_classes: {ECONOMY: 4+2}\n", &c), ERR_CONFIG);
+    assert_int_equal(parse(HEAD NODE1 STORES("a", "1") STORES("b", "2") STORES("c", "3")
+                               "storage_classes: {ECONOMY: 4+2, REDUCED_REDUNDANCY: rep-3, STANDARD: 5+4}\n", &c), OK);
+    assert_true(c.class_count == 3 && c.scheme_count == 0);
+    assert_string_equal(c.classes[0].name, "ECONOMY");
+    assert_true(c.classes[0].scheme.data == 4 && c.classes[0].scheme.parity == 2);
+    assert_true(c.classes[1].scheme.data == 1 && c.classes[2].scheme.data == 5);
+    cluster_config_fini(&c);
     assert_int_equal(parse(HEAD NODE1 "partitions: 1\n", &c), OK);
     assert_true(c.pgs == 0 && c.scheme_count == 0 && c.scatter_width == 16); /* by the topology */
+    assert_true(c.orphan_age_ms == 86400000 && c.clock_difference_ms == 60000);
     assert_int_equal(c.split_point_count, 0);
     cluster_config_fini(&c);
 }
@@ -325,6 +336,10 @@ static void wrong_clusters_are_explained(void **state)
         {HEAD NODE1 "partitions: -3\n", "expected a number"},
         {HEAD NODE1 "pgs: many\n", "c.yaml:5: pgs: expected a number"},
         {HEAD NODE1 "scatter_width: 0\n", "c.yaml:5: scatter_width: expected a number"},
+        {HEAD NODE1 "orphan_age: 0s\n", "c.yaml:5: orphan_age: expected a duration"},
+        {HEAD NODE1 "orphan_age: [1h]\n", "c.yaml:5: orphan_age: expected a duration"},
+        {HEAD NODE1 "clock_difference_max: 400000h\n", "clock_difference_max: expected a duration"},
+        {HEAD NODE1 "orphan_age: 90s\n", "orphan_age: must be at least twice clock_difference_max"},
         {HEAD NODE1 "schemes: 5+4\n", "c.yaml:5: schemes: expected a list"},
         {HEAD NODE1 "schemes: [raid]\n", "c.yaml:5: schemes: 'raid' is unknown; use data+parity"},
         {HEAD NODE1 "schemes: [5+4x]\n", "'5+4x' is unknown"},
@@ -334,6 +349,19 @@ static void wrong_clusters_are_explained(void **state)
         {HEAD NODE1 STORES("a", "1") "schemes: [5+4]\n", "c.yaml:8: schemes: 5+4 needs 9 storage nodes; this file has 3"},
         {HEAD NODE1 STORES("a", "1") STORES("b", "2") "schemes: [rep-3, 4+2]\n",
          "c.yaml:11: schemes: 4+2 on these 2 zones puts 3 shards into one"},
+        {HEAD NODE1 STORES("a", "1") "storage_classes: {ECONOMY: 4+2}\n",
+         "c.yaml:8: storage_classes: ECONOMY: 4+2 needs 6 storage nodes; this file has 3"},
+        {HEAD NODE1 STORES("a", "1") STORES("b", "2") "storage_classes: {A: rep-3, B: 4+2}\n",
+         "storage_classes: B: 4+2 on these 2 zones puts 3 shards into one"},
+        {HEAD NODE1 "storage_classes: [ECONOMY]\n", "c.yaml:5: storage_classes: expected a mapping"},
+        {HEAD NODE1 "storage_classes: {economy: rep-3}\n", "'economy' is no name of a class"},
+        {HEAD NODE1 "storage_classes: {A234567890123456789012345678901234: rep-3}\n", "is no name of a class"},
+        {HEAD NODE1 "storage_classes: {GLACIER: rep-3}\n", "do not read before a restore"},
+        {HEAD NODE1 "storage_classes: {A: raid}\n", "storage_classes: 'raid' is unknown"},
+        {HEAD NODE1 "storage_classes: {A: [x]}\n", "storage_classes: expected one value"},
+        {HEAD NODE1 "storage_classes: {A: rep-3, A: rep-3}\n", "'A' is given twice"},
+        {HEAD NODE1 "storage_classes: {A: rep-3, B: rep-3, C: rep-3, D: rep-3, E: rep-3, F: rep-3, G: rep-3, "
+                    "H: rep-3, I: rep-3}\n", "storage_classes: at most 8"},
         {HEAD NODE1 "split_points: [zz]\n", "c.yaml:5: split_points: expected hex of 8"},
         {HEAD NODE1 "split_points: [\"80000000000000zz\"]\n", "is not hexadecimal"},
         {HEAD NODE1 "split_points: [\"8000000000000000\", \"8000000000000000\"]\n", "must ascend"},

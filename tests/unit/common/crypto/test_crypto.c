@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -42,6 +43,16 @@ static void digests_known(void **state)
     hmac_sha256(SLICE(key, 131),
                 SLICE_LIT("Test Using Larger Than Block-Size Key - Hash Key First"), out);
     assert_hex(out, 32, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+    /* RFC 2202, test cases 2, 3 and 6. */
+    hmac_sha1(SLICE_LIT("Jefe"), SLICE_LIT("what do ya want for nothing?"), out);
+    assert_hex(out, 20, "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79");
+    uint8_t data[50];
+    memset(data, 0xdd, sizeof(data));
+    hmac_sha1(SLICE(key, 20), SLICE(data, sizeof(data)), out);
+    assert_hex(out, 20, "125d7342b9ac11cd91a39af48aa17b4f63f175d3");
+    hmac_sha1(SLICE(key, 80), SLICE_LIT("Test Using Larger Than Block-Size Key - Hash Key First"),
+              out);
+    assert_hex(out, 20, "aa4ae5e15272d00e95705637ce8a3b55ed402112");
 }
 
 static void digest_incremental_and_cloned(void **state)
@@ -174,6 +185,13 @@ static void base64_strict(void **state)
     assert_false(hex_decode(SLICE_LIT("0a0"), out, 1));
     assert_true(hex_decode(SLICE_LIT("fF00"), out, 2));
     assert_int_equal(out[0], 0xff);
+    for (unsigned i = 0; i < 65536; i++) { /* every pair of bytes */
+        const char pair[3] = {(char)(i >> 8), (char)i, 0};
+        char *end = NULL;
+        bool fine = isxdigit((uint8_t)pair[0]) && isxdigit((uint8_t)pair[1]);
+        assert_true(hex_decode(SLICE(pair, 2), out, 1) == fine);
+        assert_true(!fine || out[0] == strtoul(pair, &end, 16));
+    }
 }
 
 int main(void)

@@ -93,6 +93,7 @@ void release(void)
 /* ---- the client's side ---- */
 
 unsigned ended;
+uint64_t insist_since_ns;
 
 static void call_cb(struct rpc_call *call)
 {
@@ -118,6 +119,7 @@ int start_method(struct test_call *t, const struct rpc_method *method, uint64_t 
     t->call.method = method;
     t->call.request = &msg.base;
     t->call.timeout_ns = timeout_ns;
+    t->call.tried_since_ns = insist_since_ns;
     t->call.cb = call_cb;
     alloc_fail_hold();
     uint8_t *bytes = calloc(1, payload_len + 1);

@@ -36,6 +36,7 @@ struct test_call {
     struct test_call *then_cancel;
 };
 extern unsigned ended;
+extern uint64_t insist_since_ns; /* of the calls that are started from now on */
 int start_method(struct test_call *t, const struct rpc_method *method, uint64_t offset,
                  uint64_t timeout_ns, size_t payload_len);
 int start(struct test_call *t, uint64_t offset);

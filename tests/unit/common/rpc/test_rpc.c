@@ -106,6 +106,39 @@ static void attempts_end_when_nobody_asks(void **state)
     end(&t, ERR_UNREACHABLE);
 }
 
+static void who_insists_has_it_tried_at_once(void **state)
+{
+    (void)state;
+    struct rpc_stats before, s;
+    struct test_call t;
+    rpc_stop_listening(server);
+    assert_int_equal(start(&t, 1), OK);
+    end(&t, ERR_UNREACHABLE);
+    fake_run_for(&world,
+                 20 * NS_PER_SEC); /* by now the attempts are half a second apart, or more */
+    do {
+        rpc_stats(client, &before);
+        fake_run_for(&world, NS_PER_MS);
+        rpc_stats(client, &s);
+    } while (s.connects == before.connects);
+    fake_run_for(&world, 100 * NS_PER_MS); /* and this one has failed */
+    uint64_t since = world.now_ns;
+    insist_since_ns = since;
+    assert_int_equal(start(&t, 1), OK);
+    end(&t, ERR_UNREACHABLE);
+    assert_int_equal(start(&t, 1), ERR_UNREACHABLE); /* it has been tried since then */
+    rpc_stats(client, &before);
+    assert_int_equal(before.connects, s.connects + 1);
+    assert_int_equal(rpc_listen(server, "server:1"), OK);
+    insist_since_ns = 0;
+    assert_int_equal(start(&t, 1), ERR_UNREACHABLE);
+    insist_since_ns = world.now_ns;
+    assert_int_equal(start(&t, 1), OK);
+    end(&t, OK);
+    assert_true(world.now_ns - since < 100 * NS_PER_MS);
+    insist_since_ns = 0;
+}
+
 static void a_black_hole_costs_the_connect_timeout(void **state)
 {
     (void)state;
@@ -409,6 +442,7 @@ int main(void)
         T(calls_wait_for_the_connection),
         T(an_absent_peer_is_unreachable_then_found),
         T(attempts_end_when_nobody_asks),
+        T(who_insists_has_it_tried_at_once),
         T(a_black_hole_costs_the_connect_timeout),
         T(a_timeout_is_told_and_a_late_answer_dropped),
         T(a_cancelled_call_ends_later),

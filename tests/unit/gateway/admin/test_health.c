@@ -135,6 +135,7 @@ static void verdicts(void **state)
         {{.nodes_lost = 1, .zones_down = 1}, HEALTH_DEGRADED, 2},
         {{.disks_failed = 1}, HEALTH_DEGRADED, 1},
         {{.disks_full = 2}, HEALTH_DEGRADED, 1},
+        {{.disks_slow = 1}, HEALTH_DEGRADED, 1},
         {{.missing = 1}, HEALTH_DEGRADED, 1},
         {{.pgs = {[PG_IS_DEGRADED] = 1}}, HEALTH_DEGRADED, 1},
         {{.pgs = {[PG_IS_ENDANGERED] = 1}}, HEALTH_CRITICAL, 1},
@@ -168,6 +169,7 @@ static void facts(void **state)
         disk[i].writable = i == 0;
     }
     disk[2].state = CAIRN__DISK_STATE__DISK_FAILED;
+    disk[0].slow = disk[2].slow = true; /* one that is out of service is not slow besides */
     g.missing = 4;
     g.endangered = 1;
     c.report[1].disks = disks;
@@ -180,7 +182,7 @@ static void facts(void **state)
     view_init(&c.view, &c.r, c.answers, c.view_nodes);
     health_facts(&c.view, &f);
     assert_true(f.nodes == 4 && f.nodes_silent == 1 && f.disks == 3 && f.disks_failed == 1);
-    assert_true(f.disks_full == 1 && f.bytes_total == 300 && f.bytes_free == 30);
+    assert_true(f.disks_full == 1 && f.disks_slow == 1 && f.bytes_total == 300 && f.bytes_free == 30);
     assert_true(f.missing == 4 && f.endangered == 1 && f.backlog_bytes == 77);
     assert_true(f.pg_count == 1 && f.pgs[PG_IS_WELL] == 1);
 }

@@ -35,6 +35,7 @@ struct node {
     unsigned puts, gets, deletes;
     struct shard shards[SHARDS_MAX];
     unsigned shard_count;
+    uint64_t put_time_ms; /* of the last */
 };
 
 struct world {
@@ -79,6 +80,7 @@ static void serve_put(struct node *n, struct fake_call *call)
     /* The checksums must be of the bytes. */
     size_t len = call->payload.bytes.len;
     assert_int_equal(q->bytes, len);
+    n->put_time_ms = q->time_ms;
     assert_int_equal(q->n_block_crcs, (len + BLOB_BLOCK_BYTES - 1) / BLOB_BLOCK_BYTES);
     for (size_t i = 0; i < q->n_block_crcs; i++)
         assert_int_equal(q->block_crcs[i],
@@ -145,6 +147,8 @@ static void serve(void *arg, struct fake_call *call)
         serve_put(arg, call);
     else if (call->method == &method_store_get)
         serve_get(arg, call);
+    else if (call->method == &method_store_mend) /* coded/test_hint.c looks at these */
+        fake_reply(call, ERR_UNIMPLEMENTED, NULL, (struct payload){0});
     else
         serve_delete(arg, call);
 }
@@ -297,6 +301,24 @@ static void written_and_read(void **state)
         assert_int_equal(read_run(&w, &r, &x.w, n / 2, (n + 1) / 2), OK);
         /* From the own zone, every time. */
         assert_int_equal(w.node[1].gets + w.node[4].gets, 3);
+        world_fini(&w);
+    }
+}
+
+/* By a clock that is behind the root's. */
+static void no_blob_is_older_than_its_cluster(void **state)
+{
+    (void)state;
+    for (unsigned behind = 0; behind < 2; behind++) {
+        struct world w;
+        struct writing x;
+        world_init(&w);
+        uint64_t now_ms = env_wall_ms(&w.f.env);
+        w.map.created_ms = behind ? now_ms + 700 : now_ms - 700;
+        assert_int_equal(write_run(&w, &x, 1000), OK);
+        assert_int_equal(x.w.time_ms, behind ? now_ms + 700 : now_ms);
+        assert_int_equal(w.node[1].put_time_ms ? w.node[1].put_time_ms : w.node[4].put_time_ms,
+                         x.w.time_ms);
         world_fini(&w);
     }
 }
@@ -542,6 +564,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(written_and_read),
+        cmocka_unit_test(no_blob_is_older_than_its_cluster),
         cmocka_unit_test(two_zones_are_enough),
         cmocka_unit_test(two_copies_of_one_zone_are_not),
         cmocka_unit_test(one_zone_needs_two_copies),

@@ -90,40 +90,73 @@ static void shards_are_as_laid_out(void **state)
 static void the_id_says_what_is_dropped(void **state)
 {
     (void)state;
-    struct ec ec;
-    uint32_t seen = 0;
-    assert_int_equal(ec_init(&ec, 5, 4), OK);
-    for (unsigned i = 0; i < 200; i++) {
-        struct id128 id = {{(uint8_t)i, (uint8_t)(i * 3)}};
-        uint32_t dropped = code_dropped(&ec, id);
-        assert_int_equal(__builtin_popcount(dropped), 4);
-        assert_int_equal(code_dropped(&ec, id), dropped);
-        seen |= dropped;
+    static const struct {
+        unsigned data, parity;
+        uint32_t ever; /* dropped */
+    } codes[] = {{5, 4, 0x1f}, {3, 3, 0x7}, {10, 4, 0x3ff}, {2, 4, 0x3f}};
+    for (size_t k = 0; k < ARRAY_COUNT(codes); k++) {
+        struct ec ec;
+        uint32_t seen = 0, data = (1u << codes[k].data) - 1;
+        assert_int_equal(ec_init(&ec, codes[k].data, codes[k].parity), OK);
+        for (unsigned i = 0; i < 200; i++) {
+            struct id128 id = {{(uint8_t)i, (uint8_t)(i * 3)}};
+            uint32_t dropped = code_dropped(&ec, id);
+            assert_int_equal(__builtin_popcount(dropped), ec.parity);
+            assert_int_equal(__builtin_popcount(dropped & data), MIN(ec.data, ec.parity));
+            assert_int_equal(code_dropped(&ec, id), dropped);
+            seen |= dropped;
+        }
+        assert_int_equal(seen, codes[k].ever);
     }
-    assert_int_equal(seen, 0x1ff);
 }
 
-/* What changed in memory after it came in must not be stored as if it had come in so. */
-static void what_does_not_decode_is_refused(void **state)
+/* What changed in memory after it came in must not be stored as if it had come in so, whichever
+ * byte it is: parity made of it would agree with it, and give it back when its own shard is
+ * rebuilt. */
+static void what_changed_in_memory_is_refused(void **state)
 {
     (void)state;
     struct budget *budget = budget_new(NULL, 64 << 20);
-    struct ec ec;
-    assert_int_equal(ec_init(&ec, 5, 4), OK);
-    unsigned found = 0;
-    for (uint8_t i = 0; i < 60; i++) {
-        struct blob_segment s;
-        struct id128 id = {{i}};
-        segment_fill(&s, budget, &ec, 600000);
-        size_t at = (size_t)i * 9973 % 600000, each = (size_t)ec_shard_bytes(5, 600000);
-        s.buf->data[at] ^= 1;
-        bool dropped = code_dropped(&ec, id) & 1u << at / each;
-        /* A shard that was not dropped is refused by its storage node. */
-        assert_int_equal(code_make(&ec, &s, id), dropped ? ERR_CORRUPT : OK);
-        found += dropped;
-        blob_segment_fini(&s);
+    for (size_t k = 0; k < ARRAY_COUNT(shapes); k++) {
+        struct ec ec;
+        size_t bytes = MIN(shapes[k].bytes, 900000);
+        assert_int_equal(ec_init(&ec, shapes[k].data, shapes[k].parity), OK);
+        for (unsigned i = 0; i < 40; i++) {
+            struct blob_segment s;
+            segment_fill(&s, budget, &ec, bytes);
+            s.buf->data[(size_t)i * (bytes / 40) % bytes] ^= 1;
+            assert_int_equal(code_make(&ec, &s, (struct id128){{(uint8_t)i}}), ERR_CORRUPT);
+            blob_segment_fini(&s);
+        }
     }
-    assert_true(found > 10);
+    budget_unref(budget);
+}
+
+/* One wrong coefficient in one parity shard is found, whatever the blob's id. */
+static void wrong_parity_is_refused(void **state)
+{
+    (void)state;
+    struct budget *budget = budget_new(NULL, 64 << 20);
+    static const struct {
+        unsigned data, parity;
+    } codes[] = {{5, 4}, {3, 3}, {10, 4}, {2, 1}, {1, 1}, {2, 4}};
+    for (size_t k = 0; k < ARRAY_COUNT(codes); k++) {
+        for (unsigned wrong = 0; wrong < codes[k].parity; wrong++) {
+            struct ec right, ec;
+            assert_int_equal(ec_init(&right, codes[k].data, codes[k].parity), OK);
+            /* What encodes is damaged, what decodes is sound. */
+            for (uint8_t i = 0; i < 12; i++) {
+                struct blob_segment s;
+                ec = right;
+                ec.tables[32 * (wrong * ec.data + i % ec.data) + 1] ^= 4;
+                ec.tables[32 * (wrong * ec.data + i % ec.data) + 17] ^= 4;
+                segment_fill(&s, budget, &ec, 600000);
+                assert_int_equal(code_make(&ec, &s, (struct id128){{i, (uint8_t)(i * 7)}}),
+                                 ERR_CORRUPT);
+                blob_segment_fini(&s);
+            }
+        }
+    }
     budget_unref(budget);
 }
 
@@ -132,7 +165,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shards_are_as_laid_out),
         cmocka_unit_test(the_id_says_what_is_dropped),
-        cmocka_unit_test(what_does_not_decode_is_refused),
+        cmocka_unit_test(what_changed_in_memory_is_refused),
+        cmocka_unit_test(wrong_parity_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

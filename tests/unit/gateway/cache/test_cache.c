@@ -213,6 +213,42 @@ static void too_large_an_entry_is_not_kept(void **state)
     cache_free(c);
 }
 
+static unsigned freed;
+static void count_freed(void *parsed)
+{
+    (void)parsed;
+    freed++;
+}
+
+/* What was made of a record counts like it, is freed once, and lives as long as who holds it. */
+static void parsed_goes_with_its_entry(void **state)
+{
+    (void)state;
+    struct cache *c = new_cache(8192, 0);
+    int thing;
+    freed = 0;
+    struct cache_entry *a = fill(c, "a", 5, 1), *b = fill(c, "b", 5, 1);
+    uint64_t before = cache_stats(c)->bytes;
+    cache_set_parsed(c, a, CACHE_PARSED_BUCKET, &thing, 1000, count_freed);
+    cache_check(c);
+    assert_true(cache_stats(c)->bytes >= before + 1000);
+    assert_ptr_equal(cache_parsed(a, CACHE_PARSED_BUCKET), &thing);
+    assert_null(cache_parsed(a, CACHE_PARSED_PRINCIPAL));
+    cache_entry_unref(a);
+    cache_entry_unref(fill(c, "a", 6, 2)); /* takes its place */
+    assert_int_equal(freed, 1);
+    assert_int_equal(cache_stats(c)->bytes, before);
+    cache_set_parsed(c, b, CACHE_PARSED_PRINCIPAL, &thing, 9000,
+                     count_freed); /* too much: it leaves itself */
+    cache_check(c);
+    assert_int_equal(cache_stats(c)->entries, 1);
+    assert_int_equal(freed, 1);
+    assert_ptr_equal(cache_parsed(b, CACHE_PARSED_PRINCIPAL), &thing);
+    cache_entry_unref(b);
+    assert_int_equal(freed, 2);
+    cache_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +259,7 @@ int main(void)
         cmocka_unit_test(least_recently_used_leaves),
         cmocka_unit_test(bodies_are_bounded_and_go_first),
         cmocka_unit_test(too_large_an_entry_is_not_kept),
+        cmocka_unit_test(parsed_goes_with_its_entry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -184,6 +184,8 @@ static void respond(struct task *t, struct http_request *req)
         (void)http_response_write(req, (struct payload){.bytes = SLICE_LIT("12345")});
         http_response_finish(req);
         end_task(t);
+    } else if (is(req, "/hold")) {
+        t->l->held = t;
     } else if (is(req, "/silent")) {
         /* Answers only once the client has gone. */
     } else {
@@ -249,6 +251,12 @@ void loopback_stop(struct loopback *l)
 void loopback_turn(struct loopback *l)
 {
     uv_run(&l->loop, UV_RUN_NOWAIT);
+}
+
+void loopback_go_on(struct loopback *l)
+{
+    struct task *t = l->held;
+    http_body_read_start(t->req, count_body, t);
 }
 
 bool loopback_wait(struct loopback *l, const unsigned *flag, unsigned n)

@@ -15,6 +15,7 @@ struct loopback {
     uint64_t body_bytes;
     size_t queued_max;
     char target[256];
+    void *held; /* by "/hold", until loopback_go_on() */
 };
 
 void loopback_start(struct loopback *l); /* with l->limits and l->tls as set by the caller */
@@ -32,3 +33,4 @@ bool client_reset(void);  /* ... with a reset */
 /* Turn the loop until *flag is at least n, or 5 s passed. */
 bool loopback_wait(struct loopback *l, const unsigned *flag, unsigned n);
 void loopback_turn(struct loopback *l);
+void loopback_go_on(struct loopback *l); /* what is held reads its body now */

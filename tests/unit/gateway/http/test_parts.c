@@ -3,6 +3,7 @@
 #include "common/base/err.h"
 #include "gateway/http/http_conn.h"
 
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -87,8 +88,8 @@ static void frame(const char *text, int64_t length, size_t step, int want, const
     buf_fini(&got);
 }
 
-/* A client that pipelines and reads slowly never lets the queue become empty: what was sent must not
- * be kept for that. */
+/* A client that pipelines and reads slowly never lets the queue become empty: what was sent must
+ * not be kept for that. */
 static void a_queue_that_is_never_empty_is_bounded(void **state)
 {
     (void)state;
@@ -142,6 +143,46 @@ static void endless_framing(void **state)
     }
 }
 
+/* Every byte at every place, against the rule as it is written down. */
+static void values(void **state)
+{
+    (void)state;
+    uint8_t text[40];
+    assert_true(http_value_valid(SLICE_EMPTY));
+    for (size_t len = 1; len <= sizeof(text); len++)
+        for (size_t at = 0; at < len; at++)
+            for (unsigned c = 0; c < 256; c++) {
+                memset(text, at % 2 ? 0xff : '\t', len); /* both are fine, and near what is not */
+                text[at] = (uint8_t)c;
+                bool fine = c == '\t' || (c >= 0x20 && c != 0x7f);
+                assert_true(http_value_valid(SLICE(text, len)) == fine);
+            }
+}
+
+/* What names of fields are made of: RFC 9110, 5.6.2. */
+static void names(void **state)
+{
+    (void)state;
+    for (unsigned c = 1; c < 256; c++) {
+        struct http_parse p;
+        struct http_head head;
+        struct arena arena = {0};
+        char text[] = "GET / HTTP/1.1\r\nHost: x\r\nA?B: y\r\n\r\n";
+        size_t used = 0;
+        *strchr(text, '?') = (char)c;
+        bool token = isalnum((int)c & 0x7f) && c < 0x80;
+        token = token || (c < 0x80 && strchr("!#$%&'*+-.^_`|~", (int)c));
+        http_parse_init(&p, 1000, 10);
+        enum http_parse_status status = http_parse_step(&p, slice_cstr(text), &used);
+        if (status == HTTP_PARSE_DONE)
+            status = http_parse_head(&p, &arena, &head);
+        if (c != ':') /* which ends the name */
+            assert_true((status == HTTP_PARSE_DONE) == token);
+        http_parse_fini(&p);
+        arena_fini(&arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +191,8 @@ int main(void)
         cmocka_unit_test(a_queue_that_is_never_empty_is_bounded),
         cmocka_unit_test(framing),
         cmocka_unit_test(endless_framing),
+        cmocka_unit_test(values),
+        cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -367,6 +367,58 @@ static void large_upload(void **state)
     close(fd);
 }
 
+/* Does the socket wake the loop?  It must not while nobody takes what lies in it. */
+static bool is_woken(void)
+{
+    for (int i = 0; i < 4; i++)
+        loopback_turn(&l);
+    struct pollfd p = {.fd = uv_backend_fd(&l.loop), .events = POLLIN};
+    return poll(&p, 1, 20) != 0;
+}
+
+/* With a body that its handler does not read yet: what more comes stays in the socket, and is not
+ * lost; nor is the client's end. */
+static void held_body(void **state)
+{
+    (void)state;
+    static const char head[] = "PUT /hold HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\nabc";
+    char rest[8997];
+    memset(rest, 'r', sizeof(rest));
+    int fd = client_connect(&l);
+    client_text(&l, fd, head);
+    assert_true(loopback_wait(&l, &l.requests, 1));
+    uint64_t before = http_server_stats(l.server)->bytes_in;
+    assert_int_equal(before, strlen(head));
+    client_send(&l, fd, SLICE(rest, 5000));
+    assert_false(is_woken());
+    assert_int_equal(http_server_stats(l.server)->bytes_in, before);
+    loopback_go_on(&l);
+    client_send(&l, fd, SLICE(rest, sizeof(rest) - 5000));
+    assert_non_null(strstr(client_until(&l, fd, "9000"), "200 OK"));
+    /* It is on again: nothing more is needed for the next request. */
+    client_text(&l, fd, "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_non_null(strstr(client_until(&l, fd, "hello"), "200 OK"));
+    /* Turned on before anything came: it was never off. */
+    client_text(&l, fd, head);
+    assert_true(loopback_wait(&l, &l.requests, 3));
+    loopback_go_on(&l);
+    client_send(&l, fd, SLICE(rest, sizeof(rest)));
+    assert_non_null(strstr(client_until(&l, fd, "18000"), "200 OK"));
+    /* The client goes away meanwhile. */
+    client_text(&l, fd, head);
+    assert_true(loopback_wait(&l, &l.requests, 4));
+    client_send(&l, fd, SLICE(rest, 100));
+    close(fd);
+    assert_false(is_woken());
+    l.body_err = OK;
+    loopback_go_on(&l);
+    for (int i = 0; i < 2000 && l.body_err == OK; i++)
+        loopback_turn(&l);
+    assert_int_equal(l.body_err, ERR_CONN_LOST);
+    assert_int_equal(l.body_bytes, 18000 + 3 + 100);
+    assert_int_equal(l.live, 0);
+}
+
 /* A failure behind the head must never look like a complete body. */
 static void aborted_response(void **state)
 {
@@ -586,6 +638,7 @@ int main(void)
         TEST(chunked_response),
         TEST(back_pressure),
         TEST(large_upload),
+        TEST(held_body),
         TEST(aborted_response),
         TEST(unread_bodies),
         TEST(client_goes_away),

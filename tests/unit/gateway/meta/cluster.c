@@ -84,18 +84,52 @@ void delete_object(struct cluster *c, uint64_t bucket_id, const char *key)
     row_change(c, CAIRN__RECORD_KIND__RECORD_OBJECT, bucket_id, key)->present = false;
 }
 
-void put_bucket(struct cluster *c, const char *name, uint64_t id)
+void put_bucket_of(struct cluster *c, const char *name, uint64_t id, const char *owner)
 {
     struct row *r = row_change(c, CAIRN__RECORD_KIND__RECORD_BUCKET, 0, name);
     r->present = id != 0;
     r->bucket = id;
+    snprintf(r->owner, sizeof(r->owner), "%s", owner);
+}
+
+void put_bucket(struct cluster *c, const char *name, uint64_t id)
+{
+    put_bucket_of(c, name, id, "");
+}
+
+static void touch_account(struct cluster *c, const char *account)
+{
+    if (account[0])
+        c->partition[0].slot[keyhash_account(slice_cstr(account)) % 4096] = c->partition[0].index;
+}
+
+void put_principal(struct cluster *c, const char *id, const char *account, bool present,
+                   bool enabled)
+{
+    struct row *r = row_change(c, CAIRN__RECORD_KIND__RECORD_PRINCIPAL, 0, id);
+    touch_account(c, r->account);
+    snprintf(r->account, sizeof(r->account), "%s", account);
+    touch_account(c, r->account);
+    r->present = present;
+    r->enabled = enabled;
 }
 
 void put_key(struct cluster *c, const char *id, bool enabled)
 {
-    struct row *r = row_change(c, CAIRN__RECORD_KIND__RECORD_ACCESS_KEY, 0, id);
-    r->present = true;
-    r->enabled = enabled;
+    put_principal(c, id, "1", true, enabled);
+}
+
+void change_account(struct cluster *c, const char *account, bool present, bool enabled)
+{
+    c->partition[0].index++;
+    touch_account(c, account);
+    for (unsigned i = 0; i < c->row_count; i++) {
+        struct row *r = &c->rows[i];
+        if (r->kind != CAIRN__RECORD_KIND__RECORD_PRINCIPAL || strcmp(r->account, account) != 0)
+            continue;
+        r->present = present;
+        r->enabled = enabled;
+    }
 }
 
 /* ---- the metanodes ---- */
@@ -125,7 +159,7 @@ static bool is_refused(struct cluster *c, int node, struct fake_call *call, uint
     return true;
 }
 
-static void serve_map(struct cluster *c, struct fake_call *call)
+static void serve_map(struct cluster *c, int asked, struct fake_call *call)
 {
     const Cairn__ClusterMapRequest *request =
         (const Cairn__ClusterMapRequest *)(void *)call->request;
@@ -134,6 +168,17 @@ static void serve_map(struct cluster *c, struct fake_call *call)
     Cairn__NodeRecord node[METANODES + WITNESSES], *nodes[METANODES + WITNESSES];
     Cairn__ReplicaRef replica[METANODES], *replicas[METANODES];
     Cairn__PartitionDescriptor part[PARTITIONS], *parts[PARTITIONS];
+    int leader = c->partition[0].leader;
+    if (request->current && !c->no_current) {
+        c->current_maps++;
+        if (leader != asked) {
+            if (leader >= 0)
+                response.leader_hint = (char *)(uintptr_t)node_ids[leader];
+            fake_reply(call, ERR_NOT_LEADER, &response.base, (struct payload){0});
+            return;
+        }
+        response.as_of = c->as_of ? c->as_of : c->epoch;
+    }
     map.version = c->epoch;
     response.map = &map;
     response.unchanged = request->known_version == map.version;
@@ -176,7 +221,7 @@ static void serve_read(struct cluster *c, int node, struct fake_call *call)
     Cairn__Record record[4], *records[4];
     Cairn__ObjectRecord object = CAIRN__OBJECT_RECORD__INIT;
     Cairn__BucketRecord bucket = CAIRN__BUCKET_RECORD__INIT;
-    Cairn__AccessKeyRecord key = CAIRN__ACCESS_KEY_RECORD__INIT;
+    Cairn__PrincipalRecord key[4];
     struct payload body = {0};
     response.as_of = c->partition[request->partition].index;
     response.n_records = request->n_keys;
@@ -186,6 +231,11 @@ static void serve_read(struct cluster *c, int node, struct fake_call *call)
         struct row *r = row_find(c, k->kind, k->bucket_id, bytes_of(k->key));
         CHECK(partition_of(k->kind, k->bucket_id, bytes_of(k->key)) == request->partition);
         cairn__record__init(records[i] = &record[i]);
+        cairn__principal_record__init(&key[i]);
+        if (r && r->account[0]) { /* also of an absent one */
+            key[i].account_id = r->account;
+            record[i].principal = &key[i];
+        }
         if (!r || !r->present)
             continue;
         record[i].present = true;
@@ -201,11 +251,11 @@ static void serve_read(struct cluster *c, int node, struct fake_call *call)
         } else if (k->kind == CAIRN__RECORD_KIND__RECORD_BUCKET) {
             bucket.name = r->key;
             bucket.id = r->bucket;
+            bucket.owner_account = r->owner;
             record[i].bucket = &bucket;
         } else {
-            key.access_key_id = r->key;
-            key.enabled = r->enabled;
-            record[i].access_key = &key;
+            key[i].access_key_id = r->key;
+            key[i].enabled = r->enabled;
         }
     }
     fake_reply(call, OK, &response.base, body);
@@ -223,6 +273,15 @@ static void serve_list(struct cluster *c, int node, struct fake_call *call)
     Cairn__ListEntry entry[ROWS_MAX], *entries[ROWS_MAX];
     size_t max = c->list_page && c->list_page < q->keys_max ? c->list_page : q->keys_max, count = 0;
     struct slice after = bytes_of(q->start_after), skip = bytes_of(q->skip_prefix);
+    char passed[16];
+    if (c->pages_of_nothing) {
+        int len = snprintf(passed, sizeof(passed), "b/%04u", c->lists);
+        c->pages_of_nothing--;
+        response.more = true;
+        response.resume_after = (ProtobufCBinaryData){(size_t)len, (uint8_t *)passed};
+        fake_reply(call, OK, &response.base, (struct payload){0});
+        return;
+    }
     for (;;) {
         struct row *next = NULL;
         for (unsigned i = 0; i < c->row_count; i++) {
@@ -299,7 +358,7 @@ static void serve_metanode(void *arg, struct fake_call *call)
 {
     struct cluster_node_arg *n = arg;
     if (call->method == &method_meta_cluster_map)
-        serve_map(n->c, call);
+        serve_map(n->c, n->number, call);
     else if (call->method == &method_meta_read)
         serve_read(n->c, n->number, call);
     else if (call->method == &method_meta_list)
@@ -401,7 +460,7 @@ void reading_start(struct cluster *c, struct reading *r, const char *access_key,
                    const char *key)
 {
     *r = (struct reading){.read = {
-                              .access_key = slice_cstr(access_key),
+                              .principal = slice_cstr(access_key),
                               .bucket = slice_cstr(bucket),
                               .key = key ? slice_cstr(key) : SLICE_EMPTY,
                               .want_object = key != NULL,

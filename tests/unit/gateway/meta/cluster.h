@@ -18,7 +18,9 @@ struct row {
     bool present;
     char text[64];   /* object: its etag and body; bucket: unused */
     uint64_t bucket; /* of a bucket */
-    bool enabled;    /* of an access key */
+    char owner[16];  /* likewise: account; "": from before there were any */
+    bool enabled;    /* of a principal */
+    char account[16];
 };
 
 struct partition_state {
@@ -41,7 +43,10 @@ struct cluster {
         int number;
     } node[METANODES], wnode[WITNESSES];
     struct partition_state partition[PARTITIONS];
-    uint64_t epoch;
+    uint64_t epoch;            /* and version of the map */
+    uint64_t as_of;            /* of a current map; 0: as its version */
+    bool no_current;           /* the metanodes do not know that question */
+    unsigned current_maps;     /* asked for */
     struct row rows[ROWS_MAX];
     unsigned row_count;
     struct outcome_row outcomes[64];
@@ -49,6 +54,7 @@ struct cluster {
     unsigned reads, checks, questions, lists, proposals;
     unsigned executed;  /* proposals that were no repetition */
     unsigned list_page; /* entries a page; 0: as asked */
+    unsigned pages_of_nothing; /* that come first: a long way past delete markers below b/ */
     bool out_of_order;  /* a question about an object behind one about a bucket or key */
     void (*before_read)(struct cluster *c, const Cairn__ReadRequest *r);
     void (*before_check)(struct cluster *c);
@@ -64,7 +70,14 @@ void cluster_fini(struct cluster *c);
 void put_object(struct cluster *c, uint64_t bucket_id, const char *key, const char *text);
 void delete_object(struct cluster *c, uint64_t bucket_id, const char *key);
 void put_bucket(struct cluster *c, const char *name, uint64_t id); /* id 0: deletes it */
+void put_bucket_of(struct cluster *c, const char *name, uint64_t id, const char *owner);
+/* The principal of an access key, of account "1"; or of another ("": there is no such key), where
+ * its user may be gone. */
 void put_key(struct cluster *c, const char *id, bool enabled);
+void put_principal(struct cluster *c, const char *id, const char *account, bool present,
+                   bool enabled);
+/* Something in an account changes that makes all its principals so. */
+void change_account(struct cluster *c, const char *account, bool present, bool enabled);
 
 /* Reads and waits. */
 struct reading {

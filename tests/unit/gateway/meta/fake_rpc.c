@@ -176,8 +176,10 @@ static void deliver_answer(struct env_timer *t)
         env_timer_stop(&call->timer);
         call->hash_node.prev = NULL;
         call->state = 0;
-        call->err = c->peer->loses ? ERR_CONN_LOST : c->err;
-        if (!c->peer->loses) {
+        bool lost = c->peer->loses || c->peer->loses_once;
+        c->peer->loses_once = false;
+        call->err = lost ? ERR_CONN_LOST : c->err;
+        if (!lost) {
             call->response = c->response;
             /* As in an arena: gone with rpc_call_fini(), whoever took it meanwhile. */
             call->arena = call->heap_response ? NULL : (struct rpc_arena *)(void *)c->response;

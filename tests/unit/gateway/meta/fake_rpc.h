@@ -19,6 +19,7 @@ struct rpc_peer {
     bool silent;         /* takes requests and never answers */
     bool sums;           /* answers come with the CRCs of their payloads, as from a real net */
     bool loses;          /* the connection breaks after the request was served */
+    bool loses_once;     /* the next one */
     uint64_t latency_ns; /* each way */
     unsigned calls;
 };

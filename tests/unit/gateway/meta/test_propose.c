@@ -310,6 +310,38 @@ static void common_prefix_over_a_bound(void **state)
     cluster_fini(&c);
 }
 
+/* A client that goes on by a key alone is not sent into a common prefix that it has not been given:
+ * it would never be. */
+static void a_long_way_past_nothing(void **state)
+{
+    (void)state;
+    for (int by_key_alone = 0; by_key_alone < 2; by_key_alone++) {
+        struct cluster c;
+        cluster_init(&c, NULL, 1 << 20);
+        put_object(&c, 7, "b/9", "x");
+        put_object(&c, 7, "c", "x");
+        for (int delimited = 0; delimited < 2; delimited++) {
+            bool all = by_key_alone && delimited;
+            struct listing x = {.l = {.bucket_id = 7,
+                                      .delimiter = slice_cstr(delimited ? "/" : ""),
+                                      .by_key_alone = by_key_alone,
+                                      .keys_max = 10,
+                                      .deadline_ns = c.f.now_ns + 5 * NS_PER_SEC,
+                                      .cb = list_cb}};
+            c.pages_of_nothing = 100;
+            meta_list_start(c.mc, &x.l);
+            fake_run_until(&c.f, &x.done, 20 * NS_PER_SEC);
+            assert_true(x.done && x.l.err == OK);
+            assert_int_equal(x.l.entry_count, all ? 2 : 0);
+            assert_int_equal(x.l.passed.len, all ? 0 : 6);
+            assert_int_equal(x.l.more, !all);
+            c.pages_of_nothing = 0;
+            meta_list_fini(&x.l);
+        }
+        cluster_fini(&c);
+    }
+}
+
 static void list_fails_rather_than_being_short(void **state)
 {
     (void)state;
@@ -359,6 +391,7 @@ int main(void)
         cmocka_unit_test(leader_death_is_survived_in_time),
         cmocka_unit_test(lists_cross_partitions),
         cmocka_unit_test(common_prefix_over_a_bound),
+        cmocka_unit_test(a_long_way_past_nothing),
         cmocka_unit_test(list_fails_rather_than_being_short),
         cmocka_unit_test(ranges_of_a_bucket),
     };

@@ -87,7 +87,7 @@ static void revoked_key_reads_nothing_new(void **state)
     reading_run(&c, &r, "AK", "b", "a");
     assert_int_equal(r.read.err, OK);
     assert_string_equal(reading_text(&r), "secret");
-    assert_false(r.read.access_key_entry->record->access_key->enabled);
+    assert_false(r.read.principal_entry->record->principal->enabled);
     meta_read_fini(&r.read);
     cluster_fini(&c);
 }
@@ -106,7 +106,7 @@ static void revoked_key_reads_nothing_new_when_cold(void **state)
         c.before_read = revoke_and_write;
         reading_run(&c, &r, "AK", "b", "a");
         assert_string_equal(reading_text(&r), "secret");
-        assert_false(r.read.access_key_entry->record->access_key->enabled);
+        assert_false(r.read.principal_entry->record->principal->enabled);
         meta_read_fini(&r.read);
         cluster_fini(&c);
     }
@@ -153,12 +153,12 @@ static void unknown_key_ends_the_read(void **state)
     assert_read(&c, "a", "one");
     unsigned reads = c.reads;
     reading_run(&c, &r, "NOBODY", "b", "a");
-    assert_false(r.read.access_key_entry->record->present);
+    assert_false(r.read.principal_entry->record->present);
     assert_int_equal(c.reads, reads + 1);
     meta_read_fini(&r.read);
     reads = c.reads;
     reading_run(&c, &r, "NOBODY", "b", "a");
-    assert_false(r.read.access_key_entry->record->present);
+    assert_false(r.read.principal_entry->record->present);
     assert_int_equal(c.reads, reads);
     meta_read_fini(&r.read);
     cluster_fini(&c);
@@ -167,7 +167,7 @@ static void unknown_key_ends_the_read(void **state)
 /* Another read of the same gateway learns that the key is absent, while the witness is asked. */
 static void learn_absent_key(struct cluster *c)
 {
-    struct cache_key key = {CAIRN__RECORD_KIND__RECORD_ACCESS_KEY, 0, slice_cstr("NOBODY")};
+    struct cache_key key = {CAIRN__RECORD_KIND__RECORD_PRINCIPAL, 0, slice_cstr("NOBODY")};
     Cairn__Record *record = calloc(1, sizeof(*record));
     struct cache_entry *e;
     assert_non_null(record);
@@ -193,10 +193,183 @@ static void absent_key_gives_nothing_old(void **state)
     c.before_check = learn_absent_key;
     reading_run(&c, &r, "NOBODY", "b", "a");
     assert_int_equal(r.read.err, OK);
-    assert_false(r.read.access_key_entry->record->present);
+    assert_false(r.read.principal_entry->record->present);
     assert_null(r.read.object_entry);
     assert_int_equal(r.read.body.bytes.len, 0);
     meta_read_fini(&r.read);
+    cluster_fini(&c);
+}
+
+/* What the read finds of "AK", and how many reads at leaders it takes. */
+static void assert_principal(struct cluster *c, const char *account, bool present, bool enabled,
+                             unsigned reads)
+{
+    struct reading r;
+    unsigned before = c->reads;
+    reading_run(c, &r, "AK", "b", NULL);
+    assert_int_equal(r.read.err, OK);
+    const Cairn__Record *rec = r.read.principal_entry->record;
+    assert_int_equal(rec->present, present);
+    assert_int_equal(c->reads - before, reads);
+    if (present)
+        assert_int_equal(rec->principal->enabled, enabled);
+    assert_string_equal(rec->principal ? rec->principal->account_id : "", account);
+    meta_read_fini(&r.read);
+}
+
+/* One question vouches for all that a principal is made of: that about its account, wherever its key
+ * has been in between. */
+static void principal_is_as_fresh_as_its_account(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, NULL, 1 << 20);
+    assert_principal(&c, "1", true, true, 1);
+    assert_principal(&c, "1", true, true, 0);
+    change_account(&c, "2", false, false); /* not its own */
+    put_key(&c, "ANOTHER", true);          /* in its own: all of them are read again */
+    assert_principal(&c, "1", true, true, 1);
+    change_account(&c, "1", true, false);
+    assert_principal(&c, "1", true, false, 1);
+    assert_principal(&c, "1", true, false, 0);
+    /* Its user goes, and comes back: the key stays as it is. */
+    change_account(&c, "1", false, false);
+    assert_principal(&c, "1", false, false, 1);
+    assert_principal(&c, "1", false, false, 0);
+    change_account(&c, "1", true, true);
+    assert_principal(&c, "1", true, true, 1);
+    /* It is given to another account, whose changes count from then on. */
+    put_principal(&c, "AK", "2", true, true);
+    assert_principal(&c, "2", true, true, 1);
+    change_account(&c, "1", true, true);
+    assert_principal(&c, "2", true, true, 0);
+    change_account(&c, "2", true, false);
+    assert_principal(&c, "2", true, false, 1);
+    /* Deleted: its id counts.  Made anew, elsewhere. */
+    put_principal(&c, "AK", "", false, false);
+    assert_principal(&c, "", false, false, 1);
+    change_account(&c, "2", true, true);
+    assert_principal(&c, "", false, false, 0);
+    put_principal(&c, "AK", "3", true, true);
+    assert_principal(&c, "3", true, true, 1);
+    cluster_fini(&c);
+}
+
+/* ---- the bucket's owner ---- */
+
+static void owner_cb(struct meta_read *read)
+{
+    container_of(read, struct reading, read)->done = true;
+}
+
+/* Reads what a write of "AK" ("": of nobody) needs, and says how many reads at leaders it took. */
+static unsigned read_owner(struct cluster *c, struct reading *r, const char *who)
+{
+    unsigned before = c->reads;
+    *r = (struct reading){.read = {
+                              .principal = slice_cstr(who),
+                              .bucket = SLICE_LIT("b"),
+                              .want_owner = true,
+                              .deadline_ns = c->f.now_ns + 5 * NS_PER_SEC,
+                              .cb = owner_cb,
+                          }};
+    meta_read_start(c->mc, &r->read);
+    fake_run_until(&c->f, &r->done, 20 * NS_PER_SEC);
+    assert_true(r->done);
+    assert_int_equal(r->read.err, OK);
+    return c->reads - before;
+}
+
+/* account NULL: none is given; the principal of another account says nothing of this one. */
+static void assert_owner(struct cluster *c, const char *who, const char *account, bool enabled,
+                         unsigned reads)
+{
+    struct reading r;
+    assert_int_equal(read_owner(c, &r, who), reads);
+    assert_int_equal(r.read.owner_entry != NULL, account != NULL);
+    if (account) {
+        const Cairn__Record *rec = r.read.owner_entry->record;
+        assert_string_equal(rec->principal->account_id, account);
+        assert_int_equal(rec->present && rec->principal->enabled, enabled);
+    }
+    meta_read_fini(&r.read);
+}
+
+static void owner_costs_no_round(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, NULL, 1 << 20);
+    put_bucket_of(&c, "b", 7, "2");
+    put_principal(&c, "arn:aws:iam::2:root", "2", true, true);
+    assert_owner(&c, "AK", "2", true, 2); /* who it is the bucket says first */
+    unsigned checks = c.checks, questions = c.questions;
+    assert_owner(&c, "AK", "2", true, 0);
+    assert_owner(&c, "", "2", true, 0); /* nobody's write */
+    assert_int_equal(c.checks, checks + 2);
+    assert_int_equal(c.questions, questions + 3 + 2);
+    /* The owner's own: the principal says it. */
+    put_principal(&c, "AK", "2", true, true);
+    assert_owner(&c, "AK", NULL, false, 1);
+    questions = c.questions;
+    assert_owner(&c, "AK", NULL, false, 0);
+    assert_int_equal(c.questions, questions + 2);
+    cluster_fini(&c);
+}
+
+static void owner_is_as_fresh_as_the_principal(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, NULL, 1 << 20);
+    put_bucket_of(&c, "b", 7, "2");
+    put_principal(&c, "arn:aws:iam::2:root", "2", true, true);
+    assert_owner(&c, "AK", "2", true, 2);
+    change_account(&c, "1", true, true); /* the principal's */
+    assert_owner(&c, "AK", "2", true, 1);
+    change_account(&c, "2", true, false);
+    assert_owner(&c, "AK", "2", false, 1);
+    change_account(&c, "2", false, false); /* gone */
+    assert_owner(&c, "AK", "2", false, 1);
+    assert_owner(&c, "AK", "2", false, 0);
+    change_account(&c, "2", true, true);
+    assert_owner(&c, "AK", "2", true, 1);
+    /* Without a witness all of it is read at the root's leader. */
+    for (int i = 0; i < WITNESSES; i++)
+        c.witness[i]->down = true;
+    change_account(&c, "2", true, false);
+    assert_owner(&c, "AK", "2", false, 1);
+    cluster_fini(&c);
+}
+
+static void hand_over(struct cluster *c, const Cairn__ReadRequest *r)
+{
+    (void)r;
+    c->before_read = NULL;
+    put_bucket_of(c, "b", 9, "3");
+}
+
+static void owner_is_that_of_the_bucket_as_it_is(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, NULL, 1 << 20);
+    put_bucket_of(&c, "b", 7, "2");
+    put_principal(&c, "arn:aws:iam::2:root", "2", true, true);
+    put_principal(&c, "arn:aws:iam::3:root", "3", true, true);
+    assert_owner(&c, "AK", "2", true, 2);
+    put_bucket_of(&c, "b", 8, "2");
+    c.before_read = hand_over; /* and then it is another account's */
+    assert_owner(&c, "AK", "3", true, 2);
+    assert_owner(&c, "AK", "3", true, 0);
+    put_bucket_of(&c, "b", 10, "1"); /* the principal's own */
+    assert_owner(&c, "AK", NULL, false, 1);
+    /* From before there were accounts: the operator's. */
+    put_principal(&c, "arn:aws:iam::000000000001:root", "000000000001", true, true);
+    put_bucket_of(&c, "b", 11, "");
+    assert_owner(&c, "AK", "000000000001", true, 2);
+    put_bucket(&c, "b", 0);
+    assert_owner(&c, "AK", NULL, false, 1);
     cluster_fini(&c);
 }
 
@@ -273,7 +446,7 @@ static void without_a_witness_leaders_are_read(void **state)
         struct reading r;
         reading_run(&c, &r, "AK", "b", "a");
         assert_int_equal(r.read.err, OK);
-        assert_false(r.read.access_key_entry->record->access_key->enabled);
+        assert_false(r.read.principal_entry->record->principal->enabled);
         meta_read_fini(&r.read);
         cluster_fini(&c);
     }
@@ -341,6 +514,71 @@ static void new_epoch_is_learnt(void **state)
 }
 
 /* Nobody leads: an error at the deadline, of the class that says nothing happened. */
+struct map_reading {
+    struct meta_map_read read;
+    bool done;
+};
+
+static void map_read_cb(struct meta_map_read *read)
+{
+    container_of(read, struct map_reading, read)->done = true;
+}
+
+/* Returns: how it ended. */
+static int read_map(struct cluster *c, uint64_t within_ms)
+{
+    struct map_reading r = {.read.cb = map_read_cb};
+    r.read.deadline_ns = c->f.now_ns + within_ms * NS_PER_MS;
+    meta_map_read_start(c->mc, &r.read);
+    assert_false(r.done);
+    fake_run_until(&c->f, &r.done, 2 * within_ms * NS_PER_MS);
+    assert_true(r.done);
+    return r.read.err;
+}
+
+/* Without waiting for the next refresh, and whoever happens to be asked first. */
+static void a_map_is_read_at_the_roots_leader(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, NULL, 1 << 20);
+    for (int leader = 0; leader < METANODES; leader++) {
+        c.partition[0].leader = leader;
+        c.epoch += 10;
+        uint64_t began = c.f.now_ns;
+        assert_int_equal(read_map(&c, 1000), OK);
+        assert_in_range(c.f.now_ns - began, 0, 4 * NS_PER_MS); /* who does not lead knows who does */
+        assert_int_equal(meta_client_map(c.mc)->version, c.epoch);
+        uint64_t loads = meta_client_stats(c.mc)->map_loads;
+        assert_int_equal(read_map(&c, 1000), OK); /* nothing new: that is an answer, too */
+        assert_int_equal(meta_client_stats(c.mc)->map_loads, loads);
+    }
+    assert_true(c.current_maps > METANODES * 2); /* it was sent on */
+    cluster_fini(&c);
+}
+
+static void a_map_that_may_be_old_is_no_answer(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, NULL, 1 << 20);
+    assert_int_equal(read_map(&c, 1000), OK);
+    c.as_of = c.epoch + 1; /* it claims to be newer than it is */
+    assert_int_equal(read_map(&c, 1000), ERR_PROTO);
+    c.as_of = 0;
+    c.no_current = true; /* of the version of before */
+    assert_int_equal(read_map(&c, 1000), ERR_UNIMPLEMENTED);
+    c.no_current = false;
+    c.partition[0].leader = -1;
+    uint64_t began = c.f.now_ns;
+    assert_int_equal(err_class(read_map(&c, 1000)), ERR_CLASS_RETRY);
+    assert_in_range(c.f.now_ns - began, 1000 * NS_PER_MS, 1500 * NS_PER_MS);
+    for (int i = 0; i < METANODES; i++)
+        c.metanode[i]->silent = true;
+    assert_int_equal(read_map(&c, 500), ERR_TIMEOUT);
+    cluster_fini(&c);
+}
+
 static void no_leader_is_an_error(void **state)
 {
     (void)state;
@@ -399,12 +637,18 @@ int main(void)
         cmocka_unit_test(bucket_made_anew_is_another_bucket),
         cmocka_unit_test(unknown_key_ends_the_read),
         cmocka_unit_test(absent_key_gives_nothing_old),
+        cmocka_unit_test(principal_is_as_fresh_as_its_account),
+        cmocka_unit_test(owner_costs_no_round),
+        cmocka_unit_test(owner_is_as_fresh_as_the_principal),
+        cmocka_unit_test(owner_is_that_of_the_bucket_as_it_is),
         cmocka_unit_test(one_turn_is_one_frame),
         cmocka_unit_test(own_witness_first_then_another),
         cmocka_unit_test(without_a_witness_leaders_are_read),
         cmocka_unit_test(follows_the_leader),
         cmocka_unit_test(hung_leader_is_not_believed_in),
         cmocka_unit_test(new_epoch_is_learnt),
+        cmocka_unit_test(a_map_is_read_at_the_roots_leader),
+        cmocka_unit_test(a_map_that_may_be_old_is_no_answer),
         cmocka_unit_test(no_leader_is_an_error),
         cmocka_unit_test(stop_ends_everything),
         cmocka_unit_test(tiny_cache),

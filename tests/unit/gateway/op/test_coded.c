@@ -144,6 +144,114 @@ static void failed_upload_leaves_nothing(void **state)
     stand_fini(&s);
 }
 
+/* Writes it so, and says how many of its three segments were coded, which the copy of such an
+ * object in that other class is, too. */
+static void write_in_class(struct stand *s, const char *class, unsigned coded)
+{
+    struct exchange x;
+    struct slice body = make_body(700000);
+    char field[64], says[80];
+    uint64_t before = blob_client_stats(s->bc)->coded_writes;
+    snprintf(field, sizeof(field), "x-amz-storage-class: %s", class);
+    snprintf(says, sizeof(says), "<StorageClass>%s</StorageClass>", class);
+    exchange_start(s, &x, "PUT", "/bucket/key", body, field, NULL);
+    exchange_wait(&x);
+    assert_int_equal(x.status, 200);
+    exchange_fini(&x);
+    assert_int_equal(blob_client_stats(s->bc)->coded_writes - before, coded);
+    assert_get(s, "/bucket/key", body);
+    assert_int_equal(exchange_run(s, &x, "HEAD", "/bucket/key", SLICE_EMPTY), 200);
+    assert_int_equal(exchange_says(&x, field), strcmp(class, "STANDARD") != 0); /* as S3 does */
+    exchange_fini(&x);
+    assert_int_equal(exchange_run(s, &x, "GET", "/bucket?list-type=2", SLICE_EMPTY), 200);
+    assert_true(exchange_says(&x, says));
+    exchange_fini(&x);
+    free_body(body);
+}
+
+static void the_class_chooses_the_scheme(void **state)
+{
+    (void)state;
+    static const struct gateway_class classes[] = {{{(const uint8_t *)"STANDARD", sizeof("STANDARD") - 1}, {1, 2}},
+                                                   {{(const uint8_t *)"ECONOMY", sizeof("ECONOMY") - 1}, {2, 1}},
+                                                   {{(const uint8_t *)"WIDE", sizeof("WIDE") - 1}, {9, 3}}};
+    struct stand s;
+    struct exchange x;
+    struct slice body = make_body(700000);
+    stand_init_coded(&s);
+    s.config.classes = classes;
+    s.config.class_count = ARRAY_COUNT(classes);
+    run(&s, 200, "PUT", "/bucket", SLICE_EMPTY);
+    write_in_class(&s, "ECONOMY", 3);
+    write_in_class(&s, "STANDARD", 0);
+    write_in_class(&s, "STANDARD_IA", 0); /* not the operator's: as STANDARD */
+    write_in_class(&s, "WIDE", 0);        /* of which there is no group yet: copies */
+    /* A copy onto itself may change the class, and is written anew. */
+    uint64_t before = blob_client_stats(s.bc)->coded_writes;
+    exchange_start(&s, &x, "PUT", "/bucket/key", SLICE_EMPTY, "x-amz-copy-source: bucket/key",
+                   "x-amz-storage-class: ECONOMY", NULL);
+    exchange_wait(&x);
+    assert_int_equal(x.status, 200);
+    exchange_fini(&x);
+    assert_int_equal(blob_client_stats(s.bc)->coded_writes - before, 3);
+    assert_get(&s, "/bucket/key", body);
+    for (int copy = 0; copy < 2; copy++) {
+        static const char *const unknown[] = {"GLACIER", "economy", "X"};
+        for (size_t i = 0; i < ARRAY_COUNT(unknown); i++) {
+            char field[64];
+            snprintf(field, sizeof(field), "x-amz-storage-class: %s", unknown[i]);
+            exchange_start(&s, &x, "PUT", "/bucket/key", copy ? SLICE_EMPTY : body, field,
+                           copy ? "x-amz-copy-source: bucket/key" : NULL, NULL);
+            exchange_wait(&x);
+            assert_int_equal(x.status, 400);
+            assert_true(exchange_says(&x, "InvalidStorageClass"));
+            exchange_fini(&x);
+        }
+    }
+    free_body(body);
+    stand_fini(&s);
+}
+
+/* Parts are written as the class of their upload says. */
+static void parts_have_the_uploads_class(void **state)
+{
+    (void)state;
+    static const struct gateway_class classes[] = {{{(const uint8_t *)"STANDARD", sizeof("STANDARD") - 1}, {1, 2}},
+                                                   {{(const uint8_t *)"ECONOMY", sizeof("ECONOMY") - 1}, {2, 1}}};
+    for (int economy = 0; economy < 2; economy++) {
+        struct stand s;
+        struct exchange x;
+        struct slice body = make_body(300000);
+        char target[128], id[33] = "";
+        stand_init_coded(&s);
+        s.config.classes = classes;
+        s.config.class_count = ARRAY_COUNT(classes);
+        run(&s, 200, "PUT", "/bucket", SLICE_EMPTY);
+        run(&s, 200, "PUT", "/bucket/source", body);
+        exchange_start(&s, &x, "POST", "/bucket/mp?uploads", SLICE_EMPTY,
+                       economy ? "x-amz-storage-class: ECONOMY" : NULL, NULL);
+        exchange_wait(&x);
+        assert_int_equal(x.status, 200);
+        const char *at = memmem(x.out.ptr, x.out.len, "<UploadId>", 10);
+        assert_non_null(at);
+        memcpy(id, at + 10, 32);
+        exchange_fini(&x);
+        assert_int_equal(blob_client_stats(s.bc)->coded_writes, 0);
+        snprintf(target, sizeof(target), "/bucket/mp?partNumber=1&uploadId=%s", id);
+        run(&s, 200, "PUT", target, body);
+        assert_int_equal(blob_client_stats(s.bc)->coded_writes, economy ? 1 : 0);
+        snprintf(target, sizeof(target), "/bucket/mp?partNumber=2&uploadId=%s", id);
+        exchange_start(&s, &x, "PUT", target, SLICE_EMPTY, "x-amz-copy-source: bucket/source",
+                       NULL);
+        exchange_wait(&x);
+        assert_int_equal(x.status, 200);
+        exchange_fini(&x);
+        assert_int_equal(blob_client_stats(s.bc)->coded_writes, economy ? 2 : 0);
+        free_body(body);
+        stand_fini(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +259,8 @@ int main(void)
         cmocka_unit_test(too_few_is_said),
         cmocka_unit_test(copies_while_a_node_is_away),
         cmocka_unit_test(failed_upload_leaves_nothing),
+        cmocka_unit_test(the_class_chooses_the_scheme),
+        cmocka_unit_test(parts_have_the_uploads_class),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

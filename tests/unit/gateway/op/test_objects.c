@@ -3,6 +3,7 @@
 #include "common/base/check.h"
 #include "gateway/op/body.h"
 #include "proto/methods.h"
+#include "proto/registry.h"
 #include "tests/unit/gateway/op/stand.h"
 
 #include <stdio.h>
@@ -629,8 +630,9 @@ static void source_owner_is_checked(void **state)
     static const struct {
         const char *claim;
         int status;
-    } cases[] = {{"x-amz-source-expected-bucket-owner: root", 200},
-                 {"x-amz-source-expected-bucket-owner: other", 403}};
+    } cases[] = {{"x-amz-source-expected-bucket-owner: " OPERATOR_ACCOUNT, 200},
+                 {"x-amz-source-expected-bucket-owner: 000000000002", 403},
+                 {"x-amz-source-expected-bucket-owner: root", 400}};
     struct stand s;
     struct exchange x;
     stand_init(&s);

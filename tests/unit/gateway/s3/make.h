@@ -21,7 +21,8 @@ static inline void make(struct made *m, const char *method, const char *target,
 {
     static const struct slice domains[] = {SLICE_LIT("s3.amazonaws.com"),
                                            SLICE_LIT("us-east-1.s3.amazonaws.com")};
-    static const struct s3_addressing addressing = {domains, 2};
+    static const struct s3_addressing addressing = {.base_domains = domains,
+                                                    .base_domain_count = 2};
     arena_fini(&m->arena);
     m->count = 0;
     for (; *fields; fields++) {

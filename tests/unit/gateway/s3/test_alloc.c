@@ -4,8 +4,10 @@
 #include "common/base/err.h"
 #include "gateway/s3/chunked.h"
 #include "gateway/s3/headers.h"
+#include "gateway/s3/cors.h"
 #include "gateway/s3/results.h"
-#include "gateway/s3/sigv4.h"
+#include "gateway/s3/settings.h"
+#include "gateway/s3/sigv2.h"
 #include "tests/unit/common/alloc_fail.h"
 
 #include <setjmp.h>
@@ -106,6 +108,68 @@ static void requests(void **state)
     }
 }
 
+/* Signed with version 2, and all that is hoisted. */
+static void presigned(void **state)
+{
+    (void)state;
+    uint64_t n = 0;
+    for (;; n++) {
+        struct sigv4_auth auth;
+        alloc_fail_at(n);
+        MAKE(&m, "PUT",
+             "/bucket/some%20key?partNumber=1&uploadId=0123456789abcdef&AWSAccessKeyId=AK&"
+             "Signature=AAAA&Expires=9999999999&x-amz-meta-a=" MANY "&content-type=text%2Fx&"
+             "x-amz-security-token=" MANY MANY MANY,
+             "Host: s3.amazonaws.com", "x-amz-meta-b: " MANY MANY MANY MANY);
+        enum s3_code code = m.code;
+        if (code == S3_OK)
+            code = sigv4_parse(&m.request, &auth, &m.fault);
+        if (code == S3_OK)
+            code = sigv2_verify(&m.request, &auth, SLICE_LIT("secret"), &m.fault);
+        bool failed = alloc_fail_end();
+        arena_fini(&m.arena);
+        if (!failed) {
+            assert_code(code, S3_SIGNATURE_DOES_NOT_MATCH);
+            break;
+        }
+        if (code != S3_SIGNATURE_DOES_NOT_MATCH) /* nor does it without all of the answer */
+            assert_code(code, S3_INTERNAL_ERROR);
+    }
+    assert_true(n > 1);
+}
+
+/* A form of version 2. */
+static void posted(void **state)
+{
+    (void)state;
+    uint64_t n = 0;
+    static const struct http_field fields[] = {
+        {SLICE_LIT("AWSAccessKeyId"), SLICE_LIT("AK")},
+        {SLICE_LIT("policy"), SLICE_LIT(MANY MANY MANY MANY MANY MANY)},
+        {SLICE_LIT("signature"), SLICE_LIT("AAAA")},
+    };
+    for (;; n++) {
+        struct arena arena = {0};
+        struct s3_fault fault = {0};
+        struct sigv4_auth auth;
+        struct s3_request r = {.arena = &arena};
+        alloc_fail_at(n);
+        enum s3_code code =
+            sigv4_parse_form((struct http_fields){fields, ARRAY_COUNT(fields)}, &auth, &fault);
+        if (code == S3_OK)
+            code = sigv2_verify(&r, &auth, SLICE_LIT("secret"), &fault);
+        bool failed = alloc_fail_end();
+        arena_fini(&arena);
+        if (code != S3_SIGNATURE_DOES_NOT_MATCH) {
+            assert_true(failed);
+            assert_code(code, S3_INTERNAL_ERROR);
+        }
+        if (!failed)
+            break;
+    }
+    assert_true(n > 1);
+}
+
 /* ---- documents in ---- */
 
 static enum s3_code read_complete(struct arena *a, struct s3_fault *fault)
@@ -148,11 +212,46 @@ static enum s3_code read_create_bucket(struct arena *a, struct s3_fault *fault)
     return code;
 }
 
+/* Into normal form, and as the rules are read out of it. */
+static enum s3_code read_cors(struct arena *a, struct s3_fault *fault)
+{
+    const struct s3_setting *s = s3_setting_of_op(S3_OP_PUT_BUCKET_CORS);
+    const struct s3_request r = {.op = S3_OP_PUT_BUCKET_CORS, .arena = a};
+    struct buf stored = {0};
+    struct s3_node *root;
+    struct s3_cors cors;
+    enum s3_code code = s3_setting_read(
+        s, &r,
+        SLICE_LIT("<CORSConfiguration><CORSRule><AllowedOrigin>" MANY "</AllowedOrigin>"
+                  "<AllowedMethod>GET</AllowedMethod><AllowedHeader>*</AllowedHeader></CORSRule>"
+                  "</CORSConfiguration>"),
+        &stored, fault);
+    if (code == S3_OK)
+        code = s3_document_read(a, s->schema, buf_view(&stored), &root, fault);
+    if (code == S3_OK)
+        code = s3_cors_of_node(a, root, &cors, fault);
+    buf_fini(&stored);
+    return code;
+}
+
+static enum s3_code read_versioning(struct arena *a, struct s3_fault *fault)
+{
+    struct s3_versioning v = {0};
+    enum s3_code code =
+        s3_xml_versioning(a,
+                          SLICE_LIT("<VersioningConfiguration><Status>Enabled</Status>"
+                                    "</VersioningConfiguration>"),
+                          &v, fault);
+    if (code == S3_OK)
+        assert_true(v.enabled);
+    return code;
+}
+
 static void documents_in(void **state)
 {
     (void)state;
     enum s3_code (*const readers[])(struct arena *, struct s3_fault *) = {
-        read_complete, read_delete, read_create_bucket};
+        read_complete, read_delete, read_create_bucket, read_cors, read_versioning};
     for (size_t i = 0; i < ARRAY_COUNT(readers); i++) {
         uint64_t n = 0;
         for (;; n++) {
@@ -226,6 +325,16 @@ static void write_the_rest(struct buf *b)
 {
     struct s3_fault fault = {0};
     struct s3_result_bucket bucket = {SLICE_LIT("bucket"), SLICE_LIT("r"), 0};
+    struct s3_list_versions_params params = {.prefix = SLICE_LIT(MANY), .delimiter = SLICE_LIT("/")};
+    struct s3_result_versions versions = {.bucket = SLICE_LIT("b"),
+                                          .params = &params,
+                                          .truncated = true,
+                                          .next_key_marker = SLICE_LIT(MANY),
+                                          .next_version_id_marker = SLICE_LIT("null")};
+    struct s3_result_version version = {.key = SLICE_LIT(MANY),
+                                        .etag = SLICE_LIT("e"),
+                                        .version_id = SLICE_LIT("null"),
+                                        .owner = &owner};
     struct s3_result_attributes a = {.mask = 31, .etag = SLICE_LIT("e"), .part_count = 1};
     s3_result_buckets_begin(b, &owner);
     s3_result_buckets_entry(b, &bucket);
@@ -236,9 +345,14 @@ static void write_the_rest(struct buf *b)
     s3_result_copy(b, SLICE_LIT("e"), 0, NULL, 0);
     s3_result_copy_part(b, SLICE_LIT("e"), 0, NULL);
     s3_result_delete_begin(b);
-    s3_result_delete_entry(b, SLICE_LIT("k"), SLICE_EMPTY);
+    s3_result_delete_entry(b, SLICE_LIT("k"), SLICE_EMPTY, SLICE_LIT("marker"));
     s3_result_delete_error(b, SLICE_LIT("k"), SLICE_EMPTY, S3_ACCESS_DENIED, SLICE_LIT("no"));
     s3_result_delete_end(b);
+    s3_result_versioning(b, "Enabled");
+    s3_result_versions_begin(b, &versions);
+    s3_result_versions_entry(b, &versions, &version);
+    s3_result_versions_prefix(b, &versions, SLICE_LIT(MANY));
+    s3_result_versions_end(b, &versions);
     s3_result_attributes_begin(b, &a);
     s3_result_attributes_part(b, 1, 5, NULL);
     s3_result_attributes_end(b, &a);
@@ -311,7 +425,8 @@ static void hashes_and_chunks(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(requests), TEST(documents_in), TEST(documents_out),
-                                       TEST(hashes_and_chunks)};
+    const struct CMUnitTest tests[] = {TEST(requests),      TEST(presigned),
+                                       TEST(posted),        TEST(documents_in),
+                                       TEST(documents_out), TEST(hashes_and_chunks)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -97,6 +97,8 @@ static void errors(void **state)
         {ERR_OVERLOAD, S3_SLOW_DOWN},
         {ERR_LIMIT, S3_SLOW_DOWN},
         {ERR_NO_QUORUM, S3_SERVICE_UNAVAILABLE},
+        {ERR_CONDEMNED, S3_SERVICE_UNAVAILABLE},
+        {ERR_TOO_OLD, S3_SERVICE_UNAVAILABLE},
         {ERR_CORRUPT, S3_INTERNAL_ERROR},
         {ERR_TIMEOUT, S3_INTERNAL_ERROR},
         {-12345, S3_INTERNAL_ERROR},
@@ -279,6 +281,41 @@ static void read_create_bucket(void **state)
     assert_code(s3_xml_create_bucket(&arena, SLICE_LIT("{}"), &c, &fault), S3_MALFORMED_XML);
 }
 
+static void read_versioning(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum s3_code code;
+        bool has_status, enabled, mfa;
+    } cases[] = {
+        {"<Status>Enabled</Status>", S3_OK, true, true, false},
+        {"<Status> Suspended </Status>", S3_OK, true, false, false},
+        {"<MfaDelete>Disabled</MfaDelete><Status>Enabled</Status>", S3_OK, true, true, false},
+        {"<Status>Enabled</Status><MfaDelete>Enabled</MfaDelete>", S3_OK, true, true, true},
+        {"", S3_OK, false, false, false},
+        {"<Status>enabled</Status>", S3_MALFORMED_XML, false, false, false},
+        {"<Status>Disabled</Status>", S3_MALFORMED_XML, false, false, false},
+        {"<MfaDelete>Suspended</MfaDelete>", S3_MALFORMED_XML, false, false, false},
+        {"<Status>Enabled</Status><Status>Enabled</Status>", S3_MALFORMED_XML, false, false, false},
+        {"<Other/>", S3_MALFORMED_XML, false, false, false},
+        {"<Status><Status>Enabled</Status></Status>", S3_MALFORMED_XML, false, false, false},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct s3_versioning v;
+        struct buf b = {0};
+        buf_printf(&b, "<VersioningConfiguration xmlns=\"%s\">%s</VersioningConfiguration>", S3_XMLNS,
+                   cases[i].text);
+        assert_code(s3_xml_versioning(&arena, buf_view(&b), &v, &fault), cases[i].code);
+        if (cases[i].code == S3_OK)
+            assert_true(v.has_status == cases[i].has_status && v.enabled == cases[i].enabled &&
+                        v.mfa_delete == cases[i].mfa);
+        buf_fini(&b);
+    }
+    struct s3_versioning v;
+    assert_code(s3_xml_versioning(&arena, SLICE_EMPTY, &v, &fault), S3_MALFORMED_XML);
+}
+
 /* ---- results ---- */
 
 static const struct s3_owner owner = {SLICE_LIT("abcd"), SLICE_LIT("root")};
@@ -399,7 +436,7 @@ static void write_multipart(void **state)
     assert_true(has(&b, "<CopyPartResult"));
     buf_clear(&b);
     s3_result_delete_begin(&b);
-    s3_result_delete_entry(&b, SLICE_LIT("<k>"), SLICE_EMPTY);
+    s3_result_delete_entry(&b, SLICE_LIT("<k>"), SLICE_EMPTY, SLICE_EMPTY);
     s3_result_delete_error(&b, SLICE_LIT("k2"), SLICE_LIT("null"), S3_ACCESS_DENIED, SLICE_EMPTY);
     s3_result_delete_end(&b);
     assert_well_formed(&b);
@@ -659,6 +696,7 @@ int main(void)
         cmocka_unit_test(hostile_xml),
         cmocka_unit_test(read_delete),
         cmocka_unit_test(read_create_bucket),
+        cmocka_unit_test(read_versioning),
         cmocka_unit_test(write_lists),
         cmocka_unit_test(write_multipart),
         cmocka_unit_test(hashed),

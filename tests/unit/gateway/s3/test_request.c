@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "gateway/s3/version.h"
 #include "tests/unit/gateway/s3/make.h"
 
 static struct made m;
@@ -146,8 +147,14 @@ static void operations(void **state)
         {"GET", "/bkt?location", S3_OP_GET_BUCKET_LOCATION, S3_OK},
         {"GET", "/bkt/?location=", S3_OP_GET_BUCKET_LOCATION, S3_OK},
         {"GET", "/bkt?uploads", S3_OP_LIST_MULTIPART_UPLOADS, S3_OK},
+        {"GET", "/bkt?versions&key-marker=a", S3_OP_LIST_OBJECT_VERSIONS, S3_OK},
+        {"GET", "/bkt?versioning", S3_OP_GET_BUCKET_VERSIONING, S3_OK},
+        {"PUT", "/bkt?versioning", S3_OP_PUT_BUCKET_VERSIONING, S3_OK},
         {"POST", "/bkt?delete", S3_OP_DELETE_OBJECTS, S3_OK},
-        {"POST", "/bkt", S3_OP_NONE, S3_NOT_IMPLEMENTED},
+        {"POST", "/bkt", S3_OP_POST_OBJECT, S3_OK},
+        {"POST", "/bkt/", S3_OP_POST_OBJECT, S3_OK},
+        {"PUT", "/bkt?website", S3_OP_PUT_BUCKET_WEBSITE, S3_OK},
+        {"DELETE", "/bkt?website", S3_OP_DELETE_BUCKET_WEBSITE, S3_OK},
         {"DELETE", "/bkt?uploads", S3_OP_NONE, S3_METHOD_NOT_ALLOWED},
         {"DELETE", "/bkt?uploadId=1", S3_OP_NONE, S3_METHOD_NOT_ALLOWED},
         {"PUT", "/bkt?delete", S3_OP_NONE, S3_METHOD_NOT_ALLOWED},
@@ -172,22 +179,33 @@ static void operations(void **state)
         {"DELETE", "/bkt/k?uploadId=2", S3_OP_ABORT_MULTIPART_UPLOAD, S3_OK},
         {"DELETE", "/bkt/k?uploads", S3_OP_NONE, S3_METHOD_NOT_ALLOWED},
         {"PATCH", "/bkt/k", S3_OP_NONE, S3_METHOD_NOT_ALLOWED},
-        {"OPTIONS", "/bkt/k", S3_OP_NONE, S3_NOT_IMPLEMENTED},
         /* What must never be taken for the plain operation on the same resource. */
-        {"PUT", "/bkt?versioning", S3_OP_NONE, S3_NOT_IMPLEMENTED},
-        {"PUT", "/bkt?policy=", S3_OP_NONE, S3_NOT_IMPLEMENTED},
-        {"DELETE", "/bkt?policy", S3_OP_NONE, S3_NOT_IMPLEMENTED},
-        {"DELETE", "/bkt?lifecycle", S3_OP_NONE, S3_NOT_IMPLEMENTED},
-        {"PUT", "/bkt/k?tagging", S3_OP_NONE, S3_NOT_IMPLEMENTED},
-        {"DELETE", "/bkt/k?tagging", S3_OP_NONE, S3_NOT_IMPLEMENTED},
-        {"PUT", "/bkt/k?acl", S3_OP_NONE, S3_NOT_IMPLEMENTED},
-        {"PUT", "/bkt/k?retention", S3_OP_NONE, S3_NOT_IMPLEMENTED},
-        {"PUT", "/bkt/k?legal-hold", S3_OP_NONE, S3_NOT_IMPLEMENTED},
+        {"PUT", "/bkt/k?versioning", S3_OP_NONE, S3_METHOD_NOT_ALLOWED},
+        {"DELETE", "/bkt?versioning", S3_OP_NONE, S3_METHOD_NOT_ALLOWED},
+        {"DELETE", "/bkt?versions", S3_OP_NONE, S3_METHOD_NOT_ALLOWED},
+        {"PUT", "/bkt/k?versionId=null", S3_OP_NONE, S3_INVALID_ARGUMENT},
+        {"POST", "/bkt/k?uploads&versionId=null", S3_OP_NONE, S3_INVALID_ARGUMENT},
+        {"PUT", "/bkt?policy=", S3_OP_PUT_BUCKET_POLICY, S3_OK},
+        {"DELETE", "/bkt?policy", S3_OP_DELETE_BUCKET_POLICY, S3_OK},
+        {"PUT", "/bkt?policyStatus", S3_OP_NONE, S3_NOT_IMPLEMENTED},
+        {"PUT", "/bkt?ownershipControls", S3_OP_PUT_BUCKET_OWNERSHIP, S3_OK},
+        {"DELETE", "/bkt?publicAccessBlock", S3_OP_DELETE_PUBLIC_ACCESS_BLOCK, S3_OK},
+        {"DELETE", "/bkt?lifecycle", S3_OP_DELETE_BUCKET_LIFECYCLE, S3_OK},
+        {"DELETE", "/bkt?metadataTable", S3_OP_NONE, S3_NOT_IMPLEMENTED},
+        {"PUT", "/bkt/k?acl", S3_OP_PUT_OBJECT_ACL, S3_OK},
+        {"GET", "/bkt?acl", S3_OP_GET_BUCKET_ACL, S3_OK},
+        {"DELETE", "/bkt?acl", S3_OP_NONE, S3_NOT_IMPLEMENTED},
+        {"PUT", "/bkt/k?retention&versionId=null", S3_OP_PUT_OBJECT_RETENTION, S3_OK},
+        {"PUT", "/bkt/k?legal-hold", S3_OP_PUT_OBJECT_LEGAL_HOLD, S3_OK},
+        {"PUT", "/bkt?object-lock", S3_OP_PUT_OBJECT_LOCK_CONFIGURATION, S3_OK},
+        {"DELETE", "/bkt?object-lock", S3_OP_NONE, S3_NOT_IMPLEMENTED},
+        {"DELETE", "/bkt/k?retention", S3_OP_NONE, S3_NOT_IMPLEMENTED},
+        {"PUT", "/bkt/k?retention&legal-hold", S3_OP_NONE, S3_INVALID_ARGUMENT},
         {"POST", "/bkt/k?select&select-type=2", S3_OP_NONE, S3_NOT_IMPLEMENTED},
         {"POST", "/bkt/k?restore", S3_OP_NONE, S3_NOT_IMPLEMENTED},
-        {"PUT", "/bkt/k?renameObject", S3_OP_NONE, S3_NOT_IMPLEMENTED},
+        {"PUT", "/bkt/k?renameObject", S3_OP_RENAME_OBJECT, S3_OK},
+        {"GET", "/bkt/k?renameObject", S3_OP_NONE, S3_NOT_IMPLEMENTED},
         {"PUT", "/bkt/k?somethingNew", S3_OP_NONE, S3_NOT_IMPLEMENTED},
-        {"GET", "/bkt?versions", S3_OP_NONE, S3_NOT_IMPLEMENTED},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         MAKE(&m, cases[i].method, cases[i].target, "Host: localhost");
@@ -200,9 +218,101 @@ static void operations(void **state)
     MAKE(&m, "PUT", "/bkt/k?uploadId=1&partNumber=2", "Host: x", "x-amz-copy-source: /a/b");
     assert_int_equal(m.request.op, S3_OP_UPLOAD_PART_COPY);
     MAKE(&m, "GET", "/bkt?acl", "Host: x");
-    assert_true(m.request.subresource_harmless);
-    MAKE(&m, "PUT", "/bkt?acl", "Host: x");
-    assert_false(m.request.subresource_harmless);
+    assert_string_equal(m.request.subresource, "acl");
+    MAKE(&m, "PUT", "/bkt", "Host: x");
+    assert_null(m.request.subresource);
+}
+
+static void subresources(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *method, *target;
+        enum s3_op op;
+        enum s3_code code;
+    } cases[] = {
+        {"GET", "/bkt?tagging", S3_OP_GET_BUCKET_TAGGING, S3_OK},
+        {"PUT", "/bkt/?tagging=", S3_OP_PUT_BUCKET_TAGGING, S3_OK},
+        {"DELETE", "/bkt?tagging", S3_OP_DELETE_BUCKET_TAGGING, S3_OK},
+        {"POST", "/bkt?tagging", S3_OP_NONE, S3_NOT_IMPLEMENTED},
+        {"HEAD", "/bkt?tagging", S3_OP_NONE, S3_NOT_IMPLEMENTED},
+        {"GET", "/bkt/k?tagging&versionId=null", S3_OP_GET_OBJECT_TAGGING, S3_OK},
+        {"GET", "/bkt/k?tagging&versionId=3", S3_OP_NONE, S3_INVALID_ARGUMENT},
+        {"PUT", "/bkt?cors&versioning", S3_OP_NONE, S3_INVALID_ARGUMENT},
+        {"PUT", "/bkt/k?tagging", S3_OP_PUT_OBJECT_TAGGING, S3_OK},
+        {"DELETE", "/bkt/k?tagging", S3_OP_DELETE_OBJECT_TAGGING, S3_OK},
+        {"PUT", "/bkt/k?tagging&acl", S3_OP_NONE, S3_INVALID_ARGUMENT},
+        {"PUT", "/bkt/k?tagging&uploadId=1", S3_OP_NONE, S3_INVALID_ARGUMENT},
+        {"GET", "/bkt?tagging&cors", S3_OP_NONE, S3_INVALID_ARGUMENT},
+        {"PUT", "/bkt?cors&somethingNew", S3_OP_NONE, S3_NOT_IMPLEMENTED},
+        {"PUT", "/bkt?cors", S3_OP_PUT_BUCKET_CORS, S3_OK},
+        {"PUT", "/bkt/k?cors", S3_OP_NONE, S3_NOT_IMPLEMENTED},
+        {"DELETE", "/bkt?accelerate", S3_OP_NONE, S3_NOT_IMPLEMENTED},
+        {"GET", "/bkt?metrics", S3_OP_LIST_BUCKET_METRICS, S3_OK},
+        {"GET", "/bkt?metrics&id=a", S3_OP_GET_BUCKET_METRICS, S3_OK},
+        {"PUT", "/bkt?metrics&id=a", S3_OP_PUT_BUCKET_METRICS, S3_OK},
+        {"GET", "/bkt?policy", S3_OP_GET_BUCKET_POLICY, S3_OK},
+        {"POST", "/bkt?policy", S3_OP_NONE, S3_NOT_IMPLEMENTED},
+        {"OPTIONS", "/bkt/k", S3_OP_PREFLIGHT, S3_OK},
+        {"OPTIONS", "/", S3_OP_PREFLIGHT, S3_OK},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        MAKE(&m, cases[i].method, cases[i].target, "Host: localhost");
+        if (m.code != cases[i].code || m.request.op != cases[i].op)
+            fail_msg("%s %s: %s, %s", cases[i].method, cases[i].target, s3_code_name(m.code),
+                     s3_op_name(m.request.op));
+    }
+}
+
+#define FIXED_ID "F7CF2A0FP74RAUEOU4K0VIFPHG"
+
+static void version_ids(void **state)
+{
+    (void)state;
+    static const uint64_t versions[] = {1, 2, 0xFFFF, UINT64_C(1) << 40, UINT64_MAX - 1};
+    char text[S3_VERSION_ID_CHARS + 1], other[S3_VERSION_ID_CHARS + 1];
+    uint64_t got;
+    for (size_t i = 0; i < ARRAY_COUNT(versions); i++) {
+        s3_version_id_text(versions[i], text);
+        assert_int_equal(strlen(text), S3_VERSION_ID_CHARS);
+        assert_true(s3_version_id_parse(slice_cstr(text), &got) && got == versions[i]);
+        /* No digit of it may be another one, and none may be missing. */
+        for (size_t at = 0; at < S3_VERSION_ID_CHARS; at++)
+            for (const char *digit = "0123456789ABCDEFGHIJKLMNOPQRSTUVa-"; *digit; digit++) {
+                memcpy(other, text, sizeof(other));
+                other[at] = *digit;
+                if (other[at] != text[at])
+                    assert_false(s3_version_id_parse(slice_cstr(other), &got));
+            }
+        assert_false(s3_version_id_parse(SLICE(text, S3_VERSION_ID_CHARS - 1), &got));
+    }
+    s3_version_id_text(12345, text);
+    assert_string_equal(text, FIXED_ID); /* ids that were given stay good */
+    assert_true(s3_version_id_parse(SLICE_LIT("null"), &got) && got == S3_VERSION_NULL);
+    assert_false(s3_version_id_parse(SLICE_EMPTY, &got));
+    memset(text, 0, sizeof(text));
+    assert_false(s3_version_id_parse(SLICE(text, S3_VERSION_ID_CHARS), &got));
+}
+
+static void list_versions_params(void **state)
+{
+    (void)state;
+    struct s3_list_versions_params p;
+    char text[S3_VERSION_ID_CHARS + 1], target[200];
+    s3_version_id_text(77, text);
+    snprintf(target, sizeof(target), "/bkt?versions&key-marker=a%%2Fb&version-id-marker=%s", text);
+    MAKE(&m, "GET", target, "Host: x");
+    assert_code(s3_list_versions_params_parse(&m.request, &p, &m.fault), S3_OK);
+    assert_true(p.version == 77 && p.max_keys == 1000 && !p.skip_prefix.len);
+    assert_slice(p.key_marker, "a/b");
+    MAKE(&m, "GET", "/bkt?versions&delimiter=/&key-marker=a/&max-keys=5", "Host: x");
+    assert_code(s3_list_versions_params_parse(&m.request, &p, &m.fault), S3_OK);
+    assert_true(p.version == S3_VERSION_NONE && p.max_keys == 5);
+    assert_slice(p.skip_prefix, "a/");
+    MAKE(&m, "GET", "/bkt?versions&version-id-marker=null", "Host: x");
+    assert_code(s3_list_versions_params_parse(&m.request, &p, &m.fault), S3_INVALID_ARGUMENT);
+    MAKE(&m, "GET", "/bkt?versions&key-marker=a&version-id-marker=x", "Host: x");
+    assert_code(s3_list_versions_params_parse(&m.request, &p, &m.fault), S3_INVALID_ARGUMENT);
 }
 
 static void key_length(void **state)
@@ -463,21 +573,22 @@ static void metadata(void **state)
         const char *field;
         enum s3_code code;
     } refused[] = {
-        {"x-amz-server-side-encryption: AES256", S3_NOT_IMPLEMENTED},
-        {"x-amz-server-side-encryption-customer-key: k", S3_NOT_IMPLEMENTED},
-        {"x-amz-object-lock-mode: GOVERNANCE", S3_NOT_IMPLEMENTED},
-        {"x-amz-tagging: a=b", S3_NOT_IMPLEMENTED},
-        {"x-amz-acl: public-read", S3_NOT_IMPLEMENTED},
-        {"x-amz-grant-read: id=1", S3_NOT_IMPLEMENTED},
-        {"x-amz-write-offset-bytes: 5", S3_NOT_IMPLEMENTED},
-        {"x-amz-storage-class: GLACIER", S3_INVALID_STORAGE_CLASS},
-        {"x-amz-storage-class: standard", S3_INVALID_STORAGE_CLASS},
         {"x-amz-website-redirect-location: ftp://x", S3_INVALID_ARGUMENT},
     };
     for (size_t i = 0; i < ARRAY_COUNT(refused); i++) {
         MAKE(&m, "PUT", "/bkt/k", "Host: x", refused[i].field);
         assert_code(s3_metadata_parse(&m.request, &d, &m.fault), refused[i].code);
     }
+    MAKE(&m, "PUT", "/bkt/k", "Host: x", "x-amz-write-offset-bytes: 5");
+    assert_code(s3_metadata_parse(&m.request, &d, &m.fault), S3_OK);
+    MAKE(&m, "POST", "/bkt/k?uploads", "Host: x", "x-amz-write-offset-bytes: 5");
+    assert_code(s3_metadata_parse(&m.request, &d, &m.fault), S3_NOT_IMPLEMENTED);
+    static const char *const known[] = {"", "STANDARD", "REDUCED_REDUNDANCY", "GLACIER_IR"};
+    static const char *const unknown[] = {"GLACIER", "standard", "STANDARD ", "ECONOMY"};
+    for (size_t i = 0; i < ARRAY_COUNT(known); i++)
+        assert_true(s3_storage_class_known(slice_cstr(known[i])));
+    for (size_t i = 0; i < ARRAY_COUNT(unknown); i++)
+        assert_false(s3_storage_class_known(slice_cstr(unknown[i])));
 }
 
 static void overrides(void **state)
@@ -533,6 +644,48 @@ static void copy_sources(void **state)
     assert_code(s3_copy_source_parse(&m.request, &c, &m.fault), S3_INVALID_ARGUMENT);
 }
 
+static void rename_sources(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *value, *key;
+        enum s3_code code;
+    } cases[] = {
+        {"/bkt/a/b", "a/b", S3_OK},
+        {"bkt/a%20b%2Bc", "a b+c", S3_OK},
+        {"a/b", "a/b", S3_OK},
+        {"bkt", "bkt", S3_OK},
+        {"bkt/", "bkt/", S3_OK},
+        {"/other/a", "", S3_INVALID_REQUEST},
+        {"/bkt/", "", S3_INVALID_REQUEST},
+        {"/", "", S3_INVALID_REQUEST},
+        {"k", "", S3_INVALID_REQUEST},
+        {"/bkt/k", "", S3_INVALID_REQUEST},
+        {"a%zz", "", S3_INVALID_ARGUMENT},
+        {"%ff", "", S3_INVALID_ARGUMENT},
+        {"", "", S3_INVALID_ARGUMENT},
+    };
+    struct s3_copy_source c;
+    struct slice token;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        char line[128];
+        snprintf(line, sizeof(line), "x-amz-rename-source: %s", cases[i].value);
+        MAKE(&m, "PUT", "/bkt/k?renameObject", "Host: x", line);
+        assert_code(s3_rename_source_parse(&m.request, &c, &m.fault), cases[i].code);
+        if (cases[i].code == S3_OK) {
+            assert_slice(c.bucket, "bkt");
+            assert_slice(c.key, cases[i].key);
+        }
+    }
+    MAKE(&m, "PUT", "/bkt/k?renameObject", "Host: x", "x-amz-client-token: 2f!~");
+    assert_code(s3_client_token_parse(&m.request, &token, &m.fault), S3_OK);
+    assert_slice(token, "2f!~");
+    MAKE(&m, "PUT", "/bkt/k?renameObject", "Host: x", "x-amz-client-token: a b");
+    assert_code(s3_client_token_parse(&m.request, &token, &m.fault), S3_INVALID_ARGUMENT);
+    MAKE(&m, "PUT", "/bkt/k?renameObject", "Host: x", "x-amz-client-token:");
+    assert_code(s3_client_token_parse(&m.request, &token, &m.fault), S3_INVALID_ARGUMENT);
+}
+
 static void lists(void **state)
 {
     (void)state;
@@ -542,7 +695,7 @@ static void lists(void **state)
          "&fetch-owner=true&start-after=p%2Fx",
          "Host: x");
     assert_code(s3_list_params_parse(&m.request, &p, &m.fault), S3_OK);
-    assert_true(p.v2 && p.encode_url && p.fetch_owner && p.has_start_after && !p.skip_prefix);
+    assert_true(p.v2 && p.encode_url && p.fetch_owner && p.has_start_after && !p.skip_prefix.len);
     assert_int_equal(p.max_keys, 1000);
     assert_slice(p.marker, "p/x");
     static const struct {
@@ -562,16 +715,24 @@ static void lists(void **state)
         MAKE(&m, "GET", cases[i].target, "Host: x");
         assert_code(s3_list_params_parse(&m.request, &p, &m.fault), cases[i].code);
     }
-    /* v1: NextMarker may be a common prefix. */
+    /* No common prefix that is not greater than the marker.  v1: NextMarker may be one. */
     MAKE(&m, "GET", "/bkt?prefix=a&delimiter=%2F&marker=ab%2F", "Host: x");
     assert_code(s3_list_params_parse(&m.request, &p, &m.fault), S3_OK);
-    assert_true(p.skip_prefix);
-    MAKE(&m, "GET", "/bkt?prefix=a&delimiter=%2F&marker=ab%2Fc", "Host: x");
+    assert_slice(p.skip_prefix, "ab/");
+    MAKE(&m, "GET", "/bkt?prefix=a&delimiter=%2F&marker=ab%2Fc%2F", "Host: x");
     assert_code(s3_list_params_parse(&m.request, &p, &m.fault), S3_OK);
-    assert_false(p.skip_prefix);
-    MAKE(&m, "GET", "/bkt?marker=ab%2F", "Host: x");
+    assert_slice(p.skip_prefix, "ab/");
+    MAKE(&m, "GET", "/bkt?list-type=2&prefix=a/&delimiter=%2F&start-after=a/b/c", "Host: x");
     assert_code(s3_list_params_parse(&m.request, &p, &m.fault), S3_OK);
-    assert_false(p.skip_prefix);
+    assert_slice(p.skip_prefix, "a/b/");
+    static const char *const none[] = {"/bkt?marker=ab%2F", "/bkt?delimiter=/&marker=ab",
+                                       "/bkt?delimiter=/&prefix=a/&marker=a/b",
+                                       "/bkt?delimiter=/&prefix=b&marker=a/b"};
+    for (size_t i = 0; i < ARRAY_COUNT(none); i++) {
+        MAKE(&m, "GET", none[i], "Host: x");
+        assert_code(s3_list_params_parse(&m.request, &p, &m.fault), S3_OK);
+        assert_int_equal(p.skip_prefix.len, 0);
+    }
 }
 
 static void tokens(void **state)
@@ -589,7 +750,15 @@ static void tokens(void **state)
              (int)b.len, (char *)b.ptr);
     MAKE(&m, "GET", target, "Host: x");
     assert_code(s3_list_params_parse(&m.request, &p, &m.fault), S3_OK);
-    assert_true(p.skip_prefix && slice_eq(p.marker, SLICE_LIT("p\0q/")));
+    assert_true(slice_eq(p.skip_prefix, p.marker) && slice_eq(p.marker, SLICE_LIT("p\0q/")));
+    b.len = 0; /* a place within a common prefix: nothing of it has been given */
+    s3_list_token(&b, &m.request, &p, SLICE_LIT("p/x"), false);
+    snprintf(target, sizeof(target),
+             "/bkt?list-type=2&prefix=p&delimiter=%%2F&continuation-token=%.*s", (int)b.len,
+             (char *)b.ptr);
+    MAKE(&m, "GET", target, "Host: x");
+    assert_code(s3_list_params_parse(&m.request, &p, &m.fault), S3_OK);
+    assert_true(p.skip_prefix.len == 0 && slice_eq(p.marker, SLICE_LIT("p/x")));
     /* Of another prefix or bucket, or damaged: an error, not another place. */
     snprintf(target, sizeof(target), "/bkt?list-type=2&prefix=q&continuation-token=%.*s",
              (int)b.len, (char *)b.ptr);
@@ -658,6 +827,9 @@ int main(void)
         cmocka_unit_test(addressing),
         cmocka_unit_test(bucket_names),
         cmocka_unit_test(operations),
+        cmocka_unit_test(subresources),
+        cmocka_unit_test(version_ids),
+        cmocka_unit_test(list_versions_params),
         cmocka_unit_test(key_length),
         cmocka_unit_test(query),
         cmocka_unit_test(conditions),
@@ -667,6 +839,7 @@ int main(void)
         cmocka_unit_test(metadata),
         cmocka_unit_test(overrides),
         cmocka_unit_test(copy_sources),
+        cmocka_unit_test(rename_sources),
         cmocka_unit_test(lists),
         cmocka_unit_test(tokens),
         cmocka_unit_test(small_parameters),

@@ -98,7 +98,7 @@ static void published_examples(void **state)
     MAKE(&m, "GET", "/?lifecycle", HOST, DATE, "x-amz-content-sha256: " EMPTY,
          AUTH("host;x-amz-content-sha256;x-amz-date",
               "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"));
-    assert_code(m.code, S3_NOT_IMPLEMENTED);
+    assert_code(m.code, S3_OK);
     assert_code(authenticate(), S3_OK);
 
     MAKE(&m, "GET", "/?max-keys=2&prefix=J", HOST, DATE, "x-amz-content-sha256: " EMPTY,
@@ -339,9 +339,48 @@ static void payload_modes(void **state)
     assert_true(auth.anonymous);
     MAKE(&m, "GET", PRESIGNED PRESIGNED_SIGNATURE, HOST, AUTH("host", EMPTY));
     assert_code(sigv4_parse(&m.request, &auth, &m.fault), S3_INVALID_ARGUMENT);
+}
+
+/* The token of a session: signed like the rest, once, and where the signature is. */
+static void tokens(void **state)
+{
+    (void)state;
     MAKE(&m, "GET", "/k", HOST, DATE, "x-amz-security-token: t", "x-amz-content-sha256: " EMPTY,
          AUTH("host;x-amz-content-sha256;x-amz-date;x-amz-security-token", EMPTY));
+    assert_code(sigv4_parse(&m.request, &auth, &m.fault), S3_OK);
+    assert_true(slice_eq(auth.token, SLICE_LIT("t")));
+    MAKE(&m, "GET", "/k", HOST, DATE, "x-amz-security-token: t", "x-amz-content-sha256: " EMPTY,
+         AUTH("host;x-amz-content-sha256;x-amz-date", EMPTY));
+    assert_code(sigv4_parse(&m.request, &auth, &m.fault), S3_ACCESS_DENIED);
+    MAKE(&m, "GET", PRESIGNED PRESIGNED_SIGNATURE "&X-Amz-Security-Token=a%2Fb", HOST);
+    assert_code(sigv4_parse(&m.request, &auth, &m.fault), S3_OK);
+    assert_true(slice_eq(auth.token, SLICE_LIT("a/b")));
+    MAKE(&m, "GET", PRESIGNED PRESIGNED_SIGNATURE "&X-Amz-Security-Token=a&X-Amz-Security-Token=b",
+         HOST);
     assert_code(sigv4_parse(&m.request, &auth, &m.fault), S3_INVALID_TOKEN);
+    MAKE(&m, "GET", "/k?X-Amz-Security-Token=a", HOST, DATE, "x-amz-content-sha256: " EMPTY,
+         AUTH("host;x-amz-content-sha256;x-amz-date", EMPTY));
+    assert_code(sigv4_parse(&m.request, &auth, &m.fault), S3_INVALID_TOKEN);
+}
+
+/* Other services than S3 sign the body's hash without saying it. */
+static void other_services(void **state)
+{
+    (void)state;
+    MAKE(&m, "POST", "/", HOST, DATE,
+         "authorization: AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/iam/"
+         "aws4_request, SignedHeaders=host;x-amz-date, Signature=" EMPTY);
+    assert_code(sigv4_parse(&m.request, &auth, &m.fault), S3_OK);
+    assert_true(slice_eq(auth.service, SLICE_LIT("iam")));
+    assert_true(auth.payload == S3_PAYLOAD_UNSIGNED && auth.payload_text.len == 0);
+    assert_code(sigv4_check_scope(&m.request, &auth, SLICE_EMPTY, auth.time_ms, &m.fault),
+                S3_AUTHORIZATION_HEADER_MALFORMED);
+    assert_code(sigv4_check_scope_of(&m.request, &auth, SLICE_LIT("iam"), SLICE_LIT("us-east-1"),
+                                     auth.time_ms, &m.fault),
+                S3_OK);
+    assert_code(sigv4_check_scope_of(&m.request, &auth, SLICE_LIT("iam"), SLICE_LIT("eu-west-1"),
+                                     auth.time_ms, &m.fault),
+                S3_AUTHORIZATION_HEADER_MALFORMED);
 }
 
 static void cached_keys(void **state)
@@ -503,7 +542,8 @@ int main(void)
         cmocka_unit_test(published_examples),  cmocka_unit_test(presigned),
         cmocka_unit_test(presigned_malformed), cmocka_unit_test(header_errors),
         cmocka_unit_test(scope_and_time),      cmocka_unit_test(mismatch_is_explained),
-        cmocka_unit_test(payload_modes),       cmocka_unit_test(cached_keys),
+        cmocka_unit_test(payload_modes),       cmocka_unit_test(tokens),
+        cmocka_unit_test(other_services),      cmocka_unit_test(cached_keys),
         cmocka_unit_test(published_chunks),    cmocka_unit_test(chunks_cannot_move),
         cmocka_unit_test(value_cut_in_two),
     };

@@ -109,6 +109,106 @@ static void move_segment(struct scene *s)
     cmd_move_part(&s->w, &s->c, SLICE_LIT("k"), &s->upload, 1, &from, 50);
 }
 
+/* Copies that wait to be shards, replaced by such, and moved. */
+static void replace_interim(struct scene *s)
+{
+    for (int i = 0; i < 2; i++) {
+        cmd_put_segments(&s->w, &s->c, SLICE_LIT("k"), 2, 100);
+        s->c.segments[i].interim = true;
+        if (i == 0)
+            run_ok(s);
+    }
+    s->c.segments[0].interim = true;
+}
+
+static void move_interim(struct scene *s)
+{
+    static struct id128 from;
+    cmd_put_segments(&s->w, &s->c, SLICE_LIT("k"), 2, 100);
+    s->c.segments[1].interim = true;
+    run_ok(s);
+    from = s->c.blob_ids[1];
+    cmd_move(&s->w, &s->c, SLICE_LIT("k"), &from, 50);
+}
+
+/* ---- versions ---- */
+
+static void versioned(struct scene *s, Cairn__Versioning versioning)
+{
+    s->c.msg.versioning = versioning;
+    s->c.msg.settings_version = 2;
+}
+
+/* An object from before, two versions of interim segments, the newer one by a suspended bucket. */
+static void put_versions(struct scene *s)
+{
+    cmd_put_inline(&s->w, &s->c, SLICE_LIT("k"), SLICE_LIT("body"));
+    run_ok(s);
+    cmd_put_segments(&s->w, &s->c, SLICE_LIT("k"), 2, 100);
+    s->c.segments[1].interim = true;
+    versioned(s, CAIRN__VERSIONING__VERSIONING_ENABLED);
+    run_ok(s);
+    cmd_put_segments(&s->w, &s->c, SLICE_LIT("k"), 2, 100);
+    s->c.segments[0].interim = true;
+    versioned(s, CAIRN__VERSIONING__VERSIONING_SUSPENDED);
+}
+
+static void delete_suspended(struct scene *s)
+{
+    put_versions(s);
+    run_ok(s);
+    cmd_delete(&s->w, &s->c, SLICE_LIT("k"));
+    versioned(s, CAIRN__VERSIONING__VERSIONING_SUSPENDED);
+}
+
+/* The current version goes, and an older one takes its place. */
+static void delete_null(struct scene *s)
+{
+    put_versions(s);
+    run_ok(s);
+    cmd_delete(&s->w, &s->c, SLICE_LIT("k"));
+    s->c.del.version = VERSION_NULL;
+    versioned(s, CAIRN__VERSIONING__VERSIONING_SUSPENDED);
+}
+
+static void delete_many_versions(struct scene *s)
+{
+    static Cairn__DeleteObjects op;
+    static ProtobufCBinaryData keys[4];
+    static uint64_t versions[4];
+    put_versions(s);
+    run_ok(s);
+    cmd_delete(&s->w, &s->c, SLICE_LIT("k"));
+    cairn__delete_objects__init(&op);
+    op.bucket_id = BUCKET;
+    op.keys = keys;
+    op.versions = versions;
+    op.n_keys = op.n_versions = 4;
+    for (int i = 0; i < 4; i++)
+        keys[i] = s->c.del.key;
+    versions[0] = VERSION_NULL;
+    versions[1] = VERSION_NONE; /* a marker, on what has taken the null version's place */
+    versions[2] = index_applied(s->w.index) - 1;
+    versions[3] = VERSION_NONE;
+    s->c.msg.op_case = CAIRN__COMMAND__OP_DELETE_OBJECTS;
+    s->c.msg.delete_objects = &op;
+    versioned(s, CAIRN__VERSIONING__VERSIONING_ENABLED);
+}
+
+static void move_older(struct scene *s)
+{
+    static struct id128 from;
+    put_versions(s);
+    run_ok(s);
+    from = s->c.blob_ids[0];
+    uint64_t version = index_applied(s->w.index);
+    cmd_put_inline(&s->w, &s->c, SLICE_LIT("k"), SLICE_LIT("body"));
+    versioned(s, CAIRN__VERSIONING__VERSIONING_ENABLED);
+    run_ok(s);
+    cmd_move(&s->w, &s->c, SLICE_LIT("k"), &from, 50);
+    s->c.move.version = version;
+}
+
 static void scene_init(struct scene *s, void (*prepare)(struct scene *))
 {
     memset(s, 0, sizeof(*s));
@@ -162,7 +262,9 @@ static void every_command(void **state)
     (void)state;
     void (*const scenes[])(struct scene *) = {
         replace_inline, replace_segments, delete_it, create_upload, put_part,
-        complete,       abort_upload,     fence,     condemn_some,  move_segment};
+        complete,       abort_upload,     fence,     condemn_some,  move_segment,
+        replace_interim, move_interim, put_versions,  delete_suspended,
+        delete_null,    delete_many_versions, move_older};
     for (size_t i = 0; i < ARRAY_COUNT(scenes); i++) {
         struct buf want = {0};
         assert_false(play(scenes[i], UINT64_MAX, &want));

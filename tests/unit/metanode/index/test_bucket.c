@@ -2,27 +2,16 @@
  * which its steps and those of writers and creators can interleave. */
 #include "common/base/hash.h"
 #include "metanode/index/keys.h"
+#include "proto/registry.h"
 #include "world.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-static char *str(const char *s)
-{
-    return (char *)(uintptr_t)s;
-}
-
 static int create_bucket(struct world *root, const char *name)
 {
     struct cmd c;
-    cmd_init(root, &c);
-    cairn__create_bucket__init(&c.create_bucket);
-    c.create_bucket.bucket = &c.bucket;
-    c.bucket.name = str(name);
-    c.bucket.owner_id = str("owner");
-    c.msg.op_case = CAIRN__COMMAND__OP_CREATE_BUCKET;
-    c.msg.create_bucket = &c.create_bucket;
-    c.touches[c.msg.n_touches++] = keyhash_bucket(slice_cstr(name));
+    cmd_create_bucket(root, &c, name);
     return world_run(root, &c);
 }
 
@@ -67,28 +56,6 @@ static int abort_delete(struct world *root, const char *name, uint64_t id, uint6
     return world_run(root, &c);
 }
 
-/* The bucket's record; free with free_unpacked; NULL: absent. */
-static Cairn__BucketRecord *read_bucket(struct world *root, const char *name)
-{
-    struct index_view view;
-    struct index_reply reply = {0};
-    Cairn__RecordKey rk = CAIRN__RECORD_KEY__INIT, *keys[1] = {&rk};
-    Cairn__ReadRequest req = CAIRN__READ_REQUEST__INIT;
-    rk.kind = CAIRN__RECORD_KIND__RECORD_BUCKET;
-    rk.key = (ProtobufCBinaryData){strlen(name), (uint8_t *)(uintptr_t)name};
-    req.epoch = EPOCH;
-    req.n_keys = 1;
-    req.keys = keys;
-    index_view_init(&view, root->index, NULL);
-    assert_int_equal(index_read(&view, &req, &reply), OK);
-    Cairn__ReadResponse *msg = (Cairn__ReadResponse *)(void *)over_the_wire(&reply.msg.base);
-    Cairn__BucketRecord *bucket = msg->records[0]->bucket;
-    msg->records[0]->bucket = NULL;
-    cairn__read_response__free_unpacked(msg, NULL);
-    index_reply_fini(&reply);
-    return bucket;
-}
-
 /* ---- the root's records ---- */
 
 static void test_bootstrap(void **state)
@@ -101,14 +68,15 @@ static void test_bootstrap(void **state)
     Cairn__ClusterMap *map = NULL;
     index_view_init(&view, w.index, NULL);
     assert_int_equal(index_cluster_map(&view, &map), ERR_NOT_READY);
-    Cairn__UserRecord user = CAIRN__USER_RECORD__INIT;
-    Cairn__AccessKeyRecord key = CAIRN__ACCESS_KEY_RECORD__INIT;
+    Cairn__AccountRow account = CAIRN__ACCOUNT_ROW__INIT;
+    Cairn__AccessKeyRow key = CAIRN__ACCESS_KEY_ROW__INIT;
     Cairn__NodeRecord nodes[2] = {CAIRN__NODE_RECORD__INIT, CAIRN__NODE_RECORD__INIT};
     Cairn__NodeRecord *node_ptrs[2] = {&nodes[0], &nodes[1]};
     Cairn__PartitionDescriptor part = CAIRN__PARTITION_DESCRIPTOR__INIT, *parts[1] = {&part};
     Cairn__PlacementGroup pg = CAIRN__PLACEMENT_GROUP__INIT, *pgs[1] = {&pg};
     Cairn__Bootstrap op = CAIRN__BOOTSTRAP__INIT;
-    user.user_id = key.user_id = str("0123");
+    account.canonical_id = account.name = str("0123");
+    account.account_id = key.account_id = str(OPERATOR_ACCOUNT);
     key.access_key_id = str("AK");
     key.secret = str("secret");
     nodes[0].node_id = str("mn-1");
@@ -123,11 +91,11 @@ static void test_bootstrap(void **state)
     op.n_partitions = 1;
     op.pgs = pgs;
     op.n_pgs = 1;
-    op.root_user = &user;
-    op.root_key = &key;
+    op.account = &account;
+    op.account_key = &key;
     c.msg.op_case = CAIRN__COMMAND__OP_BOOTSTRAP;
     c.msg.bootstrap = &op;
-    c.touches[0] = keyhash_user(SLICE_LIT("0123"));
+    c.touches[0] = keyhash_account(SLICE_LIT(OPERATOR_ACCOUNT));
     c.touches[1] = keyhash_access_key(SLICE_LIT("AK"));
     c.msg.n_touches = 1;
     assert_int_equal(world_run(&w, &c), ERR_REFUSED); /* the key is not named */
@@ -141,26 +109,6 @@ static void test_bootstrap(void **state)
     assert_true(map->version == index_applied(w.index) && map->pgs[0]->id == 300);
     assert_true(map->cluster_id.len == ID_BYTES);
     cairn__cluster_map__free_unpacked(map, NULL);
-    /* A key of a user who does not exist. */
-    cmd_init(&w, &c);
-    Cairn__PutAccessKey put_key = CAIRN__PUT_ACCESS_KEY__INIT;
-    put_key.key = &key;
-    c.msg.op_case = CAIRN__COMMAND__OP_PUT_ACCESS_KEY;
-    c.msg.put_access_key = &put_key;
-    c.touches[c.msg.n_touches++] = keyhash_access_key(SLICE_LIT("AK"));
-    assert_int_equal(world_run(&w, &c), OK);
-    assert_true(w.out->existed);
-    key.user_id = str("9999");
-    c.write_id = fresh_id(&w);
-    assert_int_equal(world_run(&w, &c), ERR_NOT_FOUND);
-    cmd_init(&w, &c);
-    Cairn__DeleteAccessKey delete_key = CAIRN__DELETE_ACCESS_KEY__INIT;
-    delete_key.access_key_id = str("AK");
-    c.msg.op_case = CAIRN__COMMAND__OP_DELETE_ACCESS_KEY;
-    c.msg.delete_access_key = &delete_key;
-    c.touches[c.msg.n_touches++] = keyhash_access_key(SLICE_LIT("AK"));
-    assert_int_equal(world_run(&w, &c), OK);
-    assert_true(w.out->existed);
     world_fini(&w);
 }
 

@@ -10,11 +10,6 @@
 #define WINDOW_MS (UINT64_C(15) * 60 * 1000)
 #define SKEW_MS (UINT64_C(60) * 1000)
 
-static ProtobufCBinaryData bytes(struct slice s)
-{
-    return (ProtobufCBinaryData){s.len, (uint8_t *)(uintptr_t)s.ptr};
-}
-
 /* Condemns them under KEY; what the outcome says of each must be `want`, a digit a blob. */
 static void condemn(struct world *w, struct id128 *blobs, const char *want)
 {
@@ -37,10 +32,10 @@ static void ask(struct world *w, struct id128 *blobs, const char *want)
     uint32_t pgs[16] = {0};
     size_t n = strlen(want);
     for (size_t i = 0; i < n; i++)
-        ids[i] = bytes(id128_slice(&blobs[i]));
+        ids[i] = bin(id128_slice(&blobs[i]));
     req.epoch = EPOCH;
     req.bucket_id = BUCKET;
-    req.key = bytes(KEY);
+    req.key = bin(KEY);
     req.blob_ids = ids;
     req.n_blob_ids = n;
     req.pgs = pgs;
@@ -143,6 +138,87 @@ static void everything_that_refers_is_seen(void **state)
     world_fini(&w);
 }
 
+static void name(struct cmd *c, struct id128 *blob)
+{
+    c->segments[0].blob_id = bin(id128_slice(blob));
+}
+
+/* Entry time against the time that the shards carry: nobody's clock is asked. */
+static void what_is_young_is_passed_over(void **state)
+{
+    (void)state;
+    struct world w;
+    struct cmd c;
+    struct id128 b[4];
+    const uint64_t age = 86400000;
+    world_init(&w, 3);
+    b[0] = b[1] = fresh_id(&w); /* the same, said to be of two times */
+    b[2] = fresh_id(&w);
+    b[3] = fresh_id(&w);
+    cmd_condemn(&w, &c, KEY, b, 4);
+    c.condemn.age_ms = age;
+    uint64_t now = w.now_ms;
+    c.condemn_blobs[0].time_ms = now - age + 1;
+    c.condemn_blobs[1].time_ms = now - age;
+    c.condemn_blobs[2].time_ms = now + 1; /* of a clock that is ahead */
+    c.condemn_blobs[3].time_ms = UINT64_MAX;
+    assert_int_equal(world_run(&w, &c), OK);
+    assert_int_equal(w.out->condemned.len, 4);
+    assert_memory_equal(w.out->condemned.data, ((uint8_t[]){2, 1, 2, 2}), 4);
+    assert_int_equal(index_condemned_count(w.index), 1);
+    assert_int_equal(queued(&w, b[0]), 1);
+    assert_int_equal(queued(&w, b[2]), 0);
+    cmd_put_segments(&w, &c, SLICE_LIT("late"), 1, 100);
+    name(&c, &b[2]);
+    assert_int_equal(world_run(&w, &c), OK); /* the writer was not too late */
+    world_fini(&w);
+}
+
+/* A storage node whose clock is a day ahead asks at once, and again just before the writer, who takes
+ * `late` of the time that he has, proposes; that arrives after `delay`.  Were accepted although they
+ * had been condemned: */
+static unsigned lost_writes(uint64_t age, uint64_t delay)
+{
+    unsigned lost = 0;
+    for (uint64_t late = 0; late <= age; late += age / 8) {
+        struct world w;
+        struct cmd c;
+        struct id128 b[1];
+        bool condemned = false;
+        world_init(&w, 3);
+        b[0] = fresh_id(&w);
+        uint64_t made = w.now_ms;
+        for (unsigned i = 0; i < 2; i++) {
+            w.now_ms = made + i * late;
+            cmd_condemn(&w, &c, KEY, b, 1);
+            c.condemn.age_ms = age;
+            c.condemn_blobs[0].time_ms = made;
+            assert_int_equal(world_run(&w, &c), OK);
+            condemned |= w.out->condemned.data[0] == INDEX_CONDEMNED;
+        }
+        uint64_t issued = w.now_ms;
+        w.now_ms += delay;
+        assert_int_equal(put(&w, "x", "1"), OK); /* what has expired goes */
+        cmd_put_segments(&w, &c, KEY, 1, 100);
+        name(&c, &b[0]);
+        c.msg.issued_ms = issued;
+        lost += world_run(&w, &c) == OK && condemned;
+        world_fini(&w);
+    }
+    return lost;
+}
+
+static void a_late_writer_loses_nothing(void **state)
+{
+    (void)state;
+    const uint64_t age = 8 * (WINDOW_MS + SKEW_MS);
+    for (uint64_t delay = 0; delay <= WINDOW_MS; delay += WINDOW_MS / 3)
+        assert_int_equal(lost_writes(age, delay), 0);
+    mutant_active = MUTANT_CONDEMN_ANY_AGE; /* is seen by the same test */
+    assert_int_not_equal(lost_writes(age, 0), 0);
+    mutant_active = MUTANT_NONE;
+}
+
 static void it_is_idempotent(void **state)
 {
     (void)state;
@@ -162,11 +238,6 @@ static void it_is_idempotent(void **state)
     assert_int_equal(index_deletion_count(w.index), 0);
     buf_fini(&gone);
     world_fini(&w);
-}
-
-static void name(struct cmd *c, struct id128 *blob)
-{
-    c->segments[0].blob_id = bytes(id128_slice(blob));
 }
 
 static void no_record_may_name_it(void **state)
@@ -326,7 +397,7 @@ static void routes_and_limits(void **state)
     assert_true(w.out->index == index && w.out->condemned.len == 2);
     /* As many as one command may name, and one more. */
     Cairn__CondemnBlob blob = CAIRN__CONDEMN_BLOB__INIT, *many[INDEX_CONDEMN_BLOBS_MAX + 1];
-    blob.blob_id = bytes(id128_slice(&b[5]));
+    blob.blob_id = bin(id128_slice(&b[5]));
     for (size_t i = 0; i < ARRAY_COUNT(many); i++)
         many[i] = &blob;
     cmd_condemn(&w, &c, KEY, b, 1);
@@ -413,6 +484,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_that_refers_is_seen),
+        cmocka_unit_test(what_is_young_is_passed_over),
+        cmocka_unit_test(a_late_writer_loses_nothing),
         cmocka_unit_test(it_is_idempotent),
         cmocka_unit_test(no_record_may_name_it),
         cmocka_unit_test(it_is_forgotten_when_nothing_old_can_name_it),

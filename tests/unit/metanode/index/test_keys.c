@@ -124,14 +124,22 @@ static void test_format(void **state)
     expect_bytes(&k, "00000000"
                      "64"
                      "616263");
+    key_registry(&k, 0, 6, SLICE_LIT("s"), SLICE_LIT("nm"));
+    expect_bytes(&k, "00000000"
+                     "67"
+                     "0006"
+                     "73"
+                     "0001"
+                     "6e6d"
+                     "0001");
     const uint8_t tables[] = {
         TABLE_HEADER,   TABLE_DESCRIPTOR, TABLE_OBJECT,   TABLE_UPLOAD,     TABLE_MANIFEST,
         TABLE_PART,     TABLE_DEAD,       TABLE_DELETION, TABLE_OUTCOME,    TABLE_OUTCOME_TIME,
         TABLE_FENCE,    TABLE_CONDEMNED,  TABLE_CLUSTER,  TABLE_NODE,       TABLE_PARTITION,
         TABLE_PG,       TABLE_BUCKET,     TABLE_USER,     TABLE_ACCESS_KEY, TABLE_OBJECT_BODY,
-        TABLE_PART_BODY};
+        TABLE_PART_BODY, TABLE_REGISTRY};
     const uint8_t want[] = {0x01, 0x02, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x30, 0x31, 0x40,
-                            0x50, 0x60, 0x61, 0x62, 0x63, 0x64, 0x65, 0x66, 0x18, 0x19};
+                            0x50, 0x60, 0x61, 0x62, 0x63, 0x64, 0x65, 0x66, 0x18, 0x19, 0x67};
     assert_memory_equal(tables, want, sizeof(want));
 }
 
@@ -152,6 +160,13 @@ static void test_field_numbers(void **state)
         {&cairn__object_record__descriptor, "checksum", 9},
         {&cairn__object_record__descriptor, "owner_id", 19},
         {&cairn__object_record__descriptor, "storage_class", 20},
+        {&cairn__object_record__descriptor, "versioned", 22},
+        {&cairn__object_record__descriptor, "delete_marker", 23},
+        {&cairn__object_record__descriptor, "null_at", 24},
+        {&cairn__list_entry__descriptor, "is_latest", 11},
+        {&cairn__list_entry__descriptor, "delete_marker", 12},
+        {&cairn__list_entry__descriptor, "versioned", 13},
+        {&cairn__interim_segment__descriptor, "version", 6},
         {&cairn__checksum__descriptor, "algorithm", 1},
         {&cairn__checksum__descriptor, "type", 2},
         {&cairn__upload_record__descriptor, "chosen", 8},
@@ -166,6 +181,8 @@ static void test_field_numbers(void **state)
         {&cairn__list_parts_response__descriptor, "upload", 2},
         {&cairn__list_parts_response__descriptor, "parts", 3},
         {&cairn__list_buckets_response__descriptor, "buckets", 2},
+        {&cairn__list_rows_response__descriptor, "rows", 2},
+        {&cairn__row__descriptor, "version", 5},
         {&cairn__command__descriptor, "time_ms", 3},
         {&cairn__command__descriptor, "touches", 6},
     };

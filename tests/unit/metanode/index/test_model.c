@@ -1,70 +1,12 @@
 /* The index against a simple model of what S3 promises, over random commands with retries among
- * them; lists with odd bytes, prefixes, delimiters and page sizes; a second replica that crashes
- * and replays and must end with the same bytes; and every blob let go exactly once, orphans that
- * were condemned among them.  What the records refer to is listed and asked for, and compared. */
-#include "metanode/index/keys.h"
-#include "world.h"
+ * them, first without versions, then with versioning enabled and suspended in turn; lists with odd
+ * bytes, prefixes, delimiters and page sizes; a second replica that crashes and replays and must
+ * end with the same bytes; and every blob let go exactly once, orphans that were condemned among
+ * them. What the records refer to is listed and asked for, and compared. */
+#include "model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-enum { KEYS = 40, UPLOADS = 12, PART_NUMBERS = 5, RETRIES = 8, BLOBS = 2, CONDEMNED = 6 };
-
-struct model_blobs {
-    size_t n;
-    struct id128 ids[BLOBS];
-    uint64_t bytes[BLOBS];
-};
-
-struct model_part {
-    bool present;
-    char etag[33];
-    uint64_t size;
-    struct model_blobs blobs;
-};
-
-struct model_upload {
-    bool live;
-    int key;
-    struct id128 id;
-    struct model_part parts[PART_NUMBERS + 1];
-};
-
-struct model_object {
-    bool present;
-    char etag[33];
-    uint64_t size, version, mtime_ms;
-    char body[24];
-    bool has_body;
-    struct model_blobs blobs;
-    bool has_manifest;
-    struct id128 manifest_id;
-    struct model_part parts[PART_NUMBERS + 1]; /* of the manifest */
-};
-
-struct retry {
-    struct buf data;
-    int err;
-    uint64_t index;
-};
-
-struct model {
-    struct world w;
-    struct rng r;
-    uint8_t key_bytes[KEYS][12];
-    struct slice keys[KEYS]; /* ascending */
-    struct model_object objects[KEYS];
-    struct model_upload uploads[UPLOADS];
-    struct retry retries[RETRIES];
-    struct buf blobs; /* all that were ever in an accepted command, or condemned */
-    struct {
-        struct id128 id;
-        uint64_t until_ms; /* remembered at least so long */
-    } condemned[CONDEMNED];
-    /* Counts of what was met, so that a test that meets nothing fails. */
-    size_t retried, completed, refused_conditions, listed;
-    size_t refused_condemned, kept, moved, moved_parts, refs_listed;
-};
 
 static int compare_keys(const void *a, const void *b)
 {
@@ -97,6 +39,8 @@ static void note_blobs(struct model *m, const struct cmd *c, size_t n)
 static int run(struct model *m, struct cmd *c)
 {
     struct buf data = {0};
+    c->msg.versioning = m->mode;
+    c->msg.settings_version = m->settings;
     index_entry_pack(&c->msg, c->body, &data);
     int err = world_apply_data(&m->w, buf_view(&data));
     struct retry *slot = &m->retries[rng_below(&m->r, RETRIES)];
@@ -140,15 +84,124 @@ static bool random_condition(struct model *m, const struct model_object *o, Cair
     }
 }
 
+/* ---- locks ---- */
+
+static bool is_locked(const struct model *m, const struct model_object *o, bool bypass)
+{
+    bool over = o->lock.until_ms <= m->w.now_ms;
+    if (o->lock.hold == CAIRN__LEGAL_HOLD__HOLD_ON)
+        return true;
+    return !over && (o->lock.mode == CAIRN__LOCK_MODE__LOCK_COMPLIANCE ||
+                     (o->lock.mode == CAIRN__LOCK_MODE__LOCK_GOVERNANCE && !bypass));
+}
+
+/* What becomes the current version without an id would take a place that is locked. */
+static bool null_locked(struct model *m, int key, bool bypass)
+{
+    const struct model_object *o = find_version(m, key, VERSION_NULL);
+    bool replaces = m->mode != CAIRN__VERSIONING__VERSIONING_ENABLED;
+    bool ret = replaces && o && is_locked(m, o, bypass);
+    m->refused_locked += ret;
+    return ret;
+}
+
+/* Often none; where versions are not kept there may be none. */
+static struct model_lock random_lock(struct model *m)
+{
+    struct model_lock lock = {0};
+    if (m->mode != CAIRN__VERSIONING__VERSIONING_ENABLED)
+        return lock;
+    if (rng_below(&m->r, 2)) {
+        lock.mode = (Cairn__LockMode)(1 + rng_below(&m->r, 2));
+        lock.until_ms = m->w.now_ms - 2000 + rng_below(&m->r, 600 * 1000);
+    }
+    if (rng_below(&m->r, 12) == 0)
+        lock.hold = (Cairn__LegalHold)(1 + rng_below(&m->r, 2));
+    m->locks += lock.mode || lock.hold;
+    return lock;
+}
+
+static void lock_record(Cairn__ObjectRecord *r, const struct model_lock *lock)
+{
+    r->lock_mode = lock->mode;
+    r->retain_until_ms = lock->until_ms;
+    r->legal_hold = lock->hold;
+}
+
+/* ---- versions ---- */
+
+static bool remove_version(struct model *m, int key, uint64_t named, bool *ret_marker)
+{
+    struct model_object *o = find_version(m, key, named), *older = m->older[key];
+    *ret_marker = o && o->marker;
+    if (!o)
+        return false;
+    m->versions_gone++;
+    if (o == &m->objects[key]) {
+        *o = m->older_count[key] ? older[0] : (struct model_object){0};
+        m->promoted += m->older_count[key] > 0;
+        if (m->older_count[key] == 0)
+            return true;
+        o = &older[0];
+    }
+    memmove(o, o + 1, (size_t)((char *)&older[m->older_count[key]] - (char *)(o + 1)));
+    m->older_count[key]--;
+    return true;
+}
+
+/* Something else is about to be the current version. */
+static void displace(struct model *m, int key)
+{
+    bool ignored;
+    struct model_object *o = &m->objects[key], *older = m->older[key];
+    if (m->mode != CAIRN__VERSIONING__VERSIONING_ENABLED && m->mode)
+        remove_version(m, key, VERSION_NULL, &ignored);
+    if (m->mode && is_there(o)) {
+        assert_true(m->older_count[key] < OLDER);
+        memmove(older + 1, older, m->older_count[key] * sizeof(*older));
+        older[0] = *o;
+        m->older_count[key]++;
+    }
+    *o = (struct model_object){.versioned = m->mode == CAIRN__VERSIONING__VERSIONING_ENABLED};
+}
+
+static bool key_full(const struct model *m, int key)
+{
+    return m->mode && m->older_count[key] == OLDER;
+}
+
+static void set_marker(struct model *m, int key)
+{
+    displace(m, key);
+    m->objects[key].marker = true;
+    m->objects[key].version = index_applied(m->w.index);
+    m->objects[key].mtime_ms = m->w.now_ms;
+    m->markers++;
+}
+
+/* Some name for a version: mostly of one that is there. */
+static uint64_t random_version(struct model *m, int key)
+{
+    size_t i = rng_below(&m->r, m->older_count[key] + 3);
+    if (i == 0)
+        return VERSION_NULL;
+    if (i == 1)
+        return m->objects[key].version + 1;
+    const struct model_object *o = i == 2 ? &m->objects[key] : &m->older[key][i - 3];
+    return o->versioned ? o->version : VERSION_NULL;
+}
+
 /* ---- commands ---- */
 
 static void set_object(struct model *m, int key, const struct cmd *c, const char *body)
 {
     struct model_object *o = &m->objects[key];
-    *o = (struct model_object){.present = true,
-                               .size = c->record.size,
-                               .version = index_applied(m->w.index),
-                               .mtime_ms = m->w.now_ms};
+    displace(m, key);
+    o->present = true;
+    o->size = c->record.size;
+    o->version = index_applied(m->w.index);
+    o->mtime_ms = m->w.now_ms;
+    assert_true(m->w.out->version == (o->versioned ? o->version : 0));
     memcpy(o->etag, c->etag, sizeof(o->etag));
     o->has_body = body != NULL;
     if (body)
@@ -161,7 +214,14 @@ static void set_blobs(struct model_blobs *b, const struct cmd *c, size_t n)
     for (size_t i = 0; i < n; i++) {
         b->ids[i] = c->blob_ids[i];
         b->bytes[i] = c->segments[i].bytes;
+        b->interim[i] = c->segments[i].interim;
     }
+}
+
+static void flag_segments(struct model *m, struct cmd *c, size_t segments)
+{
+    for (size_t i = 0; i < segments; i++)
+        c->segments[i].interim = rng_below(&m->r, 3) == 0;
 }
 
 /* Now and then the command names a blob that was condemned; true: it does. */
@@ -182,6 +242,8 @@ static void step_put(struct model *m)
     char *etags[2], body[24] = "";
     int key = (int)rng_below(&m->r, KEYS);
     size_t segments = rng_below(&m->r, 3);
+    if (key_full(m, key))
+        return;
     if (segments) {
         cmd_put_segments(&m->w, &c, m->keys[key], segments, 2 + rng_below(&m->r, 15));
     } else {
@@ -189,21 +251,56 @@ static void step_put(struct model *m)
             snprintf(body, sizeof(body), "body-%llu", (unsigned long long)m->w.next_id);
         cmd_put_inline(&m->w, &c, m->keys[key], slice_cstr(body));
     }
+    flag_segments(m, &c, segments);
+    struct model_lock lock = random_lock(m);
+    lock_record(&c.record, &lock);
+    if (lock.mode && rng_below(&m->r, 2)) {
+        c.put.retain_ms = 1 + rng_below(&m->r, 300 * 1000);
+        lock.until_ms = m->w.now_ms + c.put.retain_ms;
+    }
     bool holds = random_condition(m, &m->objects[key], &condition, etags);
+    bool locked = holds && null_locked(m, key, false);
     c.put.condition = &condition;
     bool existed = m->objects[key].present;
     if (name_condemned(m, &c, segments)) {
         assert_int_equal(run(m, &c), ERR_CONDEMNED);
         return;
     }
-    assert_int_equal(run(m, &c), holds ? OK : ERR_PRECONDITION);
+    assert_int_equal(run(m, &c), locked ? ERR_LOCKED : holds ? OK : ERR_PRECONDITION);
     assert_int_equal(m->w.out->existed, existed);
     m->refused_conditions += !holds;
-    if (holds) {
+    if (holds && !locked) {
         note_blobs(m, &c, segments);
         set_object(m, key, &c, segments ? NULL : body);
+        m->objects[key].lock = lock;
         set_blobs(&m->objects[key].blobs, &c, segments);
     }
+}
+
+/* What a deletion does to the model, how it must end, and which marks it must have. */
+static int model_delete(struct model *m, int key, uint64_t version, bool bypass, uint8_t *ret_marks)
+{
+    bool marker = false;
+    const struct model_object *o = find_version(m, key, version ? version : VERSION_NULL);
+    bool named = version != VERSION_NONE || !m->mode;
+    *ret_marks = 0;
+    bool again =
+        !named && m->objects[key].marker && m->objects[key].version == index_applied(m->w.index);
+    if (named ? o && is_locked(m, o, bypass) : !again && null_locked(m, key, bypass)) {
+        m->refused_locked += named;
+        *ret_marks = o->marker ? DELETE_MARKER_DELETED : 0;
+        return ERR_LOCKED;
+    }
+    m->bypassed += bypass && named && o && is_locked(m, o, false);
+    if (!named) {
+        if (!m->objects[key].marker || m->objects[key].version != index_applied(m->w.index))
+            set_marker(m, key);
+        *ret_marks = DELETE_MARKER_MADE;
+        return OK;
+    }
+    remove_version(m, key, version ? version : VERSION_NULL, &marker);
+    *ret_marks = marker ? DELETE_MARKER_DELETED : 0;
+    return OK;
 }
 
 static void step_delete(struct model *m)
@@ -212,38 +309,151 @@ static void step_delete(struct model *m)
     Cairn__Condition condition;
     char *etags[2];
     int key = (int)rng_below(&m->r, KEYS);
+    if (key_full(m, key))
+        return;
     cmd_delete(&m->w, &c, m->keys[key]);
+    c.del.owner_id = (char *)(uintptr_t) "owner";
     bool holds = random_condition(m, &m->objects[key], &condition, etags);
     c.del.condition = &condition;
+    c.del.bypass_governance = rng_below(&m->r, 2) != 0;
     bool existed = m->objects[key].present;
-    assert_int_equal(run(m, &c), holds ? OK : ERR_PRECONDITION);
+    uint8_t marks;
+    int err = run(m, &c);
     assert_int_equal(m->w.out->existed, existed);
-    if (holds)
-        m->objects[key] = (struct model_object){0};
+    if (!holds) {
+        assert_int_equal(err, ERR_PRECONDITION);
+        return;
+    }
+    assert_int_equal(err, model_delete(m, key, VERSION_NONE, c.del.bypass_governance, &marks));
+    if (err)
+        return;
+    assert_int_equal(m->w.out->marks, marks);
+    assert_true(m->w.out->version == (m->objects[key].versioned ? m->objects[key].version : 0));
 }
 
-static void step_delete_many(struct model *m)
+static void step_delete_version(struct model *m)
 {
     struct cmd c;
-    ProtobufCBinaryData keys[6];
-    uint64_t touches[6];
+    int key = (int)rng_below(&m->r, KEYS);
+    cmd_delete(&m->w, &c, m->keys[key]);
+    c.del.version = random_version(m, key);
+    c.del.bypass_governance = rng_below(&m->r, 2) != 0;
+    bool existed = find_version(m, key, c.del.version) != NULL;
+    uint8_t marks;
+    int err = run(m, &c);
+    assert_int_equal(m->w.out->existed, existed);
+    assert_int_equal(err, model_delete(m, key, c.del.version, c.del.bypass_governance, &marks));
+    assert_int_equal(m->w.out->marks, marks);
+}
+
+/* Retention and hold of some version. */
+static void step_lock(struct model *m)
+{
+    struct cmd c;
+    Cairn__PutObjectLock op = CAIRN__PUT_OBJECT_LOCK__INIT;
+    int key = (int)rng_below(&m->r, KEYS);
+    if (m->mode != CAIRN__VERSIONING__VERSIONING_ENABLED)
+        return;
+    struct model_lock lock = random_lock(m);
+    cmd_init(&m->w, &c);
+    op.bucket_id = BUCKET;
+    op.key = (ProtobufCBinaryData){m->keys[key].len, (uint8_t *)(uintptr_t)m->keys[key].ptr};
+    op.version = rng_below(&m->r, 4) ? random_version(m, key) : VERSION_NONE;
+    op.sets_retention = lock.mode || rng_below(&m->r, 4) == 0;
+    op.lock_mode = lock.mode;
+    op.retain_until_ms = lock.until_ms;
+    op.legal_hold = (Cairn__LegalHold)(rng_below(&m->r, 4) ? 2 : rng_below(&m->r, 3));
+    op.bypass_governance = rng_below(&m->r, 2) != 0;
+    c.touches[c.msg.n_touches++] = keyhash_object(BUCKET, m->keys[key]);
+    c.msg.op_case = CAIRN__COMMAND__OP_PUT_OBJECT_LOCK;
+    c.msg.put_object_lock = &op;
+    struct model_object *o = op.version ? find_version(m, key, op.version) : &m->objects[key];
+    int want = o && o->present ? OK : ERR_NOT_FOUND;
+    if (!want && op.sets_retention && o->lock.until_ms > m->w.now_ms) {
+        bool longer = o->lock.mode == op.lock_mode && op.retain_until_ms >= o->lock.until_ms;
+        bool may = o->lock.mode == CAIRN__LOCK_MODE__LOCK_GOVERNANCE && op.bypass_governance;
+        want = longer || may ? OK : ERR_LOCKED;
+    }
+    m->refused_locks += want == ERR_LOCKED;
+    assert_int_equal(run(m, &c), want);
+    if (want)
+        return;
+    if (op.sets_retention) {
+        o->lock.mode = op.lock_mode;
+        o->lock.until_ms = op.retain_until_ms;
+    }
+    if (op.legal_hold)
+        o->lock.hold = op.legal_hold;
+}
+
+/* Of few keys, so that the same one is often named with and without versions. */
+static void step_delete_many(struct model *m)
+{
+    enum { MANY = 8 };
+    struct cmd c;
+    ProtobufCBinaryData keys[MANY];
+    uint64_t touches[MANY], versions[MANY];
+    int which[MANY], from = (int)rng_below(&m->r, KEYS - 3);
+    Cairn__Condition conditions[MANY], *condition_ptrs[MANY];
     Cairn__DeleteObjects op = CAIRN__DELETE_OBJECTS__INIT;
     cmd_init(&m->w, &c);
     op.bucket_id = BUCKET;
+    op.owner_id = (char *)(uintptr_t) "owner";
     op.keys = keys;
-    op.n_keys = 1 + rng_below(&m->r, 6);
+    op.n_keys = 1 + rng_below(&m->r, MANY);
+    op.versions = versions;
+    op.n_versions = m->mode || rng_below(&m->r, 2) ? op.n_keys : 0;
+    op.conditions = condition_ptrs;
+    op.n_conditions = rng_below(&m->r, 2) ? op.n_keys : 0;
+    op.bypass_governance = rng_below(&m->r, 2) != 0;
     for (size_t i = 0; i < op.n_keys; i++) {
-        int key = (int)rng_below(&m->r, KEYS);
+        int key = which[i] = from + (int)rng_below(&m->r, 3);
+        if (key_full(m, key))
+            return;
         keys[i] = (ProtobufCBinaryData){m->keys[key].len, (uint8_t *)(uintptr_t)m->keys[key].ptr};
         touches[i] = keyhash_object(BUCKET, m->keys[key]);
-        m->objects[key] = (struct model_object){0};
+        versions[i] = op.n_versions && rng_below(&m->r, 2) ? random_version(m, key) : VERSION_NONE;
+        cairn__condition__init(condition_ptrs[i] = &conditions[i]);
+        conditions[i].if_present = rng_below(&m->r, 4) == 0;
     }
     c.msg.touches = touches;
     c.msg.n_touches = op.n_keys;
     c.msg.op_case = CAIRN__COMMAND__OP_DELETE_OBJECTS;
     c.msg.delete_objects = &op;
     assert_int_equal(run(m, &c), OK);
-    assert_true(m->w.out->n_key_errs == 0);
+    const Cairn__Outcome *out = m->w.out;
+    for (size_t i = 0; i < op.n_keys; i++) {
+        bool refused = op.n_conditions && conditions[i].if_present && !m->objects[which[i]].present;
+        uint8_t marks = 0;
+        int want = refused ? ERR_PRECONDITION
+                           : model_delete(m, which[i], versions[i], op.bypass_governance, &marks);
+        assert_int_equal(out->n_key_errs ? out->key_errs[i] : OK, want);
+        assert_int_equal(out->key_marks.len ? out->key_marks.data[i] : 0, marks);
+    }
+}
+
+/* The setting changes: with its fence, or before it gets here.  From then on nobody may assume that
+ * nothing keeps versions. */
+static void step_setting(struct model *m)
+{
+    struct cmd c;
+    m->settings++;
+    m->mode = rng_below(&m->r, 3) ? CAIRN__VERSIONING__VERSIONING_ENABLED
+                                  : CAIRN__VERSIONING__VERSIONING_SUSPENDED;
+    if (rng_below(&m->r, 2)) {
+        cmd_fence(&m->w, &c, BUCKET, m->settings, false);
+        c.fence.versioning = m->mode;
+        assert_int_equal(run(m, &c), OK);
+    } else {
+        cmd_delete(&m->w, &c, m->keys[0]);
+        c.del.version = UINT64_MAX - 1; /* which nobody has */
+        assert_int_equal(run(m, &c), OK);
+    }
+    for (uint64_t settings = m->settings - 1; settings <= m->settings + 1; settings++) {
+        cmd_put_inline(&m->w, &c, m->keys[rng_below(&m->r, KEYS)], SLICE_LIT("lost"));
+        c.msg.settings_version = settings;
+        assert_int_equal(world_run(&m->w, &c), ERR_SETTINGS);
+    }
 }
 
 static void step_create_upload(struct model *m)
@@ -255,6 +465,8 @@ static void step_create_upload(struct model *m)
     *u = (struct model_upload){
         .live = true, .key = (int)rng_below(&m->r, KEYS), .id = fresh_id(&m->w)};
     cmd_create_upload(&m->w, &c, m->keys[u->key], &u->id);
+    u->lock = random_lock(m);
+    lock_record(&c.record, &u->lock);
     assert_int_equal(run(m, &c), OK);
 }
 
@@ -265,6 +477,7 @@ static void step_put_part(struct model *m)
     uint32_t number = 1 + (uint32_t)rng_below(&m->r, PART_NUMBERS);
     size_t segments = rng_below(&m->r, 3);
     cmd_put_part(&m->w, &c, m->keys[u->key], &u->id, number, 4 + rng_below(&m->r, 8), segments);
+    flag_segments(m, &c, segments);
     if (name_condemned(m, &c, segments)) {
         assert_int_equal(run(m, &c), ERR_CONDEMNED);
         return;
@@ -317,7 +530,7 @@ static void step_complete(struct model *m)
         ptrs[n] = &parts[n];
         n++;
     }
-    if (n == 0)
+    if (n == 0 || key_full(m, u->key))
         return;
     if (n > 1 && rng_below(&m->r, 20) == 0) {
         Cairn__CompletePart *swap = ptrs[0];
@@ -332,6 +545,8 @@ static void step_complete(struct model *m)
     c.complete.condition = &condition;
     if (!want && !holds)
         want = ERR_PRECONDITION;
+    else if (!want && null_locked(m, u->key, false))
+        want = ERR_LOCKED;
     int err = run(m, &c);
     if (!u->live && err == OK) /* completed before, and still the object: S3 says yes again */
         return;
@@ -340,6 +555,7 @@ static void step_complete(struct model *m)
         return;
     set_object(m, u->key, &c, NULL);
     struct model_object *o = &m->objects[u->key];
+    o->lock = u->lock;
     o->has_manifest = true;
     o->manifest_id = u->id;
     for (size_t i = 0; i < n; i++)
@@ -380,50 +596,6 @@ static void step_retry(struct model *m)
 
 /* ---- blobs ---- */
 
-/* A record that the model has under a key, by number; false: there is none of that number. */
-struct record_ref {
-    struct model_blobs *blobs;
-    struct id128 *upload_id; /* NULL: the object itself */
-    uint32_t number;
-    uint64_t inline_bytes;
-};
-
-static void add_parts(struct model_part *parts, struct id128 *id, struct record_ref *ret, size_t *n)
-{
-    for (uint32_t number = 1; number <= PART_NUMBERS; number++)
-        if (parts[number].present)
-            ret[(*n)++] = (struct record_ref){&parts[number].blobs, id, number,
-                                              parts[number].blobs.n ? 0 : parts[number].size};
-}
-
-static int compare_records(const void *x, const void *y)
-{
-    const struct record_ref *a = x, *b = y;
-    if (!a->upload_id || !b->upload_id)
-        return (a->upload_id != NULL) - (b->upload_id != NULL);
-    int c = memcmp(a->upload_id->bytes, b->upload_id->bytes, ID_BYTES);
-    return c ? c : (a->number > b->number) - (a->number < b->number);
-}
-
-enum { RECORDS_MAX = 1 + (UPLOADS + 1) * PART_NUMBERS };
-
-/* What refers to data under a key, in the order of a listing. */
-static size_t records_of(struct model *m, int key, struct record_ref *ret)
-{
-    size_t n = 0;
-    struct model_object *o = &m->objects[key];
-    if (o->present)
-        ret[n++] =
-            (struct record_ref){&o->blobs, NULL, 0, o->blobs.n || o->has_manifest ? 0 : o->size};
-    if (o->present && o->has_manifest)
-        add_parts(o->parts, &o->manifest_id, ret, &n);
-    for (int i = 0; i < UPLOADS; i++)
-        if (m->uploads[i].live && m->uploads[i].key == key)
-            add_parts(m->uploads[i].parts, &m->uploads[i].id, ret, &n);
-    qsort(ret, n, sizeof(*ret), compare_records);
-    return n;
-}
-
 /* A key that has some, if it is soon found. */
 static int busy_key(struct model *m, struct record_ref *scratch)
 {
@@ -434,28 +606,6 @@ static int busy_key(struct model *m, struct record_ref *scratch)
             break;
     }
     return key;
-}
-
-static void expect_refs(struct model *m, int key, struct cmd *asked, const bool *want)
-{
-    struct index_view view;
-    struct index_reply reply = {0};
-    Cairn__BlobRefsRequest req = CAIRN__BLOB_REFS_REQUEST__INIT;
-    ProtobufCBinaryData ids[16];
-    uint32_t pgs[16] = {0};
-    req.epoch = EPOCH;
-    req.bucket_id = BUCKET;
-    req.key = (ProtobufCBinaryData){m->keys[key].len, (uint8_t *)(uintptr_t)m->keys[key].ptr};
-    req.n_blob_ids = req.n_pgs = asked->condemn.n_blobs;
-    req.pgs = pgs;
-    req.blob_ids = ids;
-    for (size_t i = 0; i < req.n_blob_ids; i++)
-        ids[i] = asked->condemn_blobs[i].blob_id;
-    index_view_init(&view, m->w.index, NULL);
-    assert_int_equal(index_blob_refs(&view, &req, &reply), OK);
-    for (size_t i = 0; i < req.n_blob_ids; i++)
-        assert_int_equal(reply.msg.blob_refs.referred.data[i], want[i]);
-    index_reply_fini(&reply);
 }
 
 /* Some that are referred to, an orphan, and one that was condemned before. */
@@ -477,7 +627,7 @@ static void step_condemn(struct model *m)
     bool again = m->condemned[slot].until_ms >= m->w.now_ms;
     ids[n++] = again ? m->condemned[slot].id : fresh_id(&m->w);
     cmd_condemn(&m->w, &c, m->keys[key], ids, n);
-    expect_refs(m, key, &c, referred);
+    expect_refs(&m->w, m->keys[key], &c, referred);
     assert_int_equal(world_run(&m->w, &c), OK);
     assert_int_equal(m->w.out->condemned.len, n);
     for (size_t i = 0; i < n; i++)
@@ -505,6 +655,10 @@ static void step_move(struct model *m)
         cmd_move_part(&m->w, &c, m->keys[key], r->upload_id, r->number, &from, r->blobs->bytes[at]);
     else
         cmd_move(&m->w, &c, m->keys[key], &from, r->blobs->bytes[at]);
+    bool older = r->object && r->object != &m->objects[key];
+    if (older || (r->object && rng_below(&m->r, 2)))
+        c.move.version = r->object->version;
+    flag_segments(m, &c, 1);
     if (name_condemned(m, &c, 1)) {
         assert_int_equal(run(m, &c), ERR_CONDEMNED);
         return;
@@ -514,227 +668,10 @@ static void step_move(struct model *m)
         return;
     note_blobs(m, &c, 1);
     r->blobs->ids[at] = c.blob_ids[0];
+    r->blobs->interim[at] = c.segments[0].interim;
     m->moved++;
+    m->moved_older += older;
     m->moved_parts += r->upload_id != NULL;
-}
-
-static void check_segments_entry(struct model *m, int key, const struct record_ref *r,
-                                 const Cairn__SegmentsEntry *e)
-{
-    assert_true(slice_eq(SLICE(e->key.data, e->key.len), m->keys[key]));
-    assert_int_equal(e->part_number, r->number);
-    assert_true(e->inline_bytes == r->inline_bytes && e->n_segments == r->blobs->n);
-    const struct id128 *id = r->upload_id;
-    if (!id && m->objects[key].has_manifest)
-        id = &m->objects[key].manifest_id;
-    assert_true(id ? slice_eq(SLICE(e->upload_id.data, e->upload_id.len), id128_slice(id))
-                   : e->upload_id.len == 0);
-    for (size_t i = 0; i < r->blobs->n; i++) {
-        assert_memory_equal(e->segments[i]->blob_id.data, r->blobs->ids[i].bytes, ID_BYTES);
-        assert_true(e->segments[i]->bytes == r->blobs->bytes[i]);
-    }
-}
-
-/* The listing of everything, in pages of any size, is what the model has. */
-static void check_segments(struct model *m)
-{
-    struct index_view view;
-    struct record_ref records[RECORDS_MAX];
-    Cairn__ListSegmentsRequest req = CAIRN__LIST_SEGMENTS_REQUEST__INIT;
-    uint8_t resume[2 + ID_BYTES + OBJECT_KEY_BYTES_MAX];
-    int key = -1;
-    size_t at = 0, count = 0;
-    index_view_init(&view, m->w.index, NULL);
-    req.epoch = EPOCH;
-    req.bucket_id = BUCKET;
-    for (bool more = true; more;) {
-        struct index_reply reply = {0};
-        req.rows_max = 1 + (uint32_t)rng_below(&m->r, 5);
-        assert_int_equal(index_list_segments(&view, &req, &reply), OK);
-        Cairn__ListSegmentsResponse *msg =
-            (Cairn__ListSegmentsResponse *)(void *)over_the_wire(&reply.msg.base);
-        assert_true(msg->n_entries <= req.rows_max);
-        for (size_t i = 0; i < msg->n_entries; i++) {
-            while (at == count) {
-                assert_true(++key < KEYS);
-                at = 0;
-                count = records_of(m, key, records);
-            }
-            check_segments_entry(m, key, &records[at++], msg->entries[i]);
-            m->refs_listed++;
-        }
-        more = msg->more;
-        if (more) {
-            memcpy(resume, msg->resume_after.data, msg->resume_after.len);
-            req.start_after = (ProtobufCBinaryData){msg->resume_after.len, resume};
-        }
-        cairn__list_segments_response__free_unpacked(msg, NULL);
-        index_reply_fini(&reply);
-    }
-    for (; at == count && ++key < KEYS; at = 0)
-        count = records_of(m, key, records);
-    assert_int_equal(at, count);
-}
-
-/* ---- comparing ---- */
-
-static void check_objects(struct model *m)
-{
-    for (int i = 0; i < KEYS; i++) {
-        struct buf body = {0};
-        const struct model_object *o = &m->objects[i];
-        Cairn__ObjectRecord *r = get(&m->w, m->keys[i], &body);
-        assert_int_equal(r != NULL, o->present);
-        if (r) {
-            assert_string_equal(r->etag, o->etag);
-            assert_true(r->size == o->size && r->version == o->version &&
-                        r->mtime_ms == o->mtime_ms);
-            if (o->has_body)
-                assert_true(slice_eq(buf_view(&body), slice_cstr(o->body)));
-            cairn__object_record__free_unpacked(r, NULL);
-        }
-        buf_fini(&body);
-    }
-}
-
-/* The next thing a listing gives after `from`, by brute force: the key's index, and in *ret what is
- * given (a common prefix or the key).  KEYS: nothing. */
-static int model_next(struct model *m, int from, struct slice prefix, struct slice delimiter,
-                      struct slice *ret, bool *ret_is_prefix)
-{
-    for (int i = from; i < KEYS; i++) {
-        if (!m->objects[i].present || !slice_has_prefix(m->keys[i], prefix))
-            continue;
-        *ret = m->keys[i];
-        *ret_is_prefix = false;
-        for (size_t at = prefix.len; delimiter.len && at + delimiter.len <= m->keys[i].len; at++)
-            if (memcmp(m->keys[i].ptr + at, delimiter.ptr, delimiter.len) == 0) {
-                ret->len = at + delimiter.len;
-                *ret_is_prefix = true;
-                break;
-            }
-        return i;
-    }
-    return KEYS;
-}
-
-static void check_entry(struct model *m, int key, const Cairn__ListEntry *e)
-{
-    const struct model_object *o = &m->objects[key];
-    assert_string_equal(e->etag, o->etag);
-    assert_true(e->size == o->size && e->version == o->version && e->mtime_ms == o->mtime_ms);
-    assert_string_equal(e->owner_id, "owner");
-}
-
-static void check_list(struct model *m)
-{
-    static const char *const delimiters[] = {"", "/", "/", "a", "a/", "\xff", "//"};
-    struct index_view view;
-    const struct kv_snapshot *snap = m->w.store->ops->snapshot_new(m->w.store);
-    index_view_init(&view, m->w.index, snap);
-    view.kv = m->w.store;
-    struct slice prefix = m->keys[rng_below(&m->r, KEYS)], after = m->keys[rng_below(&m->r, KEYS)];
-    struct slice delimiter = slice_cstr(delimiters[rng_below(&m->r, ARRAY_COUNT(delimiters))]);
-    prefix.len = rng_below(&m->r, MIN(prefix.len, (size_t)3) + 1);
-    after.len = rng_below(&m->r, 2) ? 0 : rng_below(&m->r, after.len + 1);
-    int from = 0;
-    while (after.len && from < KEYS && slice_cmp(m->keys[from], after) <= 0)
-        from++;
-    Cairn__ListRequest req = CAIRN__LIST_REQUEST__INIT;
-    uint8_t resume[OBJECT_KEY_BYTES_MAX], skip[OBJECT_KEY_BYTES_MAX];
-    req.epoch = EPOCH;
-    req.bucket_id = BUCKET;
-    req.prefix = (ProtobufCBinaryData){prefix.len, (uint8_t *)(uintptr_t)prefix.ptr};
-    req.delimiter = (ProtobufCBinaryData){delimiter.len, (uint8_t *)(uintptr_t)delimiter.ptr};
-    req.start_after = (ProtobufCBinaryData){after.len, (uint8_t *)(uintptr_t)after.ptr};
-    req.keys_max = 1 + (uint32_t)rng_below(&m->r, 6);
-    for (bool more = true; more;) {
-        struct index_reply reply = {0};
-        assert_int_equal(index_list(&view, &req, &reply), OK);
-        Cairn__ListResponse *msg = (Cairn__ListResponse *)(void *)over_the_wire(&reply.msg.base);
-        assert_true(msg->n_entries <= req.keys_max && msg->as_of == index_applied(m->w.index));
-        for (size_t i = 0; i < msg->n_entries; i++) {
-            const Cairn__ListEntry *e = msg->entries[i];
-            struct slice want, given = SLICE(e->key.data, e->key.len);
-            bool is_prefix;
-            int at = model_next(m, from, prefix, delimiter, &want, &is_prefix);
-            assert_true(at < KEYS && slice_eq(given, want) && (e->is_prefix != 0) == is_prefix);
-            if (!is_prefix)
-                check_entry(m, at, e);
-            for (from = at + 1; is_prefix && from < KEYS && slice_has_prefix(m->keys[from], want);)
-                from++;
-            m->listed++;
-        }
-        more = msg->more;
-        if (more) {
-            const Cairn__ListEntry *last = msg->entries[msg->n_entries - 1];
-            memcpy(resume, msg->resume_after.data, msg->resume_after.len);
-            req.start_after = (ProtobufCBinaryData){msg->resume_after.len, resume};
-            memcpy(skip, last->key.data, last->key.len);
-            req.skip_prefix = (ProtobufCBinaryData){last->is_prefix ? last->key.len : 0, skip};
-        }
-        cairn__list_response__free_unpacked(msg, NULL);
-        index_reply_fini(&reply);
-    }
-    struct slice ignored;
-    bool is_prefix;
-    assert_int_equal(model_next(m, from, prefix, delimiter, &ignored, &is_prefix), KEYS);
-    m->w.store->ops->snapshot_free(m->w.store, snap);
-}
-
-/* All uploads under way, page by page, in order; with a delimiter only that nothing is skipped. */
-static void check_uploads(struct model *m)
-{
-    struct index_view view;
-    index_view_init(&view, m->w.index, NULL);
-    Cairn__ListUploadsRequest req = CAIRN__LIST_UPLOADS_REQUEST__INIT;
-    uint8_t marker[OBJECT_KEY_BYTES_MAX], id_marker[ID_BYTES];
-    bool seen[UPLOADS] = {0};
-    bool delimited = rng_below(&m->r, 2);
-    struct buf last = {0};
-    req.epoch = EPOCH;
-    req.bucket_id = BUCKET;
-    req.uploads_max = 1 + (uint32_t)rng_below(&m->r, 4);
-    if (delimited)
-        req.delimiter = (ProtobufCBinaryData){1, (uint8_t *)(uintptr_t) "/"};
-    for (bool more = true; more;) {
-        struct index_reply reply = {0};
-        assert_int_equal(index_list_uploads(&view, &req, &reply), OK);
-        Cairn__ListUploadsResponse *msg =
-            (Cairn__ListUploadsResponse *)(void *)over_the_wire(&reply.msg.base);
-        for (size_t i = 0; i < msg->n_entries; i++) {
-            const Cairn__UploadEntry *e = msg->entries[i];
-            struct slice key = SLICE(e->key.data, e->key.len);
-            assert_true(slice_cmp(buf_view(&last), key) <= 0);
-            buf_clear(&last);
-            buf_slice(&last, key);
-            for (int j = 0; j < UPLOADS; j++) {
-                struct slice k = m->keys[m->uploads[j].key];
-                bool match = e->is_prefix ? slice_has_prefix(k, key)
-                                          : e->upload->upload_id.len == ID_BYTES &&
-                                                memcmp(e->upload->upload_id.data,
-                                                       m->uploads[j].id.bytes, ID_BYTES) == 0;
-                if (m->uploads[j].live && match) {
-                    assert_false(seen[j]);
-                    assert_true(e->is_prefix || slice_eq(k, key));
-                    seen[j] = true;
-                }
-            }
-        }
-        more = msg->more;
-        if (more) {
-            memcpy(marker, msg->next_key_marker.data, msg->next_key_marker.len);
-            req.key_marker = (ProtobufCBinaryData){msg->next_key_marker.len, marker};
-            if (msg->next_upload_id_marker.len)
-                memcpy(id_marker, msg->next_upload_id_marker.data, ID_BYTES);
-            req.upload_id_marker = (ProtobufCBinaryData){msg->next_upload_id_marker.len, id_marker};
-        }
-        cairn__list_uploads_response__free_unpacked(msg, NULL);
-        index_reply_fini(&reply);
-    }
-    buf_fini(&last);
-    for (int j = 0; j < UPLOADS; j++)
-        assert_int_equal(seen[j], m->uploads[j].live);
 }
 
 /* ---- the run ---- */
@@ -742,7 +679,7 @@ static void check_uploads(struct model *m)
 static void model_step(struct model *m)
 {
     m->w.now_ms += rng_below(&m->r, 3) * 400;
-    switch (rng_below(&m->r, 19)) {
+    switch (rng_below(&m->r, m->step < STEPS_UNVERSIONED ? 19 : 30)) {
     case 0:
     case 1:
     case 2:
@@ -761,7 +698,19 @@ static void model_step(struct model *m)
     case 15: step_condemn(m); break;
     case 16:
     case 17: step_move(m); break;
-    default: check_list(m); check_uploads(m);
+    case 18:
+        check_list(m);
+        check_uploads(m);
+        break;
+    case 19: check_versions(m); break;
+    case 20:
+        if (m->mode == CAIRN__VERSIONING__VERSIONING_OFF || rng_below(&m->r, 8) == 0)
+            step_setting(m);
+        break;
+    case 21:
+    case 22:
+    case 23: step_lock(m); break;
+    default: step_delete_version(m);
     }
 }
 
@@ -770,27 +719,59 @@ static int compare_ids(const void *a, const void *b)
     return memcmp(a, b, ID_BYTES);
 }
 
+/* Nothing is locked any more: holds are lifted, dates are over. */
+static void release_all(struct model *m)
+{
+    m->mode = CAIRN__VERSIONING__VERSIONING_ENABLED;
+    m->settings++;
+    for (int i = 0; i < KEYS; i++)
+        for (size_t j = 0; j <= m->older_count[i]; j++) {
+            struct model_object *o = j ? &m->older[i][j - 1] : &m->objects[i];
+            struct cmd c;
+            Cairn__PutObjectLock op = CAIRN__PUT_OBJECT_LOCK__INIT;
+            if (o->lock.hold != CAIRN__LEGAL_HOLD__HOLD_ON)
+                continue;
+            cmd_init(&m->w, &c);
+            op.bucket_id = BUCKET;
+            op.key = (ProtobufCBinaryData){m->keys[i].len, (uint8_t *)(uintptr_t)m->keys[i].ptr};
+            op.version = o->versioned ? o->version : VERSION_NULL;
+            op.legal_hold = o->lock.hold = CAIRN__LEGAL_HOLD__HOLD_OFF;
+            c.touches[c.msg.n_touches++] = keyhash_object(BUCKET, m->keys[i]);
+            c.msg.op_case = CAIRN__COMMAND__OP_PUT_OBJECT_LOCK;
+            c.msg.put_object_lock = &op;
+            assert_int_equal(run(m, &c), OK);
+        }
+    m->w.now_ms += 700 * 1000;
+}
+
 /* Everything is deleted in the end: every blob that was ever stored is let go, each once. */
 static void check_blobs(struct model *m, struct buf *gone)
 {
     struct cmd c;
+    uint8_t marks;
+    release_all(m);
     for (int i = 0; i < KEYS; i++)
-        if (m->objects[i].present) {
+        while (is_there(&m->objects[i])) {
+            const struct model_object *o =
+                m->older_count[i] && rng_below(&m->r, 2) ? &m->older[i][0] : &m->objects[i];
             cmd_delete(&m->w, &c, m->keys[i]);
-            assert_int_equal(world_run(&m->w, &c), OK);
+            c.del.version = o->versioned ? o->version : VERSION_NULL;
+            assert_int_equal(run(m, &c), OK);
+            assert_int_equal(model_delete(m, i, c.del.version, false, &marks), OK);
         }
     for (int i = 0; i < UPLOADS; i++)
         if (m->uploads[i].live) {
             cmd_abort(&m->w, &c, m->keys[m->uploads[i].key], &m->uploads[i].id);
-            assert_int_equal(world_run(&m->w, &c), OK);
+            assert_int_equal(run(m, &c), OK);
         }
     drain_deletions(&m->w, gone);
     assert_true(gone->len == m->blobs.len && gone->len > 100 * ID_BYTES);
     qsort(gone->ptr, gone->len / ID_BYTES, ID_BYTES, compare_ids);
     qsort(m->blobs.ptr, m->blobs.len / ID_BYTES, ID_BYTES, compare_ids);
     assert_true(slice_eq(buf_view(gone), buf_view(&m->blobs)));
-    static const uint8_t tables[] = {TABLE_OBJECT, TABLE_UPLOAD, TABLE_MANIFEST,
-                                     TABLE_PART,   TABLE_DEAD,   TABLE_DELETION};
+    assert_int_equal(index_interim_count(m->w.index), 0);
+    static const uint8_t tables[] = {TABLE_OBJECT, TABLE_UPLOAD,   TABLE_MANIFEST, TABLE_PART,
+                                     TABLE_DEAD,   TABLE_DELETION, TABLE_INTERIM};
     for (size_t i = 0; i < ARRAY_COUNT(tables); i++) {
         size_t rows;
         count_rows(&m->w, tables[i], KV_INDEX, &rows);
@@ -836,20 +817,23 @@ static void replay_elsewhere(struct model *m, const struct index_settings *setti
 
 static void run_model(uint64_t seed)
 {
-    struct model m;
+    static struct model m; /* large */
     struct buf gone = {0};
     /* A window short enough that outcomes expire on the way, long enough for the retries kept. */
     struct index_settings settings = {.window_ms = 100 * 1000, .skew_ms = 1000};
     memset(&m, 0, sizeof(m));
     m.r.state = seed;
+    m.settings = 1;
     world_init_range(&m.w, 3, SLICE_EMPTY, SLICE_EMPTY, &settings);
     m.w.keep_log = true;
     make_keys(&m);
-    for (int i = 0; i < 4500; i++) {
+    for (int i = 0; i < STEPS; i++) {
+        m.step = i;
         model_step(&m);
         if (i % 50 == 0) {
             check_objects(&m);
             check_segments(&m);
+            check_interim(&m);
         }
         if (i % 301 == 0)
             world_reopen(&m.w);
@@ -860,7 +844,10 @@ static void run_model(uint64_t seed)
     check_blobs(&m, &gone);
     assert_true(m.retried > 50 && m.completed > 20 && m.refused_conditions > 100 && m.listed > 500);
     assert_true(m.refused_condemned > 50 && m.kept > 50 && m.moved > 50 && m.moved_parts > 10 &&
-                m.refs_listed > 500);
+                m.refs_listed > 500 && m.interim_found > 200);
+    assert_true(m.markers > 50 && m.promoted > 50 && m.versions_listed > 200 &&
+                m.versions_gone > 100 && m.moved_older > 5);
+    assert_true(m.locks > 100 && m.refused_locked > 20 && m.bypassed > 2 && m.refused_locks > 1);
     replay_elsewhere(&m, &settings);
     for (int i = 0; i < RETRIES; i++)
         buf_fini(&m.retries[i].data);

@@ -7,11 +7,6 @@
 
 enum { NODES = 24, STORAGE = INDEX_ROLE_STORAGENODE, METANODE = 2 };
 
-static char *str(const char *s)
-{
-    return (char *)(uintptr_t)s;
-}
-
 static char names[NODES][16];
 static Cairn__NodeRecord nodes[NODES];
 static char *ids[NODES];
@@ -299,12 +294,31 @@ static void members_change_in_two_steps(void **state)
     world_fini(&w);
 }
 
+static void replicas_may_become_more(void **state)
+{
+    (void)state;
+    struct world w;
+    scene_init(&w);
+    Cairn__PlacementGroup pg = group(7, CAIRN__SCHEME__SCHEME_REP3, 1, 2, 1), *stored;
+    assert_int_equal(add_pg(&w, &pg), OK);
+    assert_int_equal(begin_change(&w, 7, 1, ids, 4), ERR_REFUSED); /* more than the scheme has */
+    assert_int_equal(begin_change(&w, 7, 1, ids, 1), ERR_REFUSED);
+    assert_int_equal(begin_change(&w, 7, 1, ids, 3), OK);
+    assert_int_equal(finish_change(&w, 7, 2), OK);
+    stored = stored_pg(&w, 7);
+    assert_int_equal(stored->n_members, 3);
+    cairn__placement_group__free_unpacked(stored, NULL);
+    assert_int_equal(begin_change(&w, 7, 3, ids, 2), ERR_REFUSED); /* never fewer */
+    world_fini(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nodes_change_only_in_what_may),
         cmocka_unit_test(groups_are_sane),
         cmocka_unit_test(members_change_in_two_steps),
+        cmocka_unit_test(replicas_may_become_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* Entries that no honest leader would write: random bytes, and real commands damaged a little. Each
  * is applied or refused, the same on two replicas, and the partition goes on working. */
+#include "proto/registry.h"
 #include "world.h"
 
 #include <stdlib.h>
@@ -36,17 +37,54 @@ static void sample(struct world *w, struct rng *r, struct buf *ret)
     index_entry_pack(&c.msg, c.body, ret);
 }
 
+/* Of the account "u": a user, or an access key. */
+static void sample_row(struct cmd *c, struct rng *r, uint64_t version, Cairn__ChangeRows *change,
+                       Cairn__RowChange *row)
+{
+    bool user = rng_below(r, 2);
+    row->kind = user ? CAIRN__ROW_KIND__ROW_USER : CAIRN__ROW_KIND__ROW_ACCESS_KEY;
+    row->scope = (char *)(uintptr_t)(user ? "u" : "");
+    row->name = (char *)(uintptr_t) "key";
+    row->value = (ProtobufCBinaryData){3, (uint8_t *)(uintptr_t) "\x1a\x01u"};
+    row->expected_version = rng_below(r, 2) ? version : 0;
+    row->remove = row->expected_version && rng_below(r, 2);
+    c->touches[c->msg.n_touches++] = keyhash_account(SLICE_LIT("u"));
+    c->msg.op_case = CAIRN__COMMAND__OP_CHANGE_ROWS;
+    c->msg.change_rows = change;
+}
+
+/* As earlier releases did it, or as this one does. */
+static void sample_bootstrap(struct cmd *c, Cairn__NodeRecord *node, bool earlier,
+                             Cairn__Bootstrap *ret)
+{
+    static Cairn__UserRecord user = CAIRN__USER_RECORD__INIT;
+    static Cairn__AccessKeyRecord key = CAIRN__ACCESS_KEY_RECORD__INIT;
+    static Cairn__AccountRow account = CAIRN__ACCOUNT_ROW__INIT;
+    static Cairn__AccessKeyRow account_key = CAIRN__ACCESS_KEY_ROW__INIT;
+    static Cairn__NodeRecord *nodes[1];
+    nodes[0] = node;
+    user.user_id = key.user_id = account.canonical_id = account.name = (char *)(uintptr_t) "u";
+    key.access_key_id = key.secret = (char *)(uintptr_t) "key";
+    account_key.access_key_id = account_key.secret = key.secret;
+    account.account_id = account_key.account_id = (char *)(uintptr_t)OPERATOR_ACCOUNT;
+    c->touches[c->msg.n_touches++] = keyhash_account(SLICE_LIT(OPERATOR_ACCOUNT));
+    ret->cluster_id = c->msg.write_id;
+    ret->nodes = nodes;
+    ret->n_nodes = 1;
+    ret->root_user = earlier ? &user : NULL;
+    ret->root_key = earlier ? &key : NULL;
+    ret->account = earlier ? NULL : &account;
+    ret->account_key = earlier ? NULL : &account_key;
+    c->msg.op_case = CAIRN__COMMAND__OP_BOOTSTRAP;
+    c->msg.bootstrap = ret;
+}
+
 static void sample_root(struct world *w, struct rng *r, struct buf *ret)
 {
     struct cmd c;
-    Cairn__UserRecord user = CAIRN__USER_RECORD__INIT;
-    Cairn__AccessKeyRecord key = CAIRN__ACCESS_KEY_RECORD__INIT;
-    Cairn__NodeRecord node = CAIRN__NODE_RECORD__INIT, *nodes[1] = {&node};
+    Cairn__NodeRecord node = CAIRN__NODE_RECORD__INIT;
     Cairn__Bootstrap bootstrap = CAIRN__BOOTSTRAP__INIT;
-    Cairn__PutAccessKey put_key = CAIRN__PUT_ACCESS_KEY__INIT;
     char name[] = "bucket-a";
-    user.user_id = key.user_id = (char *)(uintptr_t) "u";
-    key.access_key_id = key.secret = (char *)(uintptr_t) "key";
     node.node_id = (char *)(uintptr_t) "n1";
     name[7] = (char)('a' + rng_below(r, 3));
     cmd_init(w, &c);
@@ -55,7 +93,7 @@ static void sample_root(struct world *w, struct rng *r, struct buf *ret)
     c.touches[2] = keyhash_access_key(SLICE_LIT("key"));
     c.msg.n_touches = 3;
     c.bucket.name = name;
-    c.bucket.owner_id = user.user_id;
+    c.bucket.owner_id = (char *)(uintptr_t) "u";
     Cairn__PlacementGroup pg = CAIRN__PLACEMENT_GROUP__INIT, *pgs[1] = {&pg};
     Cairn__AddPgs add = CAIRN__ADD_PGS__INIT;
     Cairn__BeginPgChange begin = CAIRN__BEGIN_PG_CHANGE__INIT;
@@ -66,7 +104,12 @@ static void sample_root(struct world *w, struct rng *r, struct buf *ret)
     pg.epoch = pg.data_shards = 1;
     pg.n_members = 1;
     pg.members = members;
-    switch (rng_below(r, 9)) {
+    Cairn__ChangeRows change = CAIRN__CHANGE_ROWS__INIT;
+    Cairn__RowChange row = CAIRN__ROW_CHANGE__INIT, *rows[1] = {&row};
+    change.changes = rows;
+    change.n_changes = 1;
+    switch (rng_below(r, 10)) {
+    case 9: sample_row(&c, r, w->out ? w->out->index : 0, &change, &row); break;
     case 5:
         node.node_id = members[rng_below(r, 2)];
         put_node.node = &node;
@@ -113,19 +156,8 @@ static void sample_root(struct world *w, struct rng *r, struct buf *ret)
         c.msg.op_case = CAIRN__COMMAND__OP_FINISH_DELETE_BUCKET;
         c.msg.finish_delete_bucket = &c.finish;
         break;
-    case 3:
-        bootstrap.root_user = &user;
-        bootstrap.root_key = &key;
-        bootstrap.cluster_id = c.msg.write_id;
-        bootstrap.nodes = nodes;
-        bootstrap.n_nodes = 1;
-        c.msg.op_case = CAIRN__COMMAND__OP_BOOTSTRAP;
-        c.msg.bootstrap = &bootstrap;
-        break;
-    default:
-        put_key.key = &key;
-        c.msg.op_case = CAIRN__COMMAND__OP_PUT_ACCESS_KEY;
-        c.msg.put_access_key = &put_key;
+    case 3: sample_bootstrap(&c, &node, true, &bootstrap); break;
+    default: sample_bootstrap(&c, &node, false, &bootstrap);
     }
     index_entry_pack(&c.msg, c.body, ret);
 }

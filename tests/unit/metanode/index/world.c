@@ -189,11 +189,6 @@ struct id128 fresh_id(struct world *w)
 
 /* ---- commands ---- */
 
-static ProtobufCBinaryData bin(struct slice s)
-{
-    return (ProtobufCBinaryData){s.len, (uint8_t *)(uintptr_t)s.ptr};
-}
-
 void cmd_init(struct world *w, struct cmd *c)
 {
     memset(c, 0, sizeof(*c));
@@ -342,6 +337,18 @@ void cmd_abort(struct world *w, struct cmd *c, struct slice key, struct id128 *u
     c->msg.abort_upload = &c->abort;
 }
 
+void cmd_create_bucket(struct world *w, struct cmd *c, const char *name)
+{
+    cmd_init(w, c);
+    cairn__create_bucket__init(&c->create_bucket);
+    c->create_bucket.bucket = &c->bucket;
+    c->bucket.name = str(name);
+    c->bucket.owner_id = str("owner");
+    c->msg.op_case = CAIRN__COMMAND__OP_CREATE_BUCKET;
+    c->msg.create_bucket = &c->create_bucket;
+    c->touches[c->msg.n_touches++] = keyhash_bucket(slice_cstr(name));
+}
+
 void cmd_fence(struct world *w, struct cmd *c, uint64_t bucket, uint64_t version, bool sealed)
 {
     cmd_init(w, c);
@@ -462,6 +469,12 @@ ProtobufCMessage *over_the_wire(const ProtobufCMessage *msg)
 
 Cairn__ObjectRecord *get(struct world *w, struct slice key, struct buf *ret_body)
 {
+    return get_version(w, key, VERSION_NONE, ret_body);
+}
+
+Cairn__ObjectRecord *get_version(struct world *w, struct slice key, uint64_t version,
+                                 struct buf *ret_body)
+{
     struct index_view view;
     struct index_reply reply = {0};
     Cairn__RecordKey rk = CAIRN__RECORD_KEY__INIT, *keys[1] = {&rk};
@@ -469,6 +482,7 @@ Cairn__ObjectRecord *get(struct world *w, struct slice key, struct buf *ret_body
     rk.bucket_id = BUCKET;
     rk.key = bin(key);
     rk.want_body = ret_body != NULL;
+    rk.version = version;
     req.epoch = EPOCH;
     req.n_keys = 1;
     req.keys = keys;
@@ -484,6 +498,27 @@ Cairn__ObjectRecord *get(struct world *w, struct slice key, struct buf *ret_body
     cairn__read_response__free_unpacked(msg, NULL);
     index_reply_fini(&reply);
     return record;
+}
+
+Cairn__BucketRecord *read_bucket(struct world *w, const char *name)
+{
+    struct index_view view;
+    struct index_reply reply = {0};
+    Cairn__RecordKey rk = CAIRN__RECORD_KEY__INIT, *keys[1] = {&rk};
+    Cairn__ReadRequest req = CAIRN__READ_REQUEST__INIT;
+    rk.kind = CAIRN__RECORD_KIND__RECORD_BUCKET;
+    rk.key = bin(slice_cstr(name));
+    req.epoch = EPOCH;
+    req.n_keys = 1;
+    req.keys = keys;
+    index_view_init(&view, w->index, NULL);
+    assert_int_equal(index_read(&view, &req, &reply), OK);
+    Cairn__ReadResponse *msg = (Cairn__ReadResponse *)(void *)over_the_wire(&reply.msg.base);
+    Cairn__BucketRecord *bucket = msg->records[0]->bucket;
+    msg->records[0]->bucket = NULL;
+    cairn__read_response__free_unpacked(msg, NULL);
+    index_reply_fini(&reply);
+    return bucket;
 }
 
 bool present(struct world *w, const char *key)
@@ -562,4 +597,74 @@ void drain_deletions(struct world *w, struct buf *ret_blobs)
         }
         index_deletions_fini(&d);
     }
+}
+
+/* ---- what refers to blobs, and which of them are interim ---- */
+
+void expect_refs(struct world *w, struct slice key, const struct cmd *asked, const bool *want)
+{
+    struct index_view view;
+    struct index_reply reply = {0};
+    Cairn__BlobRefsRequest req = CAIRN__BLOB_REFS_REQUEST__INIT;
+    ProtobufCBinaryData ids[16];
+    uint32_t pgs[16] = {0};
+    req.epoch = EPOCH;
+    req.bucket_id = BUCKET;
+    req.key = bin(key);
+    req.n_blob_ids = req.n_pgs = asked->condemn.n_blobs;
+    req.pgs = pgs;
+    req.blob_ids = ids;
+    for (size_t i = 0; i < req.n_blob_ids; i++)
+        ids[i] = asked->condemn_blobs[i].blob_id;
+    index_view_init(&view, w->index, NULL);
+    assert_int_equal(index_blob_refs(&view, &req, &reply), OK);
+    for (size_t i = 0; i < req.n_blob_ids; i++)
+        assert_int_equal(reply.msg.blob_refs.referred.data[i], want[i]);
+    index_reply_fini(&reply);
+}
+
+struct interim_seen {
+    struct rng *r;
+    struct buf *ids;
+};
+
+static bool interim_take(void *arg, struct id128 blob_id)
+{
+    struct interim_seen *seen = arg;
+    struct buf *ids = seen->ids;
+    /* A record within which an answer ended comes again: it has few. */
+    bool known = false;
+    for (size_t k = ids->len > 4 * ID_BYTES ? ids->len - 4 * ID_BYTES : 0; k < ids->len;
+         k += ID_BYTES)
+        known |= memcmp(ids->ptr + k, blob_id.bytes, ID_BYTES) == 0;
+    if (!known)
+        buf_append(ids, blob_id.bytes, ID_BYTES);
+    return rng_below(seen->r, 4) > 0;
+}
+
+void interim_ids(struct world *w, struct rng *r, struct buf *ret)
+{
+    struct index_view view;
+    struct interim_seen seen = {r, ret};
+    struct index_interim_walk walk = {.take = interim_take, .arg = &seen};
+    index_view_init(&view, w->index, NULL);
+    for (bool end = false; !end;) {
+        struct index_reply reply = {0};
+        walk.rows_left = 1 + (unsigned)rng_below(r, 9);
+        walk.segments_left = 1 + (unsigned)rng_below(r, 9);
+        walk.take_left = 3;
+        walk.reply = &reply;
+        cairn__interim_response__init(&reply.msg.interim);
+        assert_int_equal(index_interim_walk(&view, &walk, &end), OK);
+        index_interim_finish(&reply);
+        Cairn__InterimResponse *msg =
+            (Cairn__InterimResponse *)(void *)over_the_wire(&reply.msg.base);
+        assert_int_equal(msg->n_segments, 3 - walk.take_left);
+        for (size_t i = 0; i < msg->n_segments; i++)
+            assert_true(msg->segments[i]->segment->interim &&
+                        msg->segments[i]->bucket_id == BUCKET);
+        cairn__interim_response__free_unpacked(msg, NULL);
+        index_reply_fini(&reply);
+    }
+    buf_fini(&walk.after);
 }

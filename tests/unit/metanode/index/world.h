@@ -64,6 +64,16 @@ void world_crash(struct world *w);  /* back to the last flush, then opened again
 
 struct id128 fresh_id(struct world *w);
 
+/* For messages, which do not change what they borrow. */
+static inline ProtobufCBinaryData bin(struct slice s)
+{
+    return (ProtobufCBinaryData){s.len, (uint8_t *)(uintptr_t)s.ptr};
+}
+static inline char *str(const char *s)
+{
+    return (char *)(uintptr_t)s;
+}
+
 /* A command with a fresh write id, issued and applied now. */
 struct cmd {
     Cairn__Command msg;
@@ -106,6 +116,7 @@ void cmd_put_part(struct world *w, struct cmd *c, struct slice key, struct id128
 void cmd_complete(struct world *w, struct cmd *c, struct slice key, struct id128 *upload_id,
                   Cairn__CompletePart **parts, size_t n, uint64_t size);
 void cmd_abort(struct world *w, struct cmd *c, struct slice key, struct id128 *upload_id);
+void cmd_create_bucket(struct world *w, struct cmd *c, const char *name);
 void cmd_fence(struct world *w, struct cmd *c, uint64_t bucket, uint64_t version, bool sealed);
 
 /* Of up to 16 blobs, without a write id: as a leader proposes it. */
@@ -128,7 +139,12 @@ int del(struct world *w, const char *key);
 /* The object's record as the index reads it (free with free_unpacked); NULL: absent.  *ret_body, if
  * wanted, is the inline data. */
 Cairn__ObjectRecord *get(struct world *w, struct slice key, struct buf *ret_body);
+/* ... of one version (proto/versions.h). */
+Cairn__ObjectRecord *get_version(struct world *w, struct slice key, uint64_t version,
+                                 struct buf *ret_body);
 bool present(struct world *w, const char *key);
+/* The bucket's record; free with free_unpacked; NULL: absent. */
+Cairn__BucketRecord *read_bucket(struct world *w, const char *name);
 
 /* What the message would be on the other side of the wire; free with
  * protobuf_c_message_free_unpacked. */
@@ -140,3 +156,8 @@ void count_rows(struct world *w, uint8_t table, enum kv_family family, size_t *r
 
 /* Runs the deletion queue dry; every blob deleted is appended to *ret_blobs (may be NULL). */
 void drain_deletions(struct world *w, struct buf *ret_blobs);
+
+/* Asks about the blobs of a Condemn: `want` says which of them records refer to. */
+void expect_refs(struct world *w, struct slice key, const struct cmd *asked, const bool *want);
+/* The blobs of all interim segments, by a walk in random steps, of which some are not taken. */
+void interim_ids(struct world *w, struct rng *r, struct buf *ret);

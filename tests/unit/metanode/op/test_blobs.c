@@ -82,15 +82,17 @@ struct question {
     Cairn__BlobRefsRequest msg;
     ProtobufCBinaryData ids[2];
     uint32_t pgs[2];
+    uint64_t times_ms[2];
 };
 
 /* About blobs 1 and 2. */
-static void question_init(struct question *q, bool condemn)
+static void question_init(struct fixture *fx, struct question *q, bool condemn)
 {
     cairn__blob_refs_request__init(&q->msg);
     q->ids[0] = blob(1);
     q->ids[1] = blob(2);
-    q->pgs[0] = q->pgs[1] = 3;
+    q->pgs[0] = q->pgs[1] = 1;
+    q->times_ms[0] = q->times_ms[1] = env_wall_ms(host_env(fx->client_host)) - 1;
     q->msg.partition = 1;
     q->msg.epoch = 1;
     q->msg.bucket_id = BUCKET_ID;
@@ -98,10 +100,12 @@ static void question_init(struct question *q, bool condemn)
     q->msg.n_blob_ids = q->msg.n_pgs = 2;
     q->msg.blob_ids = q->ids;
     q->msg.pgs = q->pgs;
+    q->msg.times_ms = q->times_ms;
+    q->msg.n_times_ms = 2;
     q->msg.condemn = condemn;
 }
 
-static int ask(struct fixture *fx, unsigned meta, struct question *q, bool ret[2], uint64_t *ret_as_of)
+static int ask(struct fixture *fx, unsigned meta, struct question *q, uint8_t ret[2], uint64_t *ret_as_of)
 {
     struct rpc_call call = {0};
     int err = fx_call(fx, meta, &method_meta_blob_refs, &q->msg.base, 5000, &call);
@@ -123,12 +127,12 @@ static void what_nothing_refers_to_is_condemned(void **state)
     (void)state;
     struct fixture fx;
     struct question q;
-    bool referred[2];
+    uint8_t referred[2];
     uint64_t looked = 0, decided = 0, again = 0;
     start(&fx, 50);
     assert_int_equal(put_blob(&fx, 1), OK);
     struct meta_partition_info before, after;
-    question_init(&q, false);
+    question_init(&fx, &q, false);
     fx_info(&fx, leader(&fx), 1, &before);
     assert_int_equal(ask(&fx, leader(&fx), &q, referred, &looked), OK);
     assert_true(referred[0] && !referred[1] && looked == before.applied);
@@ -165,17 +169,60 @@ static void without_leases_too(void **state)
     (void)state;
     struct fixture fx;
     struct question q;
-    bool referred[2];
+    uint8_t referred[2];
     uint64_t as_of = 0;
     fx_init(&fx, 51);
     fx.config.lease_reads = false;
     fx_boot_all(&fx, 0);
     assert_true(fx_wait_ready(&fx, 10000));
     assert_int_equal(put_blob(&fx, 2), OK);
-    question_init(&q, true);
+    question_init(&fx, &q, true);
     assert_int_equal(ask(&fx, leader(&fx), &q, referred, &as_of), OK);
     assert_true(!referred[0] && referred[1]);
     assert_int_equal(put_blob(&fx, 1), ERR_CONDEMNED);
+    fx_fini(&fx);
+}
+
+static void what_cannot_be_judged_is_left_for_later(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct question q;
+    struct meta_partition_info before, after;
+    uint8_t referred[2];
+    uint64_t as_of = 0;
+    const uint64_t age = 20000;
+    fx_init(&fx, 56);
+    fx.cluster.orphan_age_ms = age;
+    fx_boot_all(&fx, 0);
+    assert_true(fx_wait_ready(&fx, 10000));
+    question_init(&fx, &q, true);
+    /* A bit short of it: nothing is worth an entry. */
+    fx_run_ms(&fx, 2 * age);
+    uint64_t now = env_wall_ms(host_env(fx.client_host));
+    q.times_ms[0] = now - age + 5000;
+    q.times_ms[1] = now + age;
+    fx_info(&fx, leader(&fx), 1, &before);
+    assert_int_equal(ask(&fx, leader(&fx), &q, referred, &as_of), OK);
+    assert_true(referred[0] == 2 && referred[1] == 2);
+    /* Of a cluster that was lost before this one was founded. */
+    q.times_ms[0] = q.times_ms[1] = now - 5 * age;
+    assert_int_equal(ask(&fx, leader(&fx), &q, referred, &as_of), OK);
+    assert_true(referred[0] == 2 && referred[1] == 2);
+    q.times_ms[0] = q.times_ms[1] = now - age - 10000;
+    q.pgs[0] = q.pgs[1] = 99;
+    assert_int_equal(ask(&fx, leader(&fx), &q, referred, &as_of), OK);
+    assert_true(referred[0] == 2 && referred[1] == 2);
+    q.msg.n_times_ms = 1;
+    assert_int_equal(ask(&fx, leader(&fx), &q, referred, &as_of), ERR_INVAL);
+    fx_info(&fx, leader(&fx), 1, &after);
+    assert_int_equal(before.applied, after.applied);
+    q.msg.n_times_ms = 2;
+    q.pgs[1] = 1;
+    assert_int_equal(ask(&fx, leader(&fx), &q, referred, &as_of), OK);
+    assert_true(referred[0] == 2 && referred[1] == 0);
+    assert_int_equal(put_blob(&fx, 1), OK);
+    assert_int_equal(put_blob(&fx, 2), ERR_CONDEMNED);
     fx_fini(&fx);
 }
 
@@ -185,7 +232,7 @@ static void a_lost_leader_decides_nothing(void **state)
     (void)state;
     struct fixture fx;
     struct question q;
-    bool referred[2];
+    uint8_t referred[2];
     uint64_t as_of = 0;
     start(&fx, 52);
     unsigned old = leader(&fx);
@@ -194,7 +241,7 @@ static void a_lost_leader_decides_nothing(void **state)
             world_block(fx.world, fx.metas[old].host, fx.metas[i].host, true);
             world_block(fx.world, fx.metas[i].host, fx.metas[old].host, true);
         }
-    question_init(&q, true);
+    question_init(&fx, &q, true);
     assert_int_equal(ask(&fx, old, &q, referred, &as_of), ERR_DROPPED);
     assert_true(fx_wait_leader(&fx, 1, 10000));
     assert_int_equal(put_blob(&fx, 2), OK);
@@ -217,7 +264,7 @@ static void a_stop_leaves_nothing(void **state)
     for (unsigned i = 0; i < FX_METAS; i++)
         if (i != old)
             world_block(fx.world, fx.metas[old].host, fx.metas[i].host, true);
-    question_init(&q, true);
+    question_init(&fx, &q, true);
     struct rpc_call call = {.method = &method_meta_blob_refs, .request = &q.msg.base,
                             .timeout_ns = 5 * NS_PER_SEC, .cb = ended};
     struct rpc_peer *peer = rpc_peer_get(fx.storage, fx.metas[old].addr, fx.metas[old].id);
@@ -305,6 +352,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_nothing_refers_to_is_condemned),
+        cmocka_unit_test(what_cannot_be_judged_is_left_for_later),
         cmocka_unit_test(without_leases_too),
         cmocka_unit_test(a_lost_leader_decides_nothing),
         cmocka_unit_test(a_stop_leaves_nothing),

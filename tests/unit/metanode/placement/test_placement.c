@@ -98,10 +98,11 @@ static unsigned carry_out(struct town *t, const struct place_plan *p)
     unsigned moves = 0;
     for (size_t i = 0; i < p->count; i++) {
         struct place_group *g = &t->groups[p->changes[i].group];
-        unsigned differ = 0;
+        unsigned differ = p->changes[i].count - g->count;
         for (unsigned k = 0; k < g->count; k++)
             differ += g->members[k] != p->changes[i].next[k];
         assert_true(differ == p->changes[i].moves && differ > 0);
+        g->count = (uint8_t)p->changes[i].count;
         memcpy(g->members, p->changes[i].next, sizeof(g->members));
         moves += differ;
     }
@@ -322,6 +323,40 @@ static void test_few_nodes(void **arg)
 }
 
 /* ---- plans ---- */
+
+static void test_replicas_on_too_few_nodes_become_more(void **arg)
+{
+    struct town *t = malloc(sizeof(*t));
+    struct place_plan p;
+    (void)arg;
+    town_init(t);
+    add_zone(t, 1, 100);
+    add_groups(t, REP3, 4, 16, NULL);
+    assert_int_equal(plan_once(t, NULL), 0); /* there is nobody */
+    add_zone(t, 1, 100);
+    t->nodes[1].state = PLACE_DOWN; /* nor now */
+    assert_int_equal(plan_once(t, NULL), 0);
+    t->nodes[1].state = PLACE_UP;
+    assert_int_equal(plan_once(t, NULL), 4);
+    for (unsigned g = 0; g < 4; g++)
+        assert_int_equal(t->groups[g].count, 2);
+    add_zone(t, 2, 100);
+    assert_int_equal(place_plan(&t->v, GROUPS_MAX, &p), OK);
+    assert_int_equal(p.count, 4);
+    assert_int_equal(p.stuck, 0);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(p.changes[i].reason, PLACE_GROW);
+        assert_int_equal(p.changes[i].bytes, 50 / 4); /* of a place of its first member */
+    }
+    carry_out(t, &p);
+    place_plan_fini(&p);
+    check_groups(t);
+    for (unsigned g = 0; g < 4; g++)
+        assert_int_equal(t->groups[g].count, 3);
+    plan_once(t, NULL);
+    assert_int_equal(plan_once(t, NULL), 0);
+    free(t);
+}
 
 static struct town *big_town(unsigned zones, unsigned nodes)
 {
@@ -585,6 +620,7 @@ int main(void)
         cmocka_unit_test(test_scatter_width_as_asked),
         cmocka_unit_test(test_new_groups_keep_to_zones),
         cmocka_unit_test(test_few_nodes),
+        cmocka_unit_test(test_replicas_on_too_few_nodes_become_more),
         cmocka_unit_test(test_drain_moves_what_must_move),
         cmocka_unit_test(test_most_endangered_first),
         cmocka_unit_test(test_down_is_waited_for),

@@ -202,11 +202,27 @@ static void small_records_come_back(void **state)
     struct group_record g = {.time_ms = 5, .crcs_digest = 6, .damaged = true}, g2;
     group_record_encode(&g, bytes);
     assert_int_equal(group_record_decode(SLICE(bytes, GROUP_RECORD_BYTES), &g2), OK);
-    assert_true(g2.time_ms == 5 && g2.crcs_digest == 6 && g2.damaged);
+    assert_true(g2.time_ms == 5 && g2.crcs_digest == 6 && g2.damaged && !g2.confirmed);
+    g = (struct group_record){.time_ms = 5, .confirmed = true};
+    group_record_encode(&g, bytes);
+    assert_int_equal(group_record_decode(SLICE(bytes, GROUP_RECORD_BYTES), &g2), OK);
+    assert_true(!g2.damaged && g2.confirmed);
     assert_int_equal(group_record_decode(SLICE(bytes, GROUP_RECORD_BYTES - 1), &g2), ERR_CORRUPT);
     closed_record_encode(1ull << 40, bytes);
     assert_int_equal(closed_record_decode(SLICE(bytes, CLOSED_RECORD_BYTES), &epoch), OK);
     assert_true(epoch == 1ull << 40);
+    uint8_t deep[DEEP_RECORD_BYTES];
+    uint64_t since[DEEP_BUCKETS], since2[DEEP_BUCKETS];
+    for (unsigned i = 0; i < DEEP_BUCKETS; i++)
+        since[i] = (i * 77777ull << 20) + i;
+    deep_record_encode(since, deep);
+    assert_int_equal(deep_record_decode(SLICE(deep, sizeof(deep)), since2), OK);
+    for (unsigned i = 0; i < DEEP_BUCKETS; i++)
+        assert_true(since2[i] == since[i] / 1000 * 1000);
+    assert_int_equal(deep_record_decode(SLICE(deep, sizeof(deep) - 1), since2), ERR_CORRUPT);
+    assert_int_equal(deep_record_decode(SLICE_EMPTY, since2), ERR_CORRUPT);
+    deep[0] = 9;
+    assert_int_equal(deep_record_decode(SLICE(deep, sizeof(deep)), since2), ERR_VERSION);
     struct node_record n = {.lost = true, .path = "/mnt/a"}, n2;
     size_t len = node_record_encode(&n, bytes);
     assert_int_equal(node_record_decode(SLICE(bytes, len), &n2), OK);

@@ -7,6 +7,7 @@
 #include "proto/methods.h"
 #include "proto/storage.pb-c.h"
 #include "storagenode/io/follow.h"
+#include "storagenode/io/leave.h"
 #include "tests/unit/common/rpc/fake_world.h"
 
 #include <stdlib.h>
@@ -28,7 +29,8 @@ static struct kv *kv;
 static struct disks *disks;
 static struct follow *follow;
 static bool flag;
-static unsigned reports, refusals;
+static unsigned reports, refusals, lost_disks;
+static bool has_lost_disk, has_left;
 static uint64_t map_version, epochs[GROUPS + 1], reported[GROUPS + 1];
 static int report_err;
 static size_t reported_disks;
@@ -53,7 +55,14 @@ static void on_refused(void *arg, int err)
     refusals++;
 }
 
-/* Group 1: the node is a member.  2: it will be.  3: it has a shard of it.  4: nothing to do with it. */
+static void on_disk_lost(void *arg, const struct id128 *disk_id)
+{
+    (void)arg;
+    assert_int_equal(disk_id->bytes[0], 2);
+    lost_disks++;
+}
+
+/* Group 1: the node is a member, until it has left.  2: it will be.  3: it has a shard of it.  4: nothing to do with it. */
 static void serve_map(void *arg, struct rpc_request *req)
 {
     static char *own_id = (char *)(uintptr_t)"store", *other_id = (char *)(uintptr_t)"other";
@@ -71,12 +80,28 @@ static void serve_map(void *arg, struct rpc_request *req)
         cairn__placement_group__init(&groups[i]);
         groups[i].id = i + 1;
         groups[i].epoch = epochs[i + 1];
-        groups[i].members = i == 0 ? &own_id : &other_id;
+        groups[i].members = i == 0 && !has_left ? &own_id : &other_id;
         groups[i].n_members = 1;
         groups[i].next_members = &own_id;
         groups[i].n_next_members = i == 1;
         pointers[i] = &groups[i];
     }
+    Cairn__NodeRecord node = CAIRN__NODE_RECORD__INIT, *nodes = &node;
+    Cairn__DiskRecord records[2], *record_pointers[2];
+    uint8_t disk_ids[2][ID_BYTES] = {{1}, {2}};
+    for (unsigned i = 0; i < 2; i++) {
+        cairn__disk_record__init(&records[i]);
+        records[i].disk_id = (ProtobufCBinaryData){ID_BYTES, disk_ids[i]};
+        records[i].state = i && has_lost_disk ? CAIRN__DISK_STATE__DISK_LOST
+                                              : CAIRN__DISK_STATE__DISK_FAILED;
+        record_pointers[i] = &records[i];
+    }
+    node.node_id = own_id;
+    node.zone = node.addr = node.admin_addr = (char *)(uintptr_t) "";
+    node.disks = record_pointers;
+    node.n_disks = 2;
+    map.nodes = &nodes;
+    map.n_nodes = 1;
     map.version = map_version;
     map.partitions = roots;
     map.n_partitions = 1;
@@ -109,7 +134,7 @@ static void put_done(struct disks_put *p)
     flag = true;
 }
 
-static int put(uint32_t pg, uint64_t epoch)
+static int put_by(uint32_t pg, uint64_t epoch, bool repairer)
 {
     static uint8_t byte = 1;
     uint32_t crc = crc32c(0, SLICE(&byte, 1));
@@ -120,12 +145,18 @@ static int put(uint32_t pg, uint64_t epoch)
                                            .bytes = 1,
                                            .block_crcs = &crc},
                                   .payload.bytes = SLICE(&byte, 1)},
+                          .any_epoch = repairer,
                           .cb = put_done};
     flag = false;
     int err = disks_put_start(disks, &p);
     if (!err)
         fake_run_until(&world, &flag);
     return err;
+}
+
+static int put(uint32_t pg, uint64_t epoch)
+{
+    return put_by(pg, epoch, false);
 }
 
 static int setup(void **state)
@@ -154,7 +185,8 @@ static int setup(void **state)
     flag = false;
     disks_open_start(disks, on_disks, NULL);
     fake_run_until(&world, &flag);
-    reports = refusals = 0;
+    reports = refusals = lost_disks = 0;
+    has_lost_disk = has_left = false;
     report_err = OK;
     map_version = 1;
     memset(reported, 0, sizeof(reported));
@@ -166,7 +198,8 @@ static int setup(void **state)
                                       .metanode_ids = ids,
                                       .metanode_addrs = addrs,
                                       .metanode_count = 1,
-                                      .on_refused = on_refused};
+                                      .on_refused = on_refused,
+                                      .on_disk_lost = on_disk_lost};
     assert_int_equal(follow_new(own, disks, &following, &follow), OK);
     return 0;
 }
@@ -213,6 +246,32 @@ static void epochs_are_closed_and_reported(void **state)
     assert_int_equal(reported[4], 0);
     assert_int_equal(put(4, 1), OK);
     assert_int_equal(refusals, 0);
+    assert_int_equal(lost_disks, 0);
+    has_lost_disk = true;
+    map_version = 3;
+    fake_run_for(&world, 2 * NS_PER_SEC);
+    assert_int_equal(lost_disks, 1);
+}
+
+/* Groups 1 and 3 are left; then a repairer with an old map comes, and no new map ever. */
+static void what_is_late_goes_too(void **state)
+{
+    (void)state;
+    struct leave *leave;
+    epochs[1] = epochs[3] = 2;
+    map_version = 2;
+    fake_run_for(&world, 5 * NS_PER_SEC);
+    assert_int_equal(leave_new(&store_node.env, disks, follow_map(follow), "store", &leave), OK);
+    epochs[1] = 3;
+    has_left = true;
+    map_version = 3;
+    fake_run_for(&world, 5 * NS_PER_SEC);
+    assert_false(disks_has_group(disks, 3));
+    assert_int_equal(put_by(1, 2, true), OK);
+    assert_true(disks_has_group(disks, 1));
+    fake_run_for(&world, 70 * NS_PER_SEC);
+    assert_false(disks_has_group(disks, 1));
+    leave_free(leave);
 }
 
 static void refusals_are_told_once(void **state)
@@ -236,6 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(epochs_are_closed_and_reported, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_late_goes_too, setup, teardown),
         cmocka_unit_test_setup_teardown(refusals_are_told_once, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

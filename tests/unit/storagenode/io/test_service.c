@@ -143,6 +143,7 @@ static Cairn__PutShardRequest put_message(Cairn__ShardOwner *owner)
     owner->bucket_id = 5;
     owner->key = (ProtobufCBinaryData){5, (uint8_t *)(uintptr_t) "k/e/y"};
     owner->write_id = (ProtobufCBinaryData){ID_BYTES, blob};
+    owner->body_bytes = 123456789;
     m.pg = 3;
     m.pg_epoch = 1;
     m.blob_id = (ProtobufCBinaryData){ID_BYTES, blob};
@@ -162,6 +163,9 @@ static int put_send(struct rpc_peer *peer, const Cairn__PutShardRequest *m, size
                             .payload = {{buffer, SLICE(buffer->data, bytes)}},
                             .payload_count = 1};
     int err = call_run(peer, &call);
+    const Cairn__PutShardResponse *r = (const void *)call.response;
+    if (err == OK) /* it says how much room there is */
+        assert_true(r->bytes_free > 0 && r->bytes_free < r->bytes_total);
     rpc_call_fini(&call);
     rcbuf_unref(buffer);
     return err;
@@ -299,9 +303,25 @@ static void what_the_header_says_is_told(void **state)
     assert_memory_equal(r->info->owner->key.data, "k/e/y", 5);
     assert_int_equal(r->info->owner->upload_id.len, 0);
     assert_memory_equal(r->info->owner->write_id.data, blob, ID_BYTES);
+    assert_int_equal(r->info->owner->body_bytes, 123456789);
     rpc_call_fini(&call);
     assert_int_equal(get_send(0, 0, &call), OK);
     assert_null(((const Cairn__GetShardResponse *)(const void *)call.response)->info);
+    rpc_call_fini(&call);
+    /* Of a damaged shard the head alone can be had. */
+    struct id128 id;
+    memcpy(id.bytes, blob, ID_BYTES);
+    assert_int_equal(disks_distrust(disks, id, 0, crcs, 2), OK);
+    call = (struct rpc_call){.method = &method_store_get, .request = &ask.base};
+    assert_int_equal(call_run(from_peer, &call), ERR_CORRUPT);
+    rpc_call_fini(&call);
+    ask.head_only = true;
+    call = (struct rpc_call){.method = &method_store_get, .request = &ask.base};
+    assert_int_equal(call_run(from_peer, &call), OK);
+    r = (const void *)call.response;
+    assert_int_equal(r->shard_bytes, BYTES);
+    assert_int_equal(call.response_payload.bytes.len, 0);
+    assert_int_equal(r->info->owner->bucket_id, 5);
     rpc_call_fini(&call);
 }
 
@@ -349,6 +369,107 @@ static void checks_are_answered(void **state)
     rpc_call_fini(&call);
 }
 
+static int distrust_send(struct rpc_peer *peer, uint32_t shard, uint32_t *sums, size_t count)
+{
+    Cairn__DistrustShardRequest m = CAIRN__DISTRUST_SHARD_REQUEST__INIT;
+    struct rpc_call call = {.method = &method_store_distrust, .request = &m.base};
+    m.blob_id = (ProtobufCBinaryData){ID_BYTES, blob};
+    m.shard_index = shard;
+    m.block_crcs = sums;
+    m.n_block_crcs = count;
+    int err = call_run(peer, &call);
+    rpc_call_fini(&call);
+    return err;
+}
+
+static Cairn__ShardState state_of(void)
+{
+    struct rpc_call call;
+    assert_int_equal(check_send(1, 1, true, &call), OK);
+    Cairn__ShardState s =
+        ((const Cairn__CheckShardsResponse *)(const void *)call.response)->states[0];
+    rpc_call_fini(&call);
+    return s;
+}
+
+/* Only a peer may, and only of the very shard that it has read. */
+static void a_distrusted_shard_is_damaged(void **state)
+{
+    (void)state;
+    Cairn__ShardOwner owner;
+    Cairn__PutShardRequest m = put_message(&owner);
+    uint32_t other[] = {crcs[0], crcs[1] ^ 1};
+    assert_int_equal(put_send(from_gateway, &m, BYTES), OK);
+    uint32_t shard = m.shard_index;
+    assert_int_not_equal(distrust_send(from_gateway, shard, crcs, 2), OK);
+    assert_int_equal(distrust_send(from_peer, shard, other, 2), ERR_EPOCH);
+    assert_int_equal(distrust_send(from_peer, shard, crcs, 1), ERR_EPOCH);
+    assert_int_equal(distrust_send(from_peer, shard + 1, crcs, 2), ERR_NOT_FOUND);
+    assert_int_equal(distrust_send(from_peer, SHARD_INDEX_MAX + 1, crcs, 2), ERR_INVAL);
+    assert_int_equal(state_of(), CAIRN__SHARD_STATE__SHARD_PRESENT);
+    assert_int_equal(distrust_send(from_peer, shard, crcs, 2), OK);
+    assert_int_equal(state_of(), CAIRN__SHARD_STATE__SHARD_DAMAGED);
+    assert_int_equal(distrust_send(from_peer, shard, crcs, 2), OK);
+    assert_int_equal(put_send(from_peer, &m, BYTES), OK); /* repair brings the right one */
+    assert_int_equal(state_of(), CAIRN__SHARD_STATE__SHARD_PRESENT);
+    assert_int_equal(delete_send(), OK);
+    assert_int_equal(distrust_send(from_peer, shard, crcs, 2), ERR_NOT_FOUND);
+}
+
+static int mend_send(struct rpc_peer *peer, size_t count, size_t id_bytes)
+{
+    static ProtobufCBinaryData names[200];
+    Cairn__MendRequest m = CAIRN__MEND_REQUEST__INIT;
+    struct rpc_call call = {.method = &method_store_mend, .request = &m.base};
+    m.pg = 3;
+    m.blob_ids = names;
+    m.n_blob_ids = count;
+    for (size_t i = 0; i < count; i++)
+        names[i] = (ProtobufCBinaryData){i + 1 < count ? ID_BYTES : id_bytes, blob};
+    int err = call_run(peer, &call);
+    rpc_call_fini(&call);
+    return err;
+}
+
+/* What the agent makes of them, storagenode/repair/test_hints.c asks. */
+static void hints_are_checked(void **state)
+{
+    (void)state;
+    assert_int_equal(mend_send(from_gateway, 129, ID_BYTES), ERR_TOO_LARGE);
+    assert_int_equal(mend_send(from_gateway, 128, ID_BYTES - 1), ERR_INVAL);
+    assert_int_equal(mend_send(from_gateway, 128, ID_BYTES), ERR_NOT_READY); /* nothing repairs */
+    assert_int_not_equal(mend_send(from_peer, 1, ID_BYTES), ERR_NOT_READY);  /* nor may it ask */
+}
+
+static int scrub_send(bool deep)
+{
+    Cairn__StartScrubRequest m = CAIRN__START_SCRUB_REQUEST__INIT;
+    struct rpc_call call = {.method = &method_store_start_scrub, .request = &m.base};
+    m.deep = deep;
+    int err = call_run(from_gateway, &call);
+    rpc_call_fini(&call);
+    return err;
+}
+
+static void a_scrub_begins_when_it_is_asked_for(void **state)
+{
+    (void)state;
+    Cairn__ShardOwner owner;
+    Cairn__PutShardRequest m = put_message(&owner);
+    struct store_stats st = {0};
+    assert_int_equal(put_send(from_gateway, &m, BYTES), OK);
+    assert_int_equal(scrub_send(false), OK);
+    store_stats_get(disks_store(disks, 0), &st);
+    assert_true(st.scrub_asked || st.scrub_passes == 1);
+    while (st.scrub_passes == 0) {
+        assert_true(st.scrub_left_bytes <= st.live_bytes);
+        assert_true(fake_step(&world));
+        store_stats_get(disks_store(disks, 0), &st);
+    }
+    assert_true(!st.scrub_asked && st.scrub_bytes >= BYTES);
+    assert_int_equal(scrub_send(true), ERR_NOT_READY); /* nothing repairs here */
+}
+
 static int inventory_send(Cairn__InventoryRequest *m, struct rpc_call *call)
 {
     *call = (struct rpc_call){.method = &method_store_inventory, .request = &m->base};
@@ -378,6 +499,9 @@ static void inventories_are_answered(void **state)
     r = (const void *)call.response;
     assert_int_equal(r->n_digests, 256);
     assert_true(r->digests[blob[0]] != 0 && r->digests[blob[0] ^ 1] == 0);
+    assert_int_equal(r->present.len, 32);
+    for (unsigned i = 0; i < 32; i++)
+        assert_int_equal(r->present.data[i], i == blob[0] / 8 ? 1 << (blob[0] & 7) : 0);
     rpc_call_fini(&call);
     m.digests = false;
     m.after = (ProtobufCBinaryData){ID_BYTES - 1, blob};
@@ -482,6 +606,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(inventories_are_answered, setup, teardown),
         cmocka_unit_test_setup_teardown(closed_epochs_bind_gateways, setup, teardown),
         cmocka_unit_test_setup_teardown(a_scrub_is_reported, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_distrusted_shard_is_damaged, setup, teardown),
+        cmocka_unit_test_setup_teardown(hints_are_checked, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_scrub_begins_when_it_is_asked_for, setup, teardown),
         cmocka_unit_test_setup_teardown(metrics_tell, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,7 +130,9 @@ static void idle(struct world *w)
 
 static void world_init(struct world *w, uint64_t extent_bytes, unsigned extents)
 {
-    *w = (struct world){.config = {.extent_bytes = extent_bytes,
+    /* Puts are held for days. */
+    *w = (struct world){.config = {.tombstone_retention_ms = 40ull * 24 * 3600 * 1000,
+                                   .extent_bytes = extent_bytes,
                                    .capacity_bytes = extents * extent_bytes,
                                    .extents_reserve = 2,
                                    .flush_interval_ms = 400ull * 86400 * 1000,

@@ -4,7 +4,7 @@
 #include "common/env/disk_mem.h"
 #include "common/env/kv_mem.h"
 #include "storagenode/extent/record.h"
-#include "storagenode/op/store.h"
+#include "storagenode/op/store_impl.h"
 #include "tests/unit/common/env/fake_env.h"
 
 #include <stdlib.h>
@@ -166,6 +166,20 @@ static int get_range(struct world *w, unsigned n, uint64_t offset, uint64_t byte
     while (!err && !got)
         assert_true(fake_env_step(&w->fake));
     return err ? err : ret->err;
+}
+
+/* Only what the frame's head says of it. */
+static int get_head(struct world *w, unsigned n)
+{
+    struct store_get g = {
+        .blob_id = blob(n), .want_info = true, .head_only = true, .cb = on_get};
+    got = false;
+    int err = store_get_start(w->store, &g);
+    while (!err && !got)
+        assert_true(fake_env_step(&w->fake));
+    bool is_its = err == OK && g.err == OK && id128_eq(g.info.blob_id, blob(n));
+    payload_unref(&g.payload);
+    return err ? err : g.err ? g.err : is_its ? OK : ERR_INVAL;
 }
 
 static int get(struct world *w, unsigned n)
@@ -356,6 +370,27 @@ static void a_delete_outlives_late_puts(void **state)
     world_fini(&w);
 }
 
+/* The node is stopped while a put waits; the tombstone expires before the put is looked at. */
+static void a_put_does_not_wait_past_a_tombstone(void **state)
+{
+    (void)state;
+    struct world w;
+    struct put first, late;
+    world_init(&w);
+    assert_int_equal(del(&w, 5), OK);
+    put_begin(&w, &first, 6, 5000, 6);
+    put_begin(&w, &late, 5, 5000, 5);
+    assert_int_equal(store_put_start(w.store, &first.put), OK);
+    fake_env_step(&w.fake); /* being written: the next one waits for it */
+    assert_int_equal(store_put_start(w.store, &late.put), OK);
+    w.fake.now_ns += 31 * 60 * NS_PER_SEC;
+    assert_int_equal(put_end(&w, &late, OK), ERR_TIMEOUT);
+    idle(&w);
+    assert_int_equal(put_end(&w, &first, OK), OK);
+    store_check(w.store);
+    world_fini(&w);
+}
+
 static void deletes_are_idempotent(void **state)
 {
     (void)state;
@@ -481,11 +516,14 @@ static void damage_is_found_marked_and_healed(void **state)
     flip(&w, 1, FRAME_HEAD_BYTES + 4999);
     assert_int_equal(get(&w, 1), ERR_CHECKSUM);
     assert_int_equal(get(&w, 1), ERR_CORRUPT);
+    assert_int_equal(get_head(&w, 1), OK); /* whose it is, an orphan's owner, is known all the same */
+    assert_int_equal(get(&w, 1), ERR_CORRUPT);
     assert_int_equal(stats(&w).corruptions, 1);
     assert_int_equal(put(&w, 1, 5000), OK);
     assert_int_equal(get(&w, 1), OK);
     flip(&w, 1, 100); /* its head */
     assert_int_equal(get(&w, 1), ERR_CORRUPT);
+    assert_int_equal(get_head(&w, 1), ERR_CORRUPT);
     idle(&w);
     store_check(w.store);
     world_fini(&w);
@@ -605,6 +643,30 @@ static void an_extent_without_header_is_known_by_the_index(void **state)
     world_fini(&w);
 }
 
+/* A crash while it was written leaves one: what flips a bit later must not be the end of it. */
+static void nothing_depends_on_one_copy_of_a_header(void **state)
+{
+    (void)state;
+    struct world w;
+    char name[EXTENT_NAME_BYTES + 1];
+    world_init(&w);
+    idle(&w);
+    for (unsigned i = 1; i <= 8; i++) {
+        extent_name(i, name);
+        disk_mem_flip(w.disk, name, 2048 + 20, 1); /* of those that are there */
+    }
+    assert_int_equal(crash(&w), OK);
+    idle(&w);
+    assert_int_equal(put(&w, 1, 9000), OK);
+    for (unsigned i = 1; i <= 8; i++) {
+        extent_name(i, name);
+        disk_mem_flip(w.disk, name, 20, 1);
+    }
+    assert_int_equal(crash(&w), OK); /* the index was never flushed */
+    assert_int_equal(get(&w, 1), OK);
+    world_fini(&w);
+}
+
 static void an_extent_that_nobody_knows_is_not_written_over(void **state)
 {
     (void)state;
@@ -642,6 +704,33 @@ static void the_index_can_be_rebuilt(void **state)
         assert_int_equal(get(&w, n), n % 3 == 0 ? ERR_NOT_FOUND : OK);
     assert_int_equal(stats(&w).corruptions, 0);
     idle(&w);
+    store_check(w.store);
+    world_fini(&w);
+}
+
+/* A crash while recovering can leave a blob's record without its extent's; then the file is lost, too.
+ * A mark is later than the shard all the same. */
+static void a_lost_extent_frees_no_seq(void **state)
+{
+    (void)state;
+    struct world w;
+    struct store_look look;
+    struct blob_record r = {.shard_count = 1,
+                            .shards = {{.extent_id = 9, .generation = 1, .offset = 4096,
+                                        .bytes = 5000, .seq = 1ull << 40, .pg = 3}}};
+    struct kv_batch *batch = kv_batch_new();
+    world_init(&w);
+    index_blob(batch, blob(1), &r);
+    assert_int_equal(w.kv->ops->write(w.kv, &batch), OK);
+    store_flush_now(w.store);
+    assert_int_equal(put(&w, 2, 5000), OK);
+    idle(&w);
+    assert_int_equal(crash(&w), OK);
+    assert_int_equal(store_look(w.store, blob(1), 0, &look), OK);
+    assert_true(look.found && look.damaged);
+    assert_int_equal(del(&w, 1), OK);
+    assert_int_equal(store_look(w.store, blob(1), 0, &look), OK);
+    assert_true(look.deleted && !look.found);
     store_check(w.store);
     world_fini(&w);
 }
@@ -698,6 +787,7 @@ int main(void)
         cmocka_unit_test(bad_puts_are_refused),
         cmocka_unit_test(queues_are_bounded),
         cmocka_unit_test(a_delete_outlives_late_puts),
+        cmocka_unit_test(a_put_does_not_wait_past_a_tombstone),
         cmocka_unit_test(deletes_are_idempotent),
         cmocka_unit_test(a_full_disk_reads_on),
         cmocka_unit_test(a_full_file_system_is_no_failure),
@@ -708,8 +798,10 @@ int main(void)
         cmocka_unit_test(a_torn_tail_is_dropped),
         cmocka_unit_test(a_torn_batch_is_judged_once),
         cmocka_unit_test(an_extent_without_header_is_known_by_the_index),
+        cmocka_unit_test(nothing_depends_on_one_copy_of_a_header),
         cmocka_unit_test(an_extent_that_nobody_knows_is_not_written_over),
         cmocka_unit_test(the_index_can_be_rebuilt),
+        cmocka_unit_test(a_lost_extent_frees_no_seq),
         cmocka_unit_test(what_was_not_asked_for_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,12 +43,12 @@ static void serve_check(struct node *s, struct fake_call *call)
     Cairn__CheckShardsResponse response = CAIRN__CHECK_SHARDS_RESPONSE__INIT;
     assert_int_equal(m->n_blob_ids, 1);
     struct blob *b = blob_of(s->n, m->blob_ids[0]);
-    assert_non_null(b);
-    const struct kept_shard *k = nodes_kept(s->n, s->number, b, m->shard_indexes[0]);
-    Cairn__ShardState state = s->deleted[index_of(s->n, b)] ? CAIRN__SHARD_STATE__SHARD_DELETED
+    const struct kept_shard *k = b ? nodes_kept(s->n, s->number, b, m->shard_indexes[0]) : NULL;
+    Cairn__ShardState state = !b                            ? CAIRN__SHARD_STATE__SHARD_MISSING
+                              : s->deleted[index_of(s->n, b)] ? CAIRN__SHARD_STATE__SHARD_DELETED
                               : k->state == KEPT_WHOLE      ? CAIRN__SHARD_STATE__SHARD_PRESENT
-                              : k->state == KEPT_DAMAGED    ? CAIRN__SHARD_STATE__SHARD_DAMAGED
-                                                            : CAIRN__SHARD_STATE__SHARD_MISSING;
+                              : k->state == KEPT_NOT        ? CAIRN__SHARD_STATE__SHARD_MISSING
+                                                            : CAIRN__SHARD_STATE__SHARD_DAMAGED;
     response.states = &state;
     response.n_states = 1;
     fake_reply(call, OK, &response.base, nothing);
@@ -61,6 +61,9 @@ static void get_info(struct nodes *n, const struct blob *b, Cairn__ShardInfo *in
     cairn__shard_owner__init(owner);
     owner->bucket_id = 3;
     owner->key = (ProtobufCBinaryData){3, (uint8_t *)(uintptr_t) "key"};
+    owner->write_id = (ProtobufCBinaryData){ID_BYTES, (uint8_t *)(uintptr_t) "0123456789abcdef"};
+    owner->body_bytes = 12345678;
+    owner->segment_number = 4;
     info->owner = owner;
     info->pg = PG;
     info->scheme = n->data == 1 ? CAIRN__SCHEME__SCHEME_REP3 : CAIRN__SCHEME__SCHEME_RS;
@@ -81,7 +84,8 @@ static void serve_get(struct node *s, struct fake_call *call)
     struct blob *b = blob_of(s->n, m->blob_id);
     assert_non_null(b);
     const struct kept_shard *k = nodes_kept(s->n, s->number, b, m->shard_index);
-    if (k->state != KEPT_WHOLE || s->get_fails) {
+    bool readable = k->state == KEPT_WHOLE || (m->head_only && k->state == KEPT_DAMAGED);
+    if (!readable || s->get_fails) {
         fake_reply(call, k->state == KEPT_NOT ? ERR_NOT_FOUND : ERR_CHECKSUM, NULL, nothing);
         return;
     }
@@ -117,6 +121,10 @@ static void serve_put(struct node *s, struct fake_call *call)
     assert_int_equal(m->pg_epoch, n->epoch);
     assert_int_equal(m->time_ms, b->time_ms);
     assert_int_equal(m->owner->bucket_id, 3);
+    assert_int_equal(m->owner->write_id.len, ID_BYTES);
+    assert_memory_equal(m->owner->write_id.data, "0123456789abcdef", ID_BYTES);
+    assert_int_equal(m->owner->body_bytes, 12345678);
+    assert_int_equal(m->owner->segment_number, 4);
     assert_int_equal(m->blob_bytes, b->bytes);
     assert_int_equal(bytes.len, m->bytes);
     for (size_t i = 0; i < m->n_block_crcs; i++) {
@@ -146,29 +154,50 @@ static int blob_compare(const void *a, const void *b)
     return memcmp((*x)->id.bytes, (*y)->id.bytes, ID_BYTES);
 }
 
-static void digests_add(struct node *s, const Cairn__InventoryRequest *m, uint64_t digests[256])
+static void digests_add(struct node *s, const Cairn__InventoryRequest *m, uint64_t digests[256],
+                        uint8_t present[32])
 {
     struct nodes *n = s->n;
     for (unsigned b = 0; b < n->blob_count; b++)
-        for (unsigned i = 0; i < n->shards; i++)
+        for (unsigned i = 0; i < n->shards; i++) {
+            uint8_t first = n->blob[b].id.bytes[0];
+            if (s->shard[b][i].state != KEPT_NOT)
+                present[first / 8] |= (uint8_t)(1u << (first & 7));
             if (s->shard[b][i].state == KEPT_WHOLE &&
                 (!m->older_than_ms || n->blob[b].time_ms < m->older_than_ms))
-                digests[n->blob[b].id.bytes[0]] ^= hash64(i, id128_slice(&n->blob[b].id));
+                digests[first] ^= hash64(i, id128_slice(&n->blob[b].id));
+        }
 }
 
 static void serve_inventory(struct node *s, struct fake_call *call)
 {
+    if (((const Cairn__InventoryRequest *)(const void *)call->request)->pg == PG + 1) {
+        Cairn__InventoryResponse empty = CAIRN__INVENTORY_RESPONSE__INIT;
+        uint64_t none[256] = {0};
+        empty.digests = none;
+        empty.n_digests = 256;
+        s->n->other_asked++;
+        fake_reply(call, OK, &empty.base, nothing);
+        return;
+    }
     const Cairn__InventoryRequest *m = (const void *)call->request;
     struct nodes *n = s->n;
+    if (s->list_fails && !m->digests) {
+        fake_reply(call, ERR_IO, NULL, nothing);
+        return;
+    }
     Cairn__InventoryResponse response = CAIRN__INVENTORY_RESPONSE__INIT;
     Cairn__InventoryEntry entries[BLOBS_MAX * SHARDS_MAX], *pointers[BLOBS_MAX * SHARDS_MAX];
     struct blob *sorted[BLOBS_MAX];
     uint64_t digests[256] = {0};
+    uint8_t present[32] = {0};
     assert_int_equal(m->pg, PG);
     response.closed_epoch = s->closed_epoch;
     response.entries = pointers;
     if (m->digests) {
-        digests_add(s, m, digests);
+        digests_add(s, m, digests, present);
+        if (!n->present_untold)
+            response.present = (ProtobufCBinaryData){sizeof(present), present};
         response.digests = digests;
         response.n_digests = 256;
     } else {
@@ -195,12 +224,32 @@ static void serve_inventory(struct node *s, struct fake_call *call)
             e->blob_id = (ProtobufCBinaryData){ID_BYTES, b->id.bytes};
             e->shard_index = i;
             e->time_ms = b->time_ms;
-            e->damaged = nodes_kept(n, s->number, b, i)->state == KEPT_DAMAGED;
+            e->damaged = nodes_kept(n, s->number, b, i)->state >= KEPT_DAMAGED;
             e->deleted = tomb;
             pointers[response.n_entries++] = e;
         }
     }
     fake_reply(call, OK, &response.base, nothing);
+}
+
+/* Marks it, if it is still the one that was judged. */
+static void serve_distrust(struct node *s, struct fake_call *call)
+{
+    const Cairn__DistrustShardRequest *m = (const void *)call->request;
+    Cairn__DistrustShardResponse response = CAIRN__DISTRUST_SHARD_RESPONSE__INIT;
+    struct blob *b = blob_of(s->n, m->blob_id);
+    assert_non_null(b);
+    struct kept_shard *k = nodes_kept(s->n, s->number, b, m->shard_index);
+    int err = k->state == KEPT_NOT || s->distrust_fails ? ERR_EPOCH : OK;
+    for (size_t i = 0; !err && i < m->n_block_crcs; i++) {
+        size_t at = i * EC_BLOCK_BYTES;
+        if (crc32c(0, SLICE(k->bytes + at, MIN(k->len - at, EC_BLOCK_BYTES))) != m->block_crcs[i])
+            err = ERR_EPOCH;
+    }
+    if (!err)
+        k->state = KEPT_DAMAGED;
+    s->n->distrusted++;
+    fake_reply(call, err, err ? NULL : &response.base, nothing);
 }
 
 static void serve_node(void *arg, struct fake_call *call)
@@ -213,6 +262,8 @@ static void serve_node(void *arg, struct fake_call *call)
         serve_get(arg, call);
     else if (call->method == &method_store_put)
         serve_put(arg, call);
+    else if (call->method == &method_store_distrust)
+        serve_distrust(arg, call);
     else
         fail();
 }
@@ -224,21 +275,29 @@ static void serve_map(struct nodes *n, struct fake_call *call)
     Cairn__ClusterMapResponse response = CAIRN__CLUSTER_MAP_RESPONSE__INIT;
     Cairn__ClusterMap map = CAIRN__CLUSTER_MAP__INIT;
     Cairn__NodeRecord records[NODES], *record_pointers[NODES];
-    Cairn__PlacementGroup pg = CAIRN__PLACEMENT_GROUP__INIT, *pgs[] = {&pg};
+    Cairn__DiskRecord disks[NODES], *disk_pointers[NODES];
+    Cairn__PlacementGroup pg = CAIRN__PLACEMENT_GROUP__INIT, *pgs[2] = {&pg, NULL};
+    Cairn__PlacementGroup other;
     Cairn__PartitionDescriptor partition = CAIRN__PARTITION_DESCRIPTOR__INIT;
     Cairn__PartitionDescriptor *partitions[] = {&partition};
     Cairn__ReplicaRef replica = CAIRN__REPLICA_REF__INIT, *replicas[] = {&replica};
-    char *members[SHARDS_MAX], *next[SHARDS_MAX];
+    char *members[SHARDS_MAX], *next[SHARDS_MAX], *others[SHARDS_MAX];
     for (unsigned i = 0; i < NODES; i++) {
         cairn__node_record__init(&records[i]);
         records[i].node_id = records[i].addr = (char *)(uintptr_t)ids[i];
         records[i].state = n->node[i].state;
         records[i].draining = n->node[i].draining;
         record_pointers[i] = &records[i];
+        cairn__disk_record__init(&disks[i]);
+        disks[i].state = n->node[i].disk;
+        disk_pointers[i] = &disks[i];
+        records[i].disks = &disk_pointers[i];
+        records[i].n_disks = 1;
     }
     for (unsigned i = 0; i < n->shards; i++) {
         members[i] = (char *)(uintptr_t)ids[n->member[i]];
         next[i] = (char *)(uintptr_t)ids[n->next[i]];
+        others[i] = (char *)(uintptr_t)ids[i ? NODES - i : 0];
     }
     pg.id = PG;
     pg.epoch = n->epoch;
@@ -246,9 +305,15 @@ static void serve_map(struct nodes *n, struct fake_call *call)
     pg.data_shards = n->data;
     pg.parity_shards = n->shards - n->data;
     pg.members = members;
-    pg.n_members = n->shards;
+    pg.n_members = n->members_now ? n->members_now : n->shards;
     pg.next_members = next;
     pg.n_next_members = n->changing ? n->shards : 0;
+    other = pg;
+    other.id = PG + 1;
+    other.epoch = n->other_epoch;
+    other.members = others;
+    other.n_next_members = 0;
+    pgs[1] = &other;
     replica.node_id = replica.addr = (char *)(uintptr_t) "m0";
     partition.id = 1;
     partition.replicas = replicas;
@@ -257,7 +322,7 @@ static void serve_map(struct nodes *n, struct fake_call *call)
     map.nodes = record_pointers;
     map.n_nodes = NODES;
     map.pgs = pgs;
-    map.n_pgs = 1;
+    map.n_pgs = n->other_epoch ? 2 : 1;
     map.partitions = partitions;
     map.n_partitions = 1;
     response.map = &map;
@@ -271,8 +336,12 @@ static void serve_refs(struct nodes *n, struct fake_call *call)
     assert_int_equal(m->bucket_id, 3);
     assert_int_equal(m->n_blob_ids, 1);
     assert_int_equal(m->n_pgs, 1);
-    assert_false(m->condemn);
-    uint8_t referred = blob_of(n, m->blob_ids[0])->referred;
+    assert_true(m->condemn && m->n_times_ms == 1);
+    struct blob *b = blob_of(n, m->blob_ids[0]);
+    assert_int_equal(m->times_ms[0], b->time_ms);
+    bool young = env_wall_ms(&n->f.env) - b->time_ms < 24 * UINT64_C(3600000);
+    uint8_t referred = b->referred ? 1 : young ? 2 : 0;
+    b->condemned |= referred == 0;
     n->asked++;
     response.referred = (ProtobufCBinaryData){1, &referred};
     fake_reply(call, OK, &response.base, nothing);
@@ -387,5 +456,6 @@ void nodes_repair(struct nodes *n, const char *node_id, const struct repair_conf
 {
     struct repair_config c = config ? *config : (struct repair_config){0};
     c.node_id = node_id;
+    c.retry_ns = c.retry_ns ? c.retry_ns : 60 * NS_PER_SEC; /* tries are counted */
     assert_int_equal(repair_agent_new(&n->f, n->map, &c, &n->agent), OK);
 }

@@ -10,7 +10,7 @@
 #define SHARDS_MAX 8
 #define PG 7u
 
-enum kept { KEPT_NOT, KEPT_WHOLE, KEPT_DAMAGED };
+enum kept { KEPT_NOT, KEPT_WHOLE, KEPT_DAMAGED, KEPT_HEADLESS /* and damaged */ };
 struct kept_shard {
     enum kept state;
     uint8_t *bytes;
@@ -23,9 +23,12 @@ struct node {
     struct rpc_peer *peer;
     Cairn__NodeState state;
     bool draining;
+    Cairn__DiskState disk; /* its only one */
+    bool list_fails;       /* pages end with ERR_IO */
     bool forgets;          /* acknowledges puts and keeps nothing */
     bool flips;            /* a bit of what it reads, behind its sums */
     bool get_fails;        /* every get ends with ERR_CHECKSUM */
+    bool distrust_fails;   /* the shard is another one by then */
     uint64_t closed_epoch; /* of the group */
     struct kept_shard shard[BLOBS_MAX][SHARDS_MAX];
     bool deleted[BLOBS_MAX]; /* a tombstone */
@@ -37,7 +40,7 @@ struct blob {
     size_t bytes;
     uint8_t *data;
     uint64_t time_ms;
-    bool referred;
+    bool referred, condemned;
     struct kept_shard shard[SHARDS_MAX]; /* as they should be */
     unsigned mended_at;                  /* 1: the first that was written to, ... */
 };
@@ -51,11 +54,16 @@ struct nodes {
     uint64_t epoch, map_version;
     unsigned member[SHARDS_MAX], next[SHARDS_MAX];
     bool changing;
+    unsigned members_now; /* 0: as many as shards */
     struct blob blob[BLOBS_MAX];
     unsigned blob_count;
     unsigned page_max;            /* entries in a page */
     bool tombstones_listed;       /* inventories show them */
+    unsigned distrusted;
+    bool present_untold;          /* digests do not say which buckets are empty */
     unsigned asked, puts, mended; /* questions to the partition; puts taken; blobs written to */
+    uint64_t other_epoch; /* 0: there is no other group; it is empty, of nodes 0, 7, 6, ... */
+    unsigned other_asked;
     struct map_client *map;
     struct repair_agent *agent;
 };

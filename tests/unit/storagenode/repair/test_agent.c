@@ -63,17 +63,18 @@ static void lost_and_damaged_shards_are_rebuilt(void **state)
     heals(1, 2);
 }
 
-static void what_is_whole_is_not_listed_again(void **state)
+/* Of 256 buckets three have something; nodes of an earlier version do not say which. */
+static void whole_is_not_listed_again(bool told, unsigned buckets)
 {
-    (void)state;
     struct nodes n;
     nodes_init(&n, 3, 2);
+    n.present_untold = !told;
     for (unsigned i = 0; i < 6; i++)
         nodes_blob(&n, 1000);
     nodes_repair(&n, "s0", NULL);
     fake_run(&n.f, ROUND / 2);
     unsigned lists = n.node[1].lists;
-    assert_int_equal(lists, 256);
+    assert_int_equal(lists, buckets);
     fake_run(&n.f, 3 * ROUND);
     assert_int_equal(n.node[1].lists, lists);
     assert_int_equal(n.puts, 0);
@@ -82,6 +83,57 @@ static void what_is_whole_is_not_listed_again(void **state)
     assert_true(nodes_whole(&n, &n.blob[2]));
     assert_in_range(n.node[1].lists, lists + 1, lists + 2); /* of that bucket alone */
     nodes_fini(&n);
+}
+
+static void what_is_whole_is_not_listed_again(void **state)
+{
+    (void)state;
+    whole_is_not_listed_again(true, 3);
+    whole_is_not_listed_again(false, 256);
+}
+
+/* Damaged at all who have it, and nobody has a sum of it: it is not passed over as nothing. */
+static void what_is_damaged_everywhere_is_met(void **state)
+{
+    (void)state;
+    struct nodes n;
+    nodes_init(&n, 1, 2);
+    struct blob *b = nodes_blob(&n, 5000);
+    for (unsigned i = 0; i < 3; i++)
+        nodes_kept(&n, i, b, i)->state = KEPT_DAMAGED;
+    nodes_repair(&n, "s0", NULL);
+    fake_run(&n.f, ROUND / 2);
+    assert_int_equal(stats_of(&n).beyond, 1);
+    nodes_fini(&n);
+}
+
+/* Each bucket shows one blob: they are mended side by side, unless it is the rate that they wait
+ * for.  Returns how many are whole after 3 s, of which each takes two. */
+static unsigned mended_meanwhile(uint64_t bytes_per_sec)
+{
+    struct nodes n;
+    struct repair_config config = {.bytes_per_sec = bytes_per_sec,
+                                   .bytes_per_sec_endangered = 1u << 30};
+    unsigned whole = 0;
+    nodes_init(&n, 3, 2);
+    for (unsigned i = 0; i < 3; i++)
+        nodes_lose(&n, 4, nodes_blob(&n, 100000), 4);
+    nodes_repair(&n, "s0", &config);
+    for (unsigned i = 0; i < n.shards; i++)
+        n.node[i].peer->latency_ns = 100 * NS_PER_MS;
+    fake_run(&n.f, 3 * NS_PER_SEC);
+    for (unsigned i = 0; i < 3; i++)
+        whole += nodes_whole(&n, &n.blob[i]);
+    assert_int_equal(n.node[1].lists, whole == 3 ? 3 : n.node[1].lists);
+    nodes_fini(&n);
+    return whole;
+}
+
+static void it_mends_while_it_lists(void **state)
+{
+    (void)state;
+    assert_int_equal(mended_meanwhile(1u << 30), 3);
+    assert_int_equal(mended_meanwhile(100000), 1);
 }
 
 /* A node that acknowledges and keeps nothing. */
@@ -155,6 +207,7 @@ static void what_nothing_refers_to_or_is_young_is_left_alone(void **state)
     struct blob *orphan = nodes_blob(&n, 5000), *young = nodes_blob(&n, 5000);
     struct blob *rest = nodes_blob(&n, 5000); /* of a write that failed */
     orphan->referred = rest->referred = false;
+    rest->time_ms = 1700000000000 - 30 * 3600000ull;
     young->time_ms = 1700000000000 - 60000;
     nodes_lose(&n, 1, orphan, 1);
     nodes_lose(&n, 1, young, 1);
@@ -164,6 +217,7 @@ static void what_nothing_refers_to_or_is_young_is_left_alone(void **state)
     fake_run(&n.f, ROUND / 2);
     assert_int_equal(n.puts, 0);
     assert_int_equal(report_of(&n).missing, 0);
+    assert_true(rest->condemned && !orphan->condemned && !young->condemned);
     fake_run(&n.f, 2 * ROUND);
     assert_int_equal(n.puts, 1);
     assert_true(nodes_whole(&n, young));
@@ -189,7 +243,8 @@ static void what_is_out_of_reach_is_reported(void **state)
     nodes_fini(&n);
 }
 
-/* A source whose bytes agree with their own sums, but are not the blob's. */
+/* A source whose bytes agree with their own sums, but are not the blob's.  Another replica will
+ * do. */
 static void what_is_not_the_blob_is_not_written(void **state)
 {
     (void)state;
@@ -201,8 +256,11 @@ static void what_is_not_the_blob_is_not_written(void **state)
         nodes_lose(&n, 1, b, 1);
         nodes_repair(&n, "s0", NULL);
         fake_run(&n.f, ROUND / 2);
-        assert_int_equal(n.puts, 0);
-        assert_int_equal(stats_of(&n).checksum_failures, 1);
+        assert_int_equal(n.puts, data == 1);
+        assert_int_equal(stats_of(&n).checksum_failures, data > 1);
+        const struct kept_shard *k = nodes_kept(&n, 1, b, 1);
+        if (data == 1)
+            assert_memory_equal(k->bytes, b->data, b->bytes);
         nodes_fini(&n);
     }
 }
@@ -257,6 +315,7 @@ static void a_group_that_changes_ends_the_pass(void **state)
     nodes_init(&n, 3, 2);
     struct blob *b = nodes_blob(&n, 5000);
     b->id.bytes[0] = 255;
+    n.present_untold = true;
     nodes_lose(&n, 4, b, 4);
     for (unsigned i = 0; i < n.shards; i++)
         n.node[i].peer->latency_ns = 10 * NS_PER_MS; /* a pass takes more than 5 s */
@@ -264,11 +323,11 @@ static void a_group_that_changes_ends_the_pass(void **state)
     fake_run(&n.f, 3 * NS_PER_SEC);
     n.epoch++;
     nodes_map_changed(&n);
-    fake_run(&n.f, 10 * NS_PER_SEC);
+    fake_run(&n.f, 3 * NS_PER_SEC);
     assert_int_equal(stats_of(&n).passes_failed, 1);
     assert_int_equal(n.puts, 0);
-    fake_run(&n.f, ROUND);
-    assert_true(nodes_whole(&n, b)); /* with the new epoch */
+    fake_run(&n.f, 10 * NS_PER_SEC); /* at once, with the new epoch */
+    assert_true(nodes_whole(&n, b));
     nodes_fini(&n);
 }
 
@@ -362,6 +421,114 @@ static void only_the_first_live_member_repairs(void **state)
     nodes_fini(&n);
 }
 
+/* Of one that is no repairer: its own damage is mended at once, before any group has its turn. */
+static void what_is_found_is_mended_at_once(void **state)
+{
+    (void)state;
+    struct nodes n;
+    nodes_init(&n, 3, 2);
+    struct blob *b = nodes_blob(&n, 300000), *gone = nodes_blob(&n, 1000);
+    fake_run(&n.f, NS_PER_SEC);
+    nodes_repair(&n, "s2", NULL);
+    fake_run(&n.f, ROUND / 2); /* what it had missed is behind it */
+    assert_int_equal(n.puts, 0);
+    unsigned lists = n.node[1].lists;
+    nodes_kept(&n, 2, b, 2)->state = nodes_kept(&n, 2, gone, 2)->state = KEPT_DAMAGED;
+    n.node[1].deleted[1] = true;       /* that is gone */
+    for (unsigned i = 0; i < 2; i++) { /* told twice, done once */
+        repair_agent_spot(n.agent, PG, &b->id, 3);
+        repair_agent_spot(n.agent, PG, &gone->id, REPAIR_SOURCE_NONE);
+        repair_agent_spot(n.agent, PG + 1, &b->id, 3); /* of a group that there is not */
+    }
+    fake_run(&n.f, NS_PER_SEC);
+    assert_true(nodes_whole(&n, b));
+    assert_int_equal(n.puts, 1);
+    assert_int_equal(n.node[1].lists, lists);
+    assert_int_equal(repair_agent_spots_mended(n.agent, 3), 1);
+    assert_int_equal(stats_of(&n).spots, 3);
+    assert_int_equal(stats_of(&n).spots_mended, 1);
+    nodes_fini(&n);
+}
+
+/* More than are kept: a pass over the group finds the rest; one that does not succeed is tried
+ * again. */
+static void what_is_found_is_bounded_and_not_lost(void **state)
+{
+    (void)state;
+    struct nodes n;
+    struct repair_config config = {.retry_ns = NS_PER_SEC};
+    nodes_init(&n, 3, 2);
+    struct blob *b = nodes_blob(&n, 3000), *c = nodes_blob(&n, 3000);
+    fake_run(&n.f, NS_PER_SEC);
+    nodes_repair(&n, "s2", &config);
+    fake_run(&n.f, ROUND / 2);
+    nodes_kept(&n, 2, b, 2)->state = nodes_kept(&n, 2, c, 2)->state = KEPT_DAMAGED;
+    n.node[2].forgets = true;
+    repair_agent_spot(n.agent, PG, &b->id, 0);
+    fake_run(&n.f, 2 * NS_PER_SEC);
+    assert_int_equal(stats_of(&n).spots_mended, 0);
+    n.node[2].forgets = false;
+    fake_run(&n.f, 3 * NS_PER_SEC);
+    assert_int_equal(stats_of(&n).spots_mended, 1);
+    struct id128 id = {{1}};
+    for (unsigned i = 0; i < REPAIR_SPOTS_MAX; i++) {
+        memcpy(&id.bytes[4], &i, sizeof(i));
+        repair_agent_spot(n.agent, PG + 1, &id, 0);
+    }
+    repair_agent_spot(n.agent, PG, &c->id, 0);
+    assert_int_equal(stats_of(&n).spots_dropped, 1);
+    fake_run(&n.f, ROUND / 2);
+    assert_true(nodes_whole(&n, b) && nodes_whole(&n, c));
+    nodes_fini(&n);
+}
+
+/* It is not the repairer, and was away for less time than the map knows of. */
+static void a_node_that_starts_looks_for_what_it_missed(void **state)
+{
+    (void)state;
+    struct nodes n;
+    nodes_init(&n, 3, 2);
+    struct blob *b = nodes_blob(&n, 5000), *others = nodes_blob(&n, 5000);
+    struct blob *young = nodes_blob(&n, 5000);
+    young->time_ms = 1700000000000 - 110000;
+    struct repair_config config = {.retry_ns = NS_PER_SEC};
+    nodes_lose(&n, 3, b, 3);
+    nodes_lose(&n, 3, young, 3);
+    nodes_lose(&n, 4, others, 4);
+    fake_run(&n.f, NS_PER_SEC);
+    nodes_repair(&n, "s3", &config);
+    fake_run(&n.f, 5 * NS_PER_SEC);
+    assert_true(nodes_whole(&n, b));
+    assert_int_equal(n.puts, 1);
+    fake_run(&n.f, 15 * NS_PER_SEC); /* when it is old enough, not after the interval */
+    assert_true(nodes_whole(&n, young));
+    assert_int_equal(n.puts, 2);
+    nodes_fini(&n);
+}
+
+/* Two minutes pass between the group's turns, and it is mended within a few seconds. */
+static void a_member_that_is_back_is_filled_at_once(void **state)
+{
+    (void)state;
+    struct nodes n;
+    struct repair_config config = {.interval_ns = 3600 * NS_PER_SEC};
+    nodes_init(&n, 3, 2);
+    n.node[4].state = CAIRN__NODE_STATE__NODE_DOWN;
+    n.node[4].peer->down = true;
+    fake_run(&n.f, NS_PER_SEC);
+    nodes_repair(&n, "s0", &config);
+    fake_run(&n.f, ROUND);
+    struct blob *b = nodes_blob(&n, 5000);
+    nodes_lose(&n, 4, b, 4);
+    fake_run(&n.f, ROUND);
+    n.node[4].state = CAIRN__NODE_STATE__NODE_UP;
+    n.node[4].peer->down = false;
+    nodes_map_changed(&n);
+    fake_run(&n.f, 5 * NS_PER_SEC);
+    assert_true(nodes_whole(&n, b));
+    nodes_fini(&n);
+}
+
 /* Node 4 leaves, node 5 comes. */
 static void a_new_member_fills_itself(void **state)
 {
@@ -385,6 +552,10 @@ static void a_new_member_fills_itself(void **state)
     assert_int_equal(report_of(&n).filled_epoch, 0); /* the one that leaves has to, too */
     n.node[4].closed_epoch = n.epoch;
     fake_run(&n.f, ROUND);
+    assert_int_equal(report_of(&n).filled_epoch,
+                     0); /* and the one that comes: it might lose it all */
+    n.node[5].closed_epoch = n.epoch;
+    fake_run(&n.f, ROUND);
     assert_int_equal(report_of(&n).filled_epoch, n.epoch);
     n.member[4] = 5;
     assert_true(nodes_whole(&n, b));
@@ -392,6 +563,62 @@ static void a_new_member_fills_itself(void **state)
     assert_true(nodes_whole(&n, upload));
     assert_int_equal(nodes_kept(&n, 5, gone, 4)->state, KEPT_NOT);
     nodes_fini(&n);
+}
+
+/* A long pass makes way for a group that bears no loss any more, and for no other; then it goes
+ * on. */
+static void a_group_in_danger_does_not_wait(void **state)
+{
+    (void)state;
+    for (unsigned danger = 0; danger < 2; danger++) {
+        struct nodes n;
+        nodes_init(&n, 3, 2);
+        for (unsigned i = 0; i < 20; i++) {
+            struct blob *b = nodes_blob(&n, 50000);
+            b->id.bytes[0] = (uint8_t)(i * 5);
+            nodes_lose(&n, 4, b, 4);
+        }
+        for (unsigned i = 0; i < 1 + danger; i++)
+            n.node[7 - i].state = CAIRN__NODE_STATE__NODE_DOWN;
+        struct repair_config config = {.bytes_per_sec = 25600}; /* 10 s each */
+        nodes_repair(&n, "s0", &config);
+        fake_run(&n.f, 30 * NS_PER_SEC);
+        n.other_epoch = 1;
+        nodes_map_changed(&n);
+        fake_run(&n.f, 30 * NS_PER_SEC);
+        assert_in_range(n.puts, 3, 12);
+        assert_int_equal(n.other_asked > 0, danger);
+        assert_int_equal(stats_of(&n).passes_failed, 0);
+        fake_run(&n.f, 300 * NS_PER_SEC);
+        assert_int_equal(n.puts, 20);
+        assert_true(n.other_asked > 0);
+        nodes_fini(&n);
+    }
+}
+
+/* Replicas of one become three: each new member fills itself. */
+static void replicas_become_more(void **state)
+{
+    (void)state;
+    for (unsigned own = 1; own < 3; own++) {
+        struct nodes n;
+        nodes_init(&n, 1, 2);
+        struct blob *b = nodes_blob(&n, 5000);
+        nodes_lose(&n, 1, b, 1);
+        nodes_lose(&n, 2, b, 2);
+        n.members_now = 1;
+        n.changing = true;
+        n.node[own].closed_epoch = n.epoch;
+        nodes_repair(&n, own == 1 ? "s1" : "s2", NULL);
+        fake_run(&n.f, ROUND);
+        assert_int_equal(report_of(&n).filled_epoch, 0); /* the old one has not closed */
+        n.node[0].closed_epoch = n.epoch;
+        fake_run(&n.f, ROUND);
+        assert_int_equal(report_of(&n).filled_epoch, n.epoch);
+        assert_int_equal(nodes_kept(&n, own, b, own)->state, KEPT_WHOLE);
+        assert_int_equal(n.puts, 1);
+        nodes_fini(&n);
+    }
 }
 
 static void filled_is_not_said_of_what_is_lacking(void **state)
@@ -402,7 +629,7 @@ static void filled_is_not_said_of_what_is_lacking(void **state)
     struct blob *b = nodes_blob(&n, 5000);
     n.changing = true;
     n.next[4] = 5;
-    for (unsigned i = 0; i < 5; i++)
+    for (unsigned i = 0; i < 6; i++)
         n.node[i].closed_epoch = n.epoch;
     n.node[5].forgets = true;
     nodes_repair(&n, "s5", NULL);
@@ -493,6 +720,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lost_and_damaged_shards_are_rebuilt),
         cmocka_unit_test(what_is_whole_is_not_listed_again),
+        cmocka_unit_test(what_is_damaged_everywhere_is_met),
+        cmocka_unit_test(it_mends_while_it_lists),
         cmocka_unit_test(done_is_what_was_read_back),
         cmocka_unit_test(what_a_live_member_deleted_is_not_copied),
         cmocka_unit_test(what_nothing_refers_to_or_is_young_is_left_alone),
@@ -505,7 +734,13 @@ int main(void)
         cmocka_unit_test(the_most_endangered_come_first),
         cmocka_unit_test(the_rate_is_bounded_and_rises_with_danger),
         cmocka_unit_test(only_the_first_live_member_repairs),
+        cmocka_unit_test(what_is_found_is_mended_at_once),
+        cmocka_unit_test(what_is_found_is_bounded_and_not_lost),
+        cmocka_unit_test(a_node_that_starts_looks_for_what_it_missed),
+        cmocka_unit_test(a_member_that_is_back_is_filled_at_once),
         cmocka_unit_test(a_new_member_fills_itself),
+        cmocka_unit_test(a_group_in_danger_does_not_wait),
+        cmocka_unit_test(replicas_become_more),
         cmocka_unit_test(filled_is_not_said_of_what_is_lacking),
         cmocka_unit_test(it_stops_at_any_moment),
         cmocka_unit_test(any_allocation_may_fail),

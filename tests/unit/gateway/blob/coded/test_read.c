@@ -305,6 +305,66 @@ static void cancelled_read_ends_soon(void **state)
     world_fini(&w);
 }
 
+/* A record whose range lies outside its own blob is an error, never a place in memory. */
+static void unsound_range_is_an_error(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t blob_bytes, offset, bytes;
+    } ranges[] = {{0, 0, 1},
+                  {BYTES, BYTES, 1},
+                  {BYTES, 0, BYTES + 1},
+                  {BYTES, UINT64_C(1) << 40, 1000},
+                  {BYTES, UINT64_MAX, 2},
+                  {UINT64_MAX, UINT64_MAX - 10, 100},
+                  {UINT64_MAX, 0, 1}, /* larger than any blob */
+                  {UINT64_MAX, 0, UINT64_C(1) << 62}};
+    for (size_t i = 0; i < ARRAY_COUNT(ranges); i++) {
+        struct world w;
+        struct reading x = {.r = {.pg = 1,
+                                  .blob_id = {{1}},
+                                  .blob_bytes = ranges[i].blob_bytes,
+                                  .offset = ranges[i].offset,
+                                  .bytes = ranges[i].bytes,
+                                  .cb = read_cb}};
+        world_init(&w);
+        group_add(&w, 5, 4, 0);
+        x.r.deadline_ns = w.f.now_ns + 20 * NS_PER_SEC;
+        blob_read_start(w.bc, &x.r);
+        assert_false(x.done);
+        fake_run_until(&w.f, &x.done, 60 * NS_PER_SEC);
+        assert_true(x.done);
+        assert_int_not_equal(x.r.err, OK);
+        world_fini(&w);
+    }
+}
+
+/* The group turns out to be a coded one just when nobody wants the bytes any more. */
+static void cancelled_read_starts_nothing_new(void **state)
+{
+    (void)state;
+    struct world w;
+    struct writing x;
+    struct reading r;
+    world_init(&w);
+    group_add(&w, 5, 4, 0);
+    assert_int_equal(write_run(&w, &x, BYTES), OK);
+    fake_run(&w.f, NS_PER_SEC);
+    w.map.n_pgs = 0;
+    w.map.version++;
+    read_begin(&w, &r, &x.w, 0, BYTES);
+    fake_run(&w.f, NS_PER_MS);
+    blob_read_cancel(&r.r);
+    w.map.n_pgs = 1;
+    w.map.version++;
+    fake_run_until(&w.f, &r.done, 10 * NS_PER_MS);
+    assert_true(r.done);
+    assert_int_equal(r.r.err, ERR_CANCELED);
+    for (int i = 0; i < NODES; i++)
+        assert_int_equal(w.node[i].gets, 0);
+    world_fini(&w);
+}
+
 static void group_may_appear_late(void **state)
 {
     (void)state;
@@ -347,7 +407,7 @@ static void any_allocation_may_fail(void **state)
             cairn__shard_owner__init(&x.owner);
             alloc_fail_at(n);
             int err =
-                blob_segment_init(&x.segment, w.budget, BYTES, blob_parity_bytes(w.bc, BYTES));
+                blob_segment_init(&x.segment, w.budget, BYTES, blob_parity_bytes(w.bc, (struct blob_scheme){0}, BYTES));
             if (err == OK) {
                 blob_segment_append(&x.segment, SLICE(content(), BYTES));
                 x.w.segment = &x.segment;
@@ -381,6 +441,8 @@ int main(void)
         cmocka_unit_test(late_shard_is_decoded),
         cmocka_unit_test(slow_node_is_noticed_and_avoided),
         cmocka_unit_test(cancelled_read_ends_soon),
+        cmocka_unit_test(unsound_range_is_an_error),
+        cmocka_unit_test(cancelled_read_starts_nothing_new),
         cmocka_unit_test(group_may_appear_late),
         cmocka_unit_test(any_allocation_may_fail),
     };

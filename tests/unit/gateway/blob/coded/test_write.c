@@ -76,6 +76,78 @@ static void counts_at_one_more_while_a_zone_is_down(void **state)
     assert_false(acknowledged_with(5, true));
 }
 
+/* What lies in the zone that is declared down does not count, though its nodes answer: the root
+ * may know better, and the promise holds for that very zone. */
+static void the_zone_that_is_down_does_not_count(void **state)
+{
+    (void)state;
+    for (int silent = 0; silent < 2; silent++) {
+        struct world w;
+        struct writing x;
+        world_init(&w);
+        group_add(&w, 5, 4, 0);
+        for (unsigned i = 0; i < NODES; i += 3)
+            w.record[i].state = CAIRN__NODE_STATE__NODE_DOWN;
+        /* Six of nine answer: all of the zone that is down, three others. */
+        w.node[1].put_hangs = silent == 0;
+        w.node[4].put_hangs = w.node[7].put_hangs = silent == 0;
+        w.node[0].put_hangs = w.node[3].put_hangs = w.node[6].put_hangs = silent == 1;
+        write_start(&w, &x, BYTES);
+        fake_run_until(&w.f, &x.done, NS_PER_SEC);
+        assert_int_equal(x.done, silent == 1);
+        fake_run_until(&w.f, &x.done, 60 * NS_PER_SEC);
+        assert_int_equal(x.w.err == OK, silent == 1);
+        world_fini(&w);
+    }
+}
+
+/* A lost node's disks may have been given up: what it acknowledges is never trusted again. */
+static void a_lost_node_does_not_count(void **state)
+{
+    (void)state;
+    struct world w;
+    struct writing x;
+    world_init(&w);
+    group_add(&w, 5, 4, 0);
+    w.record[0].state = CAIRN__NODE_STATE__NODE_LOST;
+    w.node[1].put_hangs = true;
+    write_start(&w, &x, BYTES);
+    fake_run_until(&w.f, &x.done, NS_PER_SEC);
+    assert_false(x.done);
+    fake_run_until(&w.f, &x.done, 60 * NS_PER_SEC);
+    assert_int_not_equal(x.w.err, OK);
+    w.node[1].put_hangs = false;
+    fake_run(&w.f, 5 * NS_PER_SEC);
+    assert_int_equal(write_run(&w, &x, BYTES), OK);
+    world_fini(&w);
+}
+
+/* The zone is up again, for all this gateway knows, before enough shards are durable: what counts
+ * is the rule at the moment of the acknowledgement. */
+static void a_zone_comes_up_in_the_middle(void **state)
+{
+    (void)state;
+    struct world w;
+    struct writing x;
+    world_init(&w);
+    group_add(&w, 5, 4, 0);
+    for (unsigned i = 0; i < NODES; i += 3) {
+        w.record[i].state = CAIRN__NODE_STATE__NODE_DOWN;
+        w.node[i].put_hangs = true;
+    }
+    for (unsigned i = 0; i < NODES; i++)
+        w.node[i].peer->latency_ns = 100 * NS_PER_MS;
+    write_start(&w, &x, BYTES);
+    fake_run(&w.f, 10 * NS_PER_MS);
+    for (unsigned i = 0; i < NODES; i += 3)
+        w.record[i].state = CAIRN__NODE_STATE__NODE_UP;
+    w.map.version++;
+    fake_run_until(&w.f, &x.done, NS_PER_SEC);
+    assert_false(x.done); /* six of nine: the loss of a zone would leave three */
+    fake_run_until(&w.f, &x.done, 60 * NS_PER_SEC);
+    world_fini(&w);
+}
+
 static void copies_where_no_code_can_count(void **state)
 {
     (void)state;
@@ -90,17 +162,68 @@ static void copies_where_no_code_can_count(void **state)
     for (int i = 0; i < NODES; i += 3)
         w.node[i].peer->down = true;
     assert_int_equal(write_run(&w, &x, BYTES), OK);
-    assert_int_equal(x.w.pg, 3);
+    assert_true(x.w.pg == 3 && x.w.interim);
     assert_int_equal(read_run(&w, &r, &x.w, 0, BYTES), OK);
     /* A zone is declared down, and one more node is gone: k + 1 is what is left nowhere. */
     for (int i = 0; i < NODES; i += 3)
         w.record[i].state = CAIRN__NODE_STATE__NODE_DOWN;
     w.map.version++;
     assert_int_equal(write_run(&w, &x, BYTES), OK);
-    assert_true(x.w.pg != 3);
+    assert_true(x.w.pg != 3 && !x.w.interim);
     w.node[4].peer->down = w.node[13].peer->down = true;
     assert_int_equal(write_run(&w, &x, BYTES), OK);
-    assert_int_equal(x.w.pg, 3);
+    assert_true(x.w.pg == 3 && x.w.interim);
+    assert_int_equal(write_run(&w, &x, REPLICATED), OK);
+    assert_true(x.w.pg == 3 && !x.w.interim); /* it was never meant for a code */
+    world_fini(&w);
+}
+
+/* A segment that is small enough for copies, and was not when it was written first. */
+static int write_coded(struct world *w, struct writing *x)
+{
+    enum { SMALL = 70000 };
+    memset(x, 0, sizeof(*x));
+    cairn__shard_owner__init(&x->owner);
+    assert_int_equal(blob_segment_init(&x->segment, w->budget, SMALL,
+                                       blob_code_bytes(w->bc, (struct blob_scheme){0}, SMALL)),
+                     OK);
+    assert_int_equal(blob_segment_append(&x->segment, SLICE(content(), SMALL)), SMALL);
+    x->w = (struct blob_write){.segment = &x->segment,
+                               .owner = &x->owner,
+                               .coded_only = true,
+                               .deadline_ns = w->f.now_ns + 30 * NS_PER_SEC,
+                               .cb = write_cb};
+    blob_write_start(w->bc, &x->w);
+    fake_run_until(&w->f, &x->done, 60 * NS_PER_SEC);
+    assert_true(x->done);
+    return x->w.err;
+}
+
+/* What was written as copies is written again as shards, or not at all. */
+static void coded_only_waits_for_healing(void **state)
+{
+    (void)state;
+    struct world w;
+    struct writing x;
+    world_init(&w);
+    group_add(&w, 5, 4, 0);
+    group_add(&w, 0, 0, 0);
+    for (int step = 0; step < 3; step++) {
+        /* A zone is declared down: k + 1 could be had.  Then it does not answer, and nobody has
+         * said so.  Then all is well. */
+        for (int i = 0; i < NODES; i += 3) {
+            w.record[i].state =
+                step == 0 ? CAIRN__NODE_STATE__NODE_DOWN : CAIRN__NODE_STATE__NODE_UP;
+            w.node[i].peer->down = step == 1;
+        }
+        w.map.version++;
+        assert_int_equal(blob_can_code(w.bc), step == 2);
+        assert_int_equal(write_coded(&w, &x), step == 2 ? OK : ERR_NO_QUORUM);
+        assert_true(step < 2 || (x.w.pg == 1 && !x.w.interim));
+    }
+    /* However often it fails. */
+    w.node[0].put_err = w.node[3].put_err = ERR_NOSPACE;
+    assert_int_equal(write_coded(&w, &x), ERR_NO_QUORUM);
     world_fini(&w);
 }
 
@@ -146,6 +269,67 @@ static void full_group_is_left_for_another(void **state)
     world_fini(&w);
 }
 
+/* Bad memory: nothing is sent, and it is told. */
+static void what_changed_in_memory_is_not_sent(void **state)
+{
+    (void)state;
+    for (unsigned shard = 0; shard < 4; shard++) {
+        struct world w;
+        struct writing x = {0};
+        world_init(&w);
+        group_add(&w, 5, 4, 0);
+        cairn__shard_owner__init(&x.owner);
+        assert_int_equal(blob_segment_init(&x.segment, w.budget, BYTES,
+                                           blob_parity_bytes(w.bc, (struct blob_scheme){0}, BYTES)),
+                         OK);
+        assert_int_equal(blob_segment_append(&x.segment, SLICE(content(), BYTES)), BYTES);
+        x.segment.buf->data[shard * 131072 + 77] ^= 8;
+        x.w = (struct blob_write){.segment = &x.segment,
+                                  .owner = &x.owner,
+                                  .deadline_ns = w.f.now_ns + 30 * NS_PER_SEC,
+                                  .cb = write_cb};
+        blob_write_start(w.bc, &x.w);
+        fake_run_until(&w.f, &x.done, NS_PER_SEC);
+        assert_true(x.done);
+        assert_int_equal(x.w.err, ERR_CORRUPT);
+        assert_int_equal(puts_of(&w), 0);
+        assert_int_equal(stats(&w)->proofs_failed, 1);
+        world_fini(&w);
+    }
+}
+
+/* A full node takes no writes for a while; it is read as before. */
+static void full_nodes_are_read(void **state)
+{
+    (void)state;
+    struct world w;
+    struct writing x, y;
+    struct reading r;
+    world_init(&w);
+    group_add(&w, 5, 4, 0);
+    assert_int_equal(write_run(&w, &x, BYTES), OK);
+    fake_run(&w.f, NS_PER_SEC);
+    group_add(&w, 5, 4, 9);
+    w.map.version++;
+    w.node[0].put_err = w.node[1].put_err = ERR_NOSPACE;
+    for (int i = 0; i < 4; i++) {
+        unsigned puts = w.node[0].puts;
+        do
+            assert_int_equal(write_run(&w, &y, BYTES), OK);
+        while (w.node[0].puts == puts);
+        assert_int_equal(y.w.pg, 2);
+        assert_int_equal(read_run(&w, &r, &x.w, 0, BYTES), OK);
+        assert_int_equal(stats(&w)->read_decodes, 0);
+        /* It is not asked again at once. */
+        puts = w.node[0].puts;
+        for (int k = 0; k < 3; k++)
+            assert_int_equal(write_run(&w, &y, BYTES), OK);
+        assert_int_equal(w.node[0].puts, puts);
+        fake_run(&w.f, 5 * NS_PER_SEC);
+    }
+    world_fini(&w);
+}
+
 static void draining_and_down_count_against_a_group(void **state)
 {
     (void)state;
@@ -186,6 +370,39 @@ static void space_is_weighed(void **state)
         fake_run(&w.f, NS_PER_SEC / 10);
     }
     assert_in_range(of_large, 30, 48); /* 40, give or take */
+    world_fini(&w);
+}
+
+/* Nodes of the same size, some of which are nearly full: what is free decides, not the size. */
+static void free_space_is_weighed(void **state)
+{
+    (void)state;
+    struct world w;
+    struct writing x;
+    unsigned of_empty = 0, of_first = 0;
+    world_init(&w);
+    group_add(&w, 5, 4, 0);
+    group_add(&w, 5, 4, 9);
+    for (int i = 0; i < NODES; i++) {
+        w.record[i].bytes_total = w.node[i].bytes_total = 1ull << 40;
+        w.node[i].bytes_free = 9ull << 36;
+    }
+    w.node[4].bytes_free = 1ull << 36; /* the fullest member counts */
+    for (int i = 0; i < 60; i++) {
+        assert_int_equal(write_run(&w, &x, REPLICATED + 1), OK);
+        of_empty += i >= 10 && x.w.pg == 2;
+        fake_run(&w.f, NS_PER_SEC / 10);
+    }
+    assert_in_range(of_empty, 38, 50); /* 45, give or take */
+    /* It has room again, and nobody writes for a while: what was heard long ago does not count. */
+    w.node[4].bytes_free = 9ull << 36;
+    fake_run(&w.f, 120 * NS_PER_SEC);
+    for (int i = 0; i < 60; i++) {
+        assert_int_equal(write_run(&w, &x, REPLICATED + 1), OK);
+        of_first += x.w.pg == 1;
+        fake_run(&w.f, NS_PER_SEC / 10);
+    }
+    assert_in_range(of_first, 18, 42);
     world_fini(&w);
 }
 
@@ -273,6 +490,35 @@ static void copies_change_members_too(void **state)
     world_fini(&w);
 }
 
+/* One or two, and more to come: what the few can promise is asked of them, not more. */
+static void copies_become_more(void **state)
+{
+    (void)state;
+    for (unsigned now = 1; now < 3; now++) {
+        struct world w;
+        struct writing x;
+        struct reading r;
+        world_init(&w);
+        group_add(&w, 0, 0, 0);
+        change_begin(&w, 0, 0); /* 0, 1, 2 next */
+        w.pg[0].n_members = now;
+        assert_int_equal(write_run(&w, &x, 1000), OK);
+        fake_run(&w.f, NS_PER_SEC);
+        assert_int_equal(puts_of(&w), 3);
+        w.node[0].lost = w.node[1].lost = true;
+        assert_int_equal(read_run(&w, &r, &x.w, 0, 1000), OK);
+        w.node[2].put_hangs = true; /* two zones of three will do */
+        assert_int_equal(write_run(&w, &x, 1000), OK);
+        w.node[0].put_hangs = true; /* but not without the old member */
+        w.node[2].put_hangs = false;
+        write_start(&w, &x, 1000);
+        fake_run_until(&w.f, &x.done, NS_PER_SEC);
+        assert_false(x.done);
+        fake_run_until(&w.f, &x.done, 60 * NS_PER_SEC);
+        world_fini(&w);
+    }
+}
+
 static void memory_is_bounded(void **state)
 {
     (void)state;
@@ -280,7 +526,7 @@ static void memory_is_bounded(void **state)
     struct writing x[7];
     world_init(&w);
     group_add(&w, 5, 4, 0);
-    size_t bytes = 4 << 20, parity = blob_parity_bytes(w.bc, bytes);
+    size_t bytes = 4 << 20, parity = blob_parity_bytes(w.bc, (struct blob_scheme){0}, bytes);
     assert_true(parity < bytes); /* 4 of 5 shards, and less than 3 % */
     w.node[8].put_hangs = true;
     for (int i = 0; i < 7; i++)
@@ -299,21 +545,98 @@ static void memory_is_bounded(void **state)
     world_fini(&w);
 }
 
+/* Which group a blob of that scheme went to, of: 1 is 5+4, 2 is 3+3, 3 is 4+2, 4 is copies. */
+/* It is flagged with the code that it waits for, if it should have had one. */
+static uint32_t group_of(struct world *w, struct blob_scheme scheme)
+{
+    struct writing x;
+    w->scheme = scheme;
+    assert_int_equal(write_run(w, &x, BYTES), OK);
+    fake_run(&w->f, NS_PER_SEC);
+    uint32_t code = scheme.data ? scheme.data << 8 | scheme.parity : 1;
+    assert_int_equal(x.w.interim, x.w.pg == 4 && scheme.data != 1 ? code : 0);
+    struct blob_scheme again = blob_interim_scheme(code);
+    assert_true(again.data == scheme.data && again.parity == scheme.parity);
+    return x.w.pg;
+}
+
+static void groups_open(struct world *w, const struct blob_config *config)
+{
+    world_init_with(w, config);
+    group_add(w, 5, 4, 0);
+    group_add(w, 3, 3, 9);
+    group_add(w, 4, 2, 3);
+    group_add(w, 0, 0, 12);
+}
+
+/* Six nodes in each of three zones: STANDARD is 5+4 unless its schemes are stated. */
+static void a_class_has_groups_of_its_own(void **state)
+{
+    (void)state;
+    const struct blob_scheme any = {0}, copies = {1, 2}, rs33 = {3, 3}, rs42 = {4, 2},
+                             rs54 = {5, 4};
+    const struct blob_config plain = {.zone = "z1"},
+                             with_classes = {.zone = "z1",
+                                             .classes = {{3, 3}, {4, 2}, {1, 2}, {5, 4}},
+                                             .class_count = 4},
+                             stated = {.zone = "z1",
+                                       .classes = {{5, 4}, {4, 2}},
+                                       .class_count = 2,
+                                       .standard = {{3, 3}, {1, 2}},
+                                       .standard_count = 2};
+    static const unsigned rounds = 12;
+    struct world w;
+    groups_open(&w, &with_classes);
+    for (unsigned i = 0; i < rounds; i++) {
+        assert_int_equal(group_of(&w, any), 1);
+        assert_int_equal(group_of(&w, rs54), 1);
+        assert_int_equal(group_of(&w, rs33), 2);
+        assert_int_equal(group_of(&w, rs42), 3);
+        assert_int_equal(group_of(&w, copies), 4);
+    }
+    for (unsigned i = 3; i < 9; i++)
+        w.node[i].peer->down = true;         /* 4+2's group, and most of 5+4's */
+    assert_int_equal(group_of(&w, rs42), 4); /* copies, not another class's groups */
+    assert_int_equal(group_of(&w, rs33), 2);
+    world_fini(&w);
+    groups_open(&w, &stated);
+    for (unsigned i = 0; i < rounds; i++) {
+        assert_int_equal(group_of(&w, any), 2);
+        assert_int_equal(group_of(&w, rs54), 1);
+    }
+    world_fini(&w);
+    bool seen[5] = {false};
+    groups_open(&w, &plain); /* no classes: every coded group is STANDARD's */
+    for (unsigned i = 0; i < 4 * rounds; i++)
+        seen[group_of(&w, any)] = true;
+    assert_true(seen[1] && seen[2] && seen[3] && !seen[4]);
+    world_fini(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(large_is_coded_small_is_copied),
         cmocka_unit_test(counts_once_any_zone_may_go),
         cmocka_unit_test(counts_at_one_more_while_a_zone_is_down),
+        cmocka_unit_test(the_zone_that_is_down_does_not_count),
+        cmocka_unit_test(a_lost_node_does_not_count),
+        cmocka_unit_test(a_zone_comes_up_in_the_middle),
         cmocka_unit_test(copies_where_no_code_can_count),
+        cmocka_unit_test(coded_only_waits_for_healing),
         cmocka_unit_test(copies_after_codes_failed),
         cmocka_unit_test(full_group_is_left_for_another),
+        cmocka_unit_test(what_changed_in_memory_is_not_sent),
+        cmocka_unit_test(full_nodes_are_read),
         cmocka_unit_test(draining_and_down_count_against_a_group),
         cmocka_unit_test(space_is_weighed),
+        cmocka_unit_test(free_space_is_weighed),
         cmocka_unit_test(old_epoch_is_tried_again_with_the_new),
         cmocka_unit_test(a_change_needs_the_quorum_in_both),
         cmocka_unit_test(copies_change_members_too),
+        cmocka_unit_test(copies_become_more),
         cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(a_class_has_groups_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

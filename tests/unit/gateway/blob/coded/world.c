@@ -56,6 +56,8 @@ static void serve_put(struct node *n, struct fake_call *call)
     s->blob_bytes = q->blob_bytes;
     s->data = rcbuf_copy(got);
     memcpy(s->crc, q->block_crcs, q->n_block_crcs * sizeof(uint32_t));
+    response.bytes_free = n->bytes_free;
+    response.bytes_total = n->bytes_total;
     fake_reply(call, OK, &response.base, (struct payload){0});
 }
 
@@ -105,12 +107,26 @@ static void serve_delete(struct node *n, struct fake_call *call)
     fake_reply(call, OK, &r.base, (struct payload){0});
 }
 
+static void serve_mend(struct node *n, struct fake_call *call)
+{
+    const Cairn__MendRequest *q = (const Cairn__MendRequest *)(void *)call->request;
+    Cairn__MendResponse r = CAIRN__MEND_RESPONSE__INIT;
+    n->hints++;
+    n->hinted = (unsigned)q->n_blob_ids;
+    n->hinted_pg = q->pg;
+    memcpy(n->hinted_id, q->blob_ids[0].data, ID_BYTES);
+    if (!n->mend_hangs)
+        fake_reply(call, n->mend_err, n->mend_err ? NULL : &r.base, (struct payload){0});
+}
+
 static void serve(void *arg, struct fake_call *call)
 {
     if (call->method == &method_store_put)
         serve_put(arg, call);
     else if (call->method == &method_store_get)
         serve_get(arg, call);
+    else if (call->method == &method_store_mend)
+        serve_mend(arg, call);
     else
         serve_delete(arg, call);
 }
@@ -147,6 +163,11 @@ void change_begin(struct world *w, unsigned group, unsigned first)
 
 void world_init(struct world *w)
 {
+    world_init_with(w, &(struct blob_config){.zone = "z1"});
+}
+
+void world_init_with(struct world *w, const struct blob_config *config)
+{
     memset(w, 0, sizeof(*w));
     world = w;
     fake_init(&w->f, 23);
@@ -166,8 +187,7 @@ void world_init(struct world *w)
     w->map.nodes = w->records;
     w->map.pgs = w->pgs;
     w->budget = budget_new(NULL, 64 << 20);
-    struct blob_config config = {.zone = "z1"};
-    assert_int_equal(blob_client_new(&w->f.env, &w->f, NULL, &config, &w->bc), OK);
+    assert_int_equal(blob_client_new(&w->f.env, &w->f, NULL, config, &w->bc), OK);
 }
 
 void world_fini(struct world *w)
@@ -214,10 +234,11 @@ void write_start(struct world *w, struct writing *x, size_t bytes)
     memset(x, 0, sizeof(*x));
     cairn__shard_owner__init(&x->owner);
     assert_int_equal(
-        blob_segment_init(&x->segment, w->budget, bytes, blob_parity_bytes(w->bc, bytes)), OK);
+        blob_segment_init(&x->segment, w->budget, bytes, blob_parity_bytes(w->bc, w->scheme, bytes)), OK);
     assert_int_equal(blob_segment_append(&x->segment, SLICE(content(), bytes)), bytes);
     x->w.segment = &x->segment;
     x->w.owner = &x->owner;
+    x->w.scheme = w->scheme;
     x->w.deadline_ns = w->f.now_ns + 30 * NS_PER_SEC;
     x->w.cb = write_cb;
     blob_write_start(w->bc, &x->w);

@@ -14,7 +14,7 @@
 
 #define NODES 18
 #define GROUPS_MAX 4
-#define SHARDS_MAX 64
+#define SHARDS_MAX 128
 #define REPLICATED (384u << 10) /* the default of replicate_bytes_max */
 #define BYTES 500001 /* 5 + 4: shards of two blocks; the fourth is half empty, the fifth empty */
 
@@ -33,9 +33,15 @@ struct node {
     char id[16];
     int put_err;
     bool put_hangs, lost, damaged; /* its shards */
+    int mend_err;
+    bool mend_hangs;
     uint64_t epoch_min;            /* puts below are refused */
     uint64_t get_delay_ns;
+    uint64_t bytes_free, bytes_total; /* it says with each put; 0: nothing */
     unsigned puts, gets, deletes;
+    unsigned hints, hinted; /* calls of store.mend; blobs of the last, all of the group */
+    uint32_t hinted_pg;
+    uint8_t hinted_id[ID_BYTES]; /* its first */
     struct shard shards[SHARDS_MAX];
     unsigned shard_count;
 };
@@ -52,6 +58,7 @@ struct world {
     bool refresh_ends_change; /* the next map has what next_members says */
     struct budget *budget;
     struct blob_client *bc;
+    struct blob_scheme scheme; /* of writes to come */
 };
 struct writing {
     struct blob_write w;
@@ -65,6 +72,7 @@ struct reading {
 };
 
 void world_init(struct world *w);
+void world_init_with(struct world *w, const struct blob_config *config);
 void world_fini(struct world *w); /* nothing may be left under way, and no byte in the budget */
 /* data 0: replicas.  Members: nodes first, first + 1, ... */
 void group_add(struct world *w, unsigned data, unsigned parity, unsigned first);

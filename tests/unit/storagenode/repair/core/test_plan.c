@@ -235,6 +235,27 @@ static void young_blobs_wait_and_clocks_may_be_behind(void **state)
     assert_int_equal(three(WHOLE, UINT64_MAX).verdict, PLAN_YOUNG);
 }
 
+/* 3 of 4 shards; the last one moves from place 3 to place 4. */
+static void what_nobody_has_to_give_is_hopeless(void **state)
+{
+    (void)state;
+    struct plan_group g = {.data = 3, .shards = 4, .place_count = 5};
+    for (unsigned i = 0; i < 5; i++)
+        g.place[i] = (struct plan_place){.node = (uint16_t)i,
+                                         .shard = (uint8_t)(i < 4 ? i : 3),
+                                         .now = i < 4,
+                                         .next = i != 3,
+                                         .live = true};
+    const uint32_t is_new = 1u << 4, old = 1u << 3;
+    assert_int_equal(plan_hopeless(&g, 3, 0, is_new), is_new);   /* the old one has nothing */
+    assert_int_equal(plan_hopeless(&g, 3 | old, 0, is_new), 0);  /* a copy */
+    assert_int_equal(plan_hopeless(&g, 3, old, is_new), 0);      /* it may, and be the third */
+    assert_int_equal(plan_hopeless(&g, 1, old, is_new), is_new); /* it may, and be the second */
+    assert_int_equal(plan_hopeless(&g, 3, 1u << 2, is_new), is_new); /* who is away stays */
+    assert_int_equal(plan_hopeless(&g, 3, is_new, is_new), is_new);  /* itself is no old one */
+    assert_int_equal(plan_hopeless(&g, 3, 0, 0), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +263,7 @@ int main(void)
         cmocka_unit_test(the_first_that_is_up_and_stays_repairs),
         cmocka_unit_test(what_a_member_deleted_is_never_copied),
         cmocka_unit_test(young_blobs_wait_and_clocks_may_be_behind),
+        cmocka_unit_test(what_nobody_has_to_give_is_hopeless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

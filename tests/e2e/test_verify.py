@@ -1,0 +1,180 @@
+"""cairnctl verify and safe-to-remove on coded groups: shards that are away, that are gone from real disks, that
+are damaged there; and nodes that may not be removed, whoever else is stopped."""
+import itertools
+import json
+import os
+import shutil
+import tempfile
+import time
+
+import pytest
+
+from cluster import Cluster, serve
+from test_cairnctl import ask, ask_json, verify_settled
+
+NODES = [f"z{z}-storagenode-{k}" for z in (1, 2, 3) for k in (1, 2)]
+CODED = 6  # segments of the two large objects: 3+3 has a shard of each on every node
+
+
+@pytest.fixture(scope="module")
+def own(request):
+    """Two storage nodes a zone; it may lose data, and repairs none of it as long as it is young."""
+    made = Cluster(tempfile.mkdtemp(prefix="cairn-verify-"), STORAGE_PER_ZONE="2",
+                   CAIRN_REPAIR_AGE="1h")
+    yield from serve(request, made)
+
+
+@pytest.fixture(scope="module")
+def bodies(own):
+    s3, made = own.client(), {}
+    s3.create_bucket(Bucket="bucket")
+    for i in range(2):
+        made[f"large {i}"] = os.urandom(9_000_000)
+    made["small"] = os.urandom(100_000)
+    for key, body in made.items():
+        s3.put_object(Bucket="bucket", Key=key, Body=body)
+    return made
+
+
+def counts(answer, data):
+    """Of the scheme with so many data shards: full, degraded, lost, unknown."""
+    found = [s for s in answer["schemes"] if s["data_shards"] == data]
+    return tuple(found[0][k] for k in ("full", "degraded", "lost", "unknown"))
+
+
+def answering(cluster, nodes, seconds=20):
+    deadline = time.monotonic() + seconds
+    while {n["node"] for n in ask_json(cluster, "nodes")["nodes"] if n["answers"]} != set(nodes):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def stop(cluster, *nodes):
+    for node in nodes:
+        cluster.control("stop", node)
+
+
+def start(cluster, *nodes):
+    for node in nodes:
+        cluster.control("start", node)
+    answering(cluster, NODES)
+
+
+def test_nodes_that_are_away(own, bodies):
+    clean = verify_settled(own, "bucket")
+    assert counts(clean, 3) == (CODED, 0, 0, 0) and counts(clean, 1) == (1, 0, 0, 0)
+    said = ask(own, "verify", "bucket").stdout
+    assert "coded 3+3: 6 full, 0 degraded, 0 lost, 0 unknown" in said and "replicated 1+2: 1 full" in said
+    away = []
+    for node, expected in zip(("z1-storagenode-1", "z2-storagenode-1", "z3-storagenode-1", "z1-storagenode-2"),
+                              ((0, CODED, 0, 0),) * 3 + ((0, 0, 0, CODED),)):
+        stop(own, node)
+        away.append(node)
+        answer = ask_json(own, "verify", "bucket", status=1)
+        assert counts(answer, 3) == expected, away
+        absent = {(a["node"], a["state"]) for b in answer["bad"] for a in b["absent"]}
+        assert absent == {(n, "not answered") for n in away}
+    start(own, *away)
+    assert verify_settled(own, "bucket")["lost"] == 0
+
+
+MAP_S = 4.0  # for so long an event loop may go on with its old map
+
+
+def replicated_on(cluster, node):
+    """How many groups of copies have the node; None while some group changes or is about to."""
+    said = ask_json(cluster, "pgs")
+    if said["planned"] or any(g["next_members"] for g in said["pgs"]):
+        return None
+    return sum(node in g["members"] for g in said["pgs"] if g["scheme"] == "replicated")
+
+
+def test_members_that_change(own, bodies):
+    """Groups go from a node to its neighbour, and the node is switched off at once.  Nothing is missing, and no event
+    loop of a gateway says so, however old its map."""
+    s3, node = own.client(), "z1-storagenode-1"
+    s3.create_bucket(Bucket="copies")
+    for i in range(40):
+        s3.put_object(Bucket="copies", Key=f"copy {i}", Body=os.urandom(100_000))
+    segments = verify_settled(own, "copies")["segments"]
+    assert segments == 40 and replicated_on(own, node) > 0
+    ask(own, "drain", node)
+    try:
+        deadline = time.monotonic() + 40
+        while replicated_on(own, node) != 0:
+            assert time.monotonic() < deadline
+        own.control("kill", node)
+        deadline = time.monotonic() + MAP_S
+        for zone in itertools.cycle((1, 2, 3)):  # a new connection each time: another loop's, perhaps
+            said = ask_json(own, "verify", "copies", status=None, zone=zone)
+            assert said["full"] == said["segments"] == segments, (zone, said)
+            if time.monotonic() > deadline:
+                break
+    finally:
+        own.control("start", node)
+        ask(own, "undrain", node)
+    answering(own, NODES)
+
+
+def test_never_safe_while_it_is_a_member(own, bodies):
+    """Every node is a member of every coded group here, and nobody could take its place: whoever is stopped, the
+    answer is no."""
+    for node in NODES:
+        ask(own, "drain", node)
+    try:
+        for away in [()] + list(itertools.combinations(("z1-storagenode-1", "z2-storagenode-2", "z3-storagenode-1"), 1)) \
+                + [("z2-storagenode-1", "z2-storagenode-2"), ("z1-storagenode-1", "z3-storagenode-2")]:
+            for node in away:
+                own.control("kill", node)
+            for node in NODES:
+                answer = ask_json(own, "safe-to-remove", node, status=1)
+                assert not answer["safe"] and answer["draining"] and answer["member_of"] > 0
+            start(own, *away)
+    finally:
+        for node in NODES:
+            ask(own, "undrain", node)
+
+
+def test_a_byte_is_flipped(own, bodies):
+    """Only --deep reads what is there; it is told as damaged, and by its node."""
+    node = "z2-storagenode-2"
+    assert verify_settled(own, "bucket")["degraded"] == 0
+    at = 1 << 20  # within the first frames of the extent that has any; the others are empty
+    for extent in (own.var / "data" / node / "extents").glob("*.extent"):
+        with open(extent, "rb") as f:
+            f.seek(at)
+            if any(f.read(4096)):
+                break
+    with open(extent, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)
+        f.seek(at)
+        f.write(bytes([byte[0] ^ 1]))
+        f.flush()
+        os.fsync(f.fileno())
+    found = ask_json(own, "verify", "bucket", "--deep", status=1)
+    assert found["degraded"] == 1 and found["lost"] == 0, found
+    assert [(a["node"], a["state"]) for b in found["bad"] for a in b["absent"]] == [(node, "damaged")], found
+    s3 = own.client()
+    for key, body in bodies.items():
+        assert s3.get_object(Bucket="bucket", Key=key)["Body"].read() == body
+
+
+def test_disks_that_are_wiped(own, bodies):
+    """Three of six disks may go; with the fourth it is a loss, and the exit status says so."""
+    s3, gone = own.client(), []
+    for node in ("z2-storagenode-2", "z1-storagenode-1", "z3-storagenode-1", "z1-storagenode-2"):
+        stop(own, node)
+        for part in ("extents", "index"):
+            shutil.rmtree(own.var / "data" / node / part)
+        start(own, node)
+        gone.append(node)
+        lost = len(gone) > 3
+        done = ask(own, "verify", "bucket", "--json", status=None)
+        answer = json.loads(done.stdout)
+        # The small object's three replicas may well lie on the first three nodes.
+        assert done.returncode == (3 if answer["lost"] else 1) and answer["lost"] >= (CODED if lost else 0)
+        assert counts(answer, 3) == ((0, 0, CODED, 0) if lost else (0, CODED, 0, 0)), gone
+        if not lost:
+            assert s3.get_object(Bucket="bucket", Key="large 0")["Body"].read() == bodies["large 0"]
+    assert "coded 3+3: 0 full, 0 degraded, 6 lost" in ask(own, "verify", "bucket", status=3).stdout

@@ -216,19 +216,26 @@ write_configs() {
 }
 
 # ---- processes ----
+# A process is known by its pid and the time of its start, in the two lines of its file: the pid alone may have been
+# given to another since.
+start_time() { # pid; sets REPLY to the clock ticks after boot at which it was started, empty when it has ended (proc(5))
+    local stat
+    REPLY=
+    read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
+    read -ra stat <<<"${stat##*) }" # from the third word on: the state is the first here
+    [[ ${stat[0]} == [ZX] ]] || REPLY=${stat[19]}
+}
+
 pid_of() { # prints the pid when the node's process runs
-    local file=$VAR/run/$1.pid pid argv
-    [ -f "$file" ] && pid=$(<"$file") && [ -r "/proc/${pid:-none}/cmdline" ] || return 1
-    # The pid may have been given to another process since: look at what it runs.
-    mapfile -d '' -t argv 2>/dev/null <"/proc/$pid/cmdline" || return 1
-    [[ " ${argv[*]} " == *"--config=$VAR/conf/$1.yaml "* ]] || return 1
+    local file=$VAR/run/$1.pid pid started
+    [ -f "$file" ] && { read -r pid && read -r started; } <"$file" && start_time "$pid" && [ "$REPLY" = "$started" ] || return 1
     echo "$pid"
 }
 
 role_of() { nodes | awk -v id="$1" '$1 == id { print $3 }'; }
 
 start_node() {
-    local id=$1 role
+    local id=$1 role pid own comm
     local -a runner
     role=$(role_of "$id")
     [ -n "$role" ] || die "no node '$id' in this cluster; see: $0 status"
@@ -236,8 +243,13 @@ start_node() {
     [ -x "$BIN/cairn-$role" ] || die "$BIN/cairn-$role is missing; build it with: make"
     read -ra runner <<<"${NODE_RUNNER:-}"
     setsid "${runner[@]//"{}"/$id}" "$BIN/cairn-$role" --config="$VAR/conf/$id.yaml" </dev/null >>"$VAR/log/$id.out" 2>&1 &
-    echo $! >"$VAR/run/$id.pid"
+    pid=$!
     disown
+    start_time "$pid" || true
+    printf '%s\n' "$pid" "$REPLY" >"$VAR/run/$id.pid"
+    # Until it runs a program it is a copy of this shell, which may lose a signal.
+    read -r own <"/proc/$BASHPID/comm"
+    while read -r comm 2>/dev/null <"/proc/$pid/comm" && [ "$comm" = "$own" ]; do sleep 0.01; done
 }
 
 signal_node() {
@@ -261,6 +273,9 @@ all_ids() { nodes | cut -d' ' -f1; }
 
 readyz() { curl -s -m 2 -o /dev/null -w '%{http_code}' "http://$1:$(($2 + 1000))/readyz" 2>/dev/null || true; }
 
+INTERRUPTED= # set by a signal while `up` starts processes
+STARTED=     # those that it has begun
+
 wait_ready() {
     local deadline=$((SECONDS + ${READY_TIMEOUT:-60})) id port addr waiting
     while :; do
@@ -273,6 +288,7 @@ wait_ready() {
             }
             [ "$(readyz "$addr" "$port")" = 200 ] || waiting="$waiting $id"
         done < <(nodes)
+        [ -z "$INTERRUPTED" ] || return 1
         [ -z "$waiting" ] && return
         if [ $SECONDS -ge $deadline ]; then
             say "error: not ready in time:$waiting (logs: $VAR/log)" >&2
@@ -293,8 +309,22 @@ files() {
     say "made in $VAR: conf/cluster.yaml, pki/, root-credentials, master-key"
 }
 
+# Nothing that a failed `up` has begun stays behind half-way.
+stop_started() {
+    local status=$?
+    trap '' TERM
+    if [ -n "$INTERRUPTED" ]; then
+        status=130
+        say "interrupted; stopping what was started"
+    fi
+    for id in $STARTED; do signal_node "$id" TERM; done
+    # shellcheck disable=SC2086
+    wait_gone 15 $STARTED >/dev/null || for id in $STARTED; do signal_node "$id" KILL; done
+    exit $status
+}
+
 up() {
-    local id role started=
+    local id ids role
     for role in $ROLES; do
         [ -x "$BIN/cairn-$role" ] || die "$BIN/cairn-$role is missing; build it with: make"
     done
@@ -304,24 +334,25 @@ up() {
     make_pki
     make_credentials
     write_configs
-    for id in $(all_ids); do
+    ids=$(all_ids)
+    # A signal waits until the process that is being started has its pid noted.
+    trap 'INTERRUPTED=yes' TERM
+    trap stop_started EXIT
+    for id in $ids; do
+        [ -z "$INTERRUPTED" ] || exit
         pid_of "$id" >/dev/null && continue
+        STARTED="$STARTED $id"
         start_node "$id"
-        started="$started $id"
     done
-    wait_ready && return
-    # Nothing that this call has begun stays behind half-way.
-    for id in $started; do signal_node "$id" TERM; done
-    # shellcheck disable=SC2086
-    wait_gone 15 $started >/dev/null || for id in $started; do signal_node "$id" KILL; done
-    exit 1
+    wait_ready
+    trap - EXIT
 }
 
 # In the foreground: says it when a process ends, and ends with the last.
 watch_over() {
     local id left ids gone=" "
     ids=$(all_ids)
-    while :; do
+    while kill -0 $$ 2>/dev/null; do # the shell that hears Ctrl-C
         sleep 1
         left=
         for id in $ids; do
@@ -392,16 +423,33 @@ status() {
     return $bad
 }
 
-case ${1:-} in
-run)
-    trap 'trap "" INT TERM HUP; say; say "stopping"; down; exit 0' INT TERM HUP
+run() {
     up
+    trap 'trap "" TERM; say; say "stopping"; down; exit 0' TERM
+    [ -z "$INTERRUPTED" ] || kill -TERM "$BASHPID" # it came when all were ready
     greet
     say
     say "Ctrl-C stops the cluster."
     watch_over
-    ;;
-up) up; greet ;;
+}
+
+# Does it in a process group of its own and passes signals on, as TERM.  Ctrl-C goes to every process of a group, and a
+# shell that runs a command may leave it to that command; this one only waits.
+supervise() { # function
+    local pid= told=
+    trap 'told=yes; [ -z "$pid" ] || kill -TERM "$pid" 2>/dev/null || true' INT TERM HUP
+    set -m
+    "$1" &
+    pid=$!
+    set +m
+    [ -z "$told" ] || kill -TERM "$pid" 2>/dev/null || true
+    while kill -0 "$pid" 2>/dev/null; do wait "$pid" || true; done
+    wait "$pid"
+}
+
+case ${1:-} in
+run) supervise run ;;
+up) supervise up; greet ;;
 files) files ;;
 down) down ;;
 status) status ;;

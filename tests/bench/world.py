@@ -51,7 +51,7 @@ class Cluster:
         self.read_pids()
 
     def read_pids(self):
-        self.pids = {p.stem: int(p.read_text()) for p in sorted((self.dir / "run").glob("*.pid"))}
+        self.pids = {p.stem: int(p.read_text().split()[0]) for p in sorted((self.dir / "run").glob("*.pid"))}
         self.admin = {}
         for node in self.pids:
             for line in (self.dir / "conf" / f"{node}.yaml").read_text().splitlines():

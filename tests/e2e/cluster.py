@@ -96,7 +96,7 @@ class Cluster:
         return sorted(p.stem for p in (self.var / "run").glob("*.pid"))
 
     def pid(self, node):
-        return int((self.var / "run" / f"{node}.pid").read_text())
+        return int((self.var / "run" / f"{node}.pid").read_text().split()[0])
 
     def runs(self, node):
         """A process that begins is a shell for a moment, and has no command line for another; a dead one

@@ -94,16 +94,20 @@ def test_run(local):
         assert KEYS["AWS_SECRET_ACCESS_KEY"] not in log.read_text()
 
 
-def test_interrupted_while_it_starts(local):
-    process = subprocess.Popen([CLUSTER, "run"], env=local.env, cwd=ROOT, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 10
-    while not processes(local) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert processes(local)
-    os.killpg(process.pid, signal.SIGINT)
-    process.wait(timeout=30)
-    assert processes(local) == set()
+@pytest.mark.parametrize("mode", ["run", "up"])
+def test_interrupted_while_it_starts(local, mode):
+    """At its first process, at its second, in the middle: nothing stays behind."""
+    for started in (1, 2, 7):
+        process = subprocess.Popen([CLUSTER, mode], env=local.env, cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+        deadline = time.monotonic() + 10
+        while len(processes(local)) < started and time.monotonic() < deadline:
+            time.sleep(0.002)
+        assert len(processes(local)) >= started
+        os.killpg(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=30)
+        assert process.returncode == 130 and "interrupted" in said, said
+        assert processes(local) == set(), said
 
 
 def test_background(local):

@@ -41,7 +41,9 @@ def claim_ports():
             continue  # another user's, who calls himself the same in a namespace
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for port in (base + 90, base + 101, base + 1101, base + 241, base + 1241):
+            nodes = [base + zone * 100 + offset + k for zone in (1, 2, 3) for offset in ROLE_OFFSET.values()
+                     for k in (1, 2, 3)]
+            for port in (*range(base + 90, base + 99), *nodes, *(port + 1000 for port in nodes)):
                 with socket.socket() as s:
                     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     s.bind(("127.0.0.1", port))

@@ -218,12 +218,14 @@ write_configs() {
 # ---- processes ----
 # A process is known by its pid and the time of its start, in the two lines of its file: the pid alone may have been
 # given to another since.
-start_time() { # pid; sets REPLY to the clock ticks after boot at which it was started, empty when it has ended (proc(5))
+# pid; sets REPLY to the clock ticks after boot at which it was started, empty when it has ended (proc(5)): a zombie of
+# which a thread is left, in the middle of a write, has its ports and files still.
+start_time() {
     local stat
     REPLY=
     read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
     read -ra stat <<<"${stat##*) }" # from the third word on: the state is the first here
-    [[ ${stat[0]} == [ZX] ]] || REPLY=${stat[19]}
+    [[ ${stat[0]} == [ZX] && ${stat[17]} -le 1 ]] || REPLY=${stat[19]}
 }
 
 pid_of() { # prints the pid when the node's process runs

@@ -101,19 +101,21 @@ class Cluster:
         return int((self.var / "run" / f"{node}.pid").read_text().split()[0])
 
     def runs(self, node):
-        """A process that begins is a shell for a moment, and has no command line for another; a dead one
-        that nobody has waited for has none either, and says so in its state."""
+        """A process that begins is a shell for a moment, and has no command line for another; one that dies has
+        none either, and says in its state when it is dead: then no thread is left, which might hold ports."""
         deadline = time.monotonic() + 2
         while True:
             try:
                 argv = pathlib.Path(f"/proc/{self.pid(node)}/cmdline").read_bytes()
-                state = pathlib.Path(f"/proc/{self.pid(node)}/stat").read_text().rpartition(")")[2].split()[0]
+                stat = pathlib.Path(f"/proc/{self.pid(node)}/stat").read_text().rpartition(")")[2].split()
             except OSError:
                 return False
             if f"--config={self.var}/conf/{node}.yaml".encode() in argv:
                 return True
-            if (not argv and state in "ZX") or time.monotonic() > deadline:
+            if not argv and stat[0] in "ZX" and int(stat[17]) <= 1:
                 return False
+            if time.monotonic() > deadline:
+                return not argv
             time.sleep(0.01)
 
     def signal(self, node, number):

@@ -178,6 +178,33 @@ def test_a_port_that_is_taken(local):
     assert done.returncode == 1 and "ZONES=many" in done.stderr
 
 
+HALF_DEAD = """#!/usr/bin/env python3
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_of_which_a_thread_is_left(local, tmp_path):
+    """It looks like a zombie, as one does that is killed while it writes to a slow disk; it has not ended."""
+    program, node = tmp_path / "cairn-witness", "z1-witness-1"
+    program.write_text(HALF_DEAD)
+    program.chmod(0o755)
+    for part in ("run", "log"):
+        (local.var / part).mkdir(parents=True)
+    local.env["CAIRN_BIN"] = str(tmp_path)
+    local.control("start", node)
+    pid, deadline = local.pid(node), time.monotonic() + 20
+    while pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert local.runs(node)
+    local.control("start", node)  # again: nothing happens
+    assert local.pid(node) == pid
+    local.control("kill", node)
+    assert not local.runs(node)
+
+
 def test_two_storage_nodes_a_zone(local):
     local.env["STORAGE_PER_ZONE"] = "2"
     local.up()

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import time
 import urllib.request
@@ -181,11 +180,6 @@ class Repaired:
 
 
 # ---- what is broken ----
-
-def kill(cluster, *nodes):
-    for node in nodes:
-        cluster.signal(node, signal.SIGKILL)
-
 
 def start(cluster, *nodes):
     for node in nodes:

@@ -4,7 +4,6 @@ Nothing acknowledged is lost, no read is stale, no body torn, no list misses a k
 within the bounds that docs/decisions/0003-timeouts.md derives.
 """
 import random
-import signal
 import tempfile
 import time
 
@@ -103,8 +102,7 @@ def test_lose_a_zone(cluster):
         zone = root_zone(cluster)
         others = tuple({1, 2, 3} - {zone})
         since = time.monotonic()
-        for role in ROLES:
-            cluster.signal(f"z{zone}-{role}-1", signal.SIGKILL)
+        cluster.kill(*(f"z{zone}-{role}-1" for role in ROLES))
         time.sleep(12)
         within(load, "write", since, ZONE_STALL_S, others)
         within(load, "read", since, ZONE_STALL_S, others)
@@ -180,8 +178,7 @@ def test_power_cut(cluster):
     """Every process killed at once, under load; everything acknowledged is there again."""
     with Load(cluster, "power") as load:
         settle(load, 3)
-        for node in cluster.nodes():
-            cluster.signal(node, signal.SIGKILL)
+        cluster.kill(*cluster.nodes())
         time.sleep(1)
         cluster.up()
         time.sleep(3)

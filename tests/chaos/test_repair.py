@@ -13,7 +13,7 @@ from cluster import Cluster, say, serve
 from extents import disk_id, flip, frames, shards
 from load import Load, Request
 from steps import ZONE_STALL_S, finish, root_zone, settle, wait_ready
-from survive import (FULL_S, REPLICA_S, TIMES, ZONES, Objects, Repaired, chosen, configure, counted, ctl, held, kill,
+from survive import (FULL_S, REPLICA_S, TIMES, ZONES, Objects, Repaired, chosen, configure, counted, ctl, held,
                      nothing_lost, of_zone, settled, start, states, storage_nodes, wait, whole, wipe)
 
 SIX = {"STORAGE_PER_ZONE": "2", "CAIRN_CLUSTER_EXTRA": "pgs: 6"}    # 3+3: each group has all nodes
@@ -43,7 +43,7 @@ def gap(load, kind, since, bound, what, zones=ZONES):
 def a_node_for_ever(cluster, objects, small, load, what):
     """It dies; what was replicated finds another node of its zone, what was coded waits for a new one."""
     node, repaired, since = "z1-storagenode-1", Repaired(cluster), time.monotonic()
-    kill(cluster, node)
+    cluster.kill(node)
     wait(cluster, f"{node} is lost", 15, lambda: states(cluster).get(node) == "lost")
     for kind in ("read", "write"):
         gap(load, kind, since, REPLICA_S, f"{what}, a storage node dies")
@@ -88,7 +88,7 @@ def a_zone_and_one_more(cluster, objects, load, what):
     nodes, since = of_zone(cluster, zone), time.monotonic()
     gone = [n for n in nodes if "storagenode" in n]
     more, wiped = f"z{others[0]}-storagenode-1", gone[-1]
-    kill(cluster, *nodes)
+    cluster.kill(*nodes)
     wait(cluster, f"zone {zone} is down", 25,
          lambda: all(states(cluster, others[0]).get(n) in ("down", "lost") for n in gone))
     objects.put("zone-away", zones=others)
@@ -96,7 +96,7 @@ def a_zone_and_one_more(cluster, objects, load, what):
     for kind in ("read", "write"):
         gap(load, kind, since, ZONE_STALL_S, f"{what}, a zone dies", others)
     since = time.monotonic()
-    kill(cluster, more)
+    cluster.kill(more)
     objects.put("more-away", zones=others)
     objects.check(others)
     for kind in ("read", "write"):
@@ -205,7 +205,7 @@ class Removal:
         for node in nodes:
             if node not in self.yes and self.is_safe(node):
                 assert ctl(self.cluster, "safe-to-remove", node)["safe"]
-                kill(self.cluster, node)
+                self.cluster.kill(node)
                 wipe(self.cluster, node)
                 self.yes.append(node)
                 nothing_lost(self.cluster)
@@ -221,7 +221,7 @@ def test_safe_to_remove(cluster):
     nodes, removal = storage_nodes(cluster), Removal(cluster)
     removal.ask(nodes)
     for other in nodes:
-        kill(cluster, other)
+        cluster.kill(other)
         removal.ask(nodes)
         start(cluster, other)
     assert removal.yes == []
@@ -231,7 +231,7 @@ def test_safe_to_remove(cluster):
         for node in going:
             ctl(cluster, "drain", node)
         removal.ask(nodes)
-        kill(cluster, other)  # the only one that could take its neighbour's places
+        cluster.kill(other)  # the only one that could take its neighbour's places
         wait(cluster, f"{other} is lost", 15,
              lambda: removal.ask(nodes) or number == 2 or states(cluster).get(other) == "lost")
         start(cluster, other)

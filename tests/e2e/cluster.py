@@ -124,6 +124,16 @@ class Cluster:
             self.told.add(node)
         os.kill(self.pid(node), number)
 
+    def kill(self, *nodes):
+        """All at once.  Afterwards they are gone: one that is about to write may take its time to die, and would
+        meanwhile pass for one that runs."""
+        for node in nodes:
+            self.signal(node, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while any(map(self.runs, nodes)):
+            assert time.monotonic() < deadline, f"not all have died: {nodes}"
+            time.sleep(0.01)
+
     @contextlib.contextmanager
     def suspended(self, *nodes):
         for node in nodes:

@@ -4,7 +4,6 @@ import collections
 import hashlib
 import http.server
 import json
-import signal
 import subprocess
 import tempfile
 import threading
@@ -247,12 +246,12 @@ def test_nothing_is_lost(s3, cluster, bucket, hook):
     hook.down = True
     write(others[0], 3)
     assert metric(cluster, "gateway", "cairn_events_waiting") >= 0
-    cluster.signal("z1-gateway-1", signal.SIGKILL)
+    cluster.kill("z1-gateway-1")
     write(others[1], 3)
     wait("failures are counted", 10, lambda: metric(cluster, "gateway", "cairn_events_failed_total") > 3)
     hook.down = False
     write(others[0], 3)
-    cluster.signal("z2-gateway-1", signal.SIGKILL)
+    cluster.kill("z2-gateway-1")
     cluster.control("start", "z1-gateway-1")
     write(others[1], 2)
     cluster.control("start", "z2-gateway-1")

@@ -9,7 +9,6 @@ process and its last words.  A test that failed leaves the cluster as the next o
 processes there, none suspended.
 """
 import contextlib
-import fcntl
 import os
 import pathlib
 import re
@@ -17,7 +16,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 
 import boto3
@@ -33,14 +31,12 @@ CLUSTER = ROOT / "deploy" / "local" / "cluster.sh"
 def claim_ports():
     """A PORT_BASE that no other cluster of tests on this machine has: below the ports that the kernel
     gives to clients, three in each 2,000 (nodes use base + 101 to 380, and 1,000 above for admin).
-    Returns: the base, and a file whose lock holds it until it is closed."""
+    Returns: the base, and a socket whose name holds it until it is closed: names are of a network, as ports
+    are, whatever TMPDIR is; nobody owns them, and none is left behind."""
     for base in (block + third for block in range(11000, 31000, 2000) for third in (0, 300, 600)):
+        claim = socket.socket(socket.AF_UNIX)
         try:
-            lock = open(pathlib.Path(tempfile.gettempdir()) / f"cairn-ports-{os.getuid()}-{base}.lock", "w")
-        except OSError:
-            continue  # another user's, who calls himself the same in a namespace
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            claim.bind(f"\0cairn-ports-{base}")
             nodes = [base + zone * 100 + offset + k for zone in (1, 2, 3) for offset in ROLE_OFFSET.values()
                      for k in (1, 2, 3)]
             for port in (*range(base + 90, base + 99), *nodes, *(port + 1000 for port in nodes)):
@@ -48,9 +44,9 @@ def claim_ports():
                     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     s.bind(("127.0.0.1", port))
         except OSError:
-            lock.close()
+            claim.close()
             continue
-        return base, lock
+        return base, claim
     raise RuntimeError("no ports are free for a cluster of tests")
 
 

@@ -26,11 +26,13 @@ def local(request, tmp_path):
     yield made
     if os.environ.get("CAIRN_E2E_KEEP") or request.session.testsfailed > failed_before:
         subprocess.run([CLUSTER, "down"], env=made.env, cwd=ROOT, check=False)
+        made.claim.close()
         keep(made)
         return
     try:
         made.wipe()
     finally:
+        made.claim.close()
         shutil.rmtree(made.var, ignore_errors=True)
 
 

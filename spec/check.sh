@@ -17,39 +17,30 @@ trap 'rm -rf "$WORK"' EXIT
 cp ./*.tla "$WORK"
 pass=0 fail=0
 
-config() { # spec bug log term inc witnesses gateways
+config() { # start bug log term inc witnesses gateways
     local w g
     w=$(seq -s, 1 "$6" | sed 's/\([0-9]\+\)/w\1/g') g=$(seq -s, 1 "$7" | sed 's/\([0-9]\+\)/g\1/g')
-    printf 'SPECIFICATION %s\nCONSTANTS\n' "$1"
+    printf 'SPECIFICATION %sSpec\nCONSTANTS\n' "$1"
     for x in ${w//,/ } ${g//,/ }; do echo " $x = $x"; done
     printf ' Witness = {%s}\n Gateway = {%s}\n MaxLog = %s\n MaxTerm = %s\n MaxInc = %s\n Bug = "%s"\n' \
         "$w" "$g" "$3" "$4" "$5" "$2"
     printf 'INVARIANT NoStaleRead\nINVARIANT CacheIsTrue\n'
-    [ "$1" != WarmSpec ] || echo 'ACTION_CONSTRAINT Quiet'
+    echo 'ACTION_CONSTRAINT Quiet'
 }
 
-# check EXPECT BUG MODE LOG TERM INC: EXPECT is holds or violated; MODE warm or walks
+# check EXPECT BUG START LOG TERM INC: EXPECT is holds or violated; START warm or cached, see WarmStart.tla.  TLC goes
+# through the states in the order of their distance: what it finds is no matter of luck.
 check() {
-    local expect=$1 bug=$2 mode=$3 module=WarmStart spec=WarmSpec args=() out got start=$SECONDS
-    if [ "$mode" = walks ]; then
-        module=WitnessVisibility spec=Spec
-        args=(-simulate "num=${WALKS:-200000}" -depth 60 -seed 7)
-    fi
-    config "$spec" "$bug" "$4" "$5" "$6" 1 1 >"$WORK/$module.cfg"
-    if [ "$mode" = walks ]; then # the constants are model values of the module that is checked
-        printf -- '---- MODULE Walks ----\nEXTENDS WitnessVisibility\nCONSTANTS w1, g1\n====\n' >"$WORK/Walks.tla"
-        mv "$WORK/$module.cfg" "$WORK/Walks.cfg"
-        module=Walks
-    fi
-    out=$WORK/out
+    local expect=$1 bug=$2 out=$WORK/out got start=$SECONDS
+    config "${3^}" "$bug" "$4" "$5" "$6" 1 1 >"$WORK/WarmStart.cfg"
     (cd "$WORK" && timeout "${TLC_TIMEOUT:-1200}" java -XX:+UseParallelGC -Xmx2g -cp "$JAR" tlc2.TLC -workers 2 -deadlock \
-        -metadir "$WORK/states" "${args[@]}" "$module") >"$out" 2>&1 || true
+        -metadir "$WORK/states" WarmStart) >"$out" 2>&1 || true
     if grep -q 'is violated' "$out"; then got=violated
-    elif grep -qE 'No error has been found|The number of states generated' "$out" && ! grep -q '^Error' "$out"; then got=holds
+    elif grep -q 'No error has been found' "$out" && ! grep -q '^Error' "$out"; then got=holds
     else got=failed; fi
     rm -rf "$WORK/states"
     if [ "$got" = "$expect" ]; then pass=$((pass + 1)); else fail=$((fail + 1)); tail -n 20 "$out"; fi
-    printf '%-22s %-5s log=%s terms=%s incarnations=%s  %-8s (expected %s, %s s, %s)\n' "$bug" "$mode" \
+    printf '%-22s %-6s log=%s terms=%s incarnations=%s  %-8s (expected %s, %s s, %s)\n' "$bug" "$3" \
         "$4" "$5" "$6" "$got" "$expect" $((SECONDS - start)) "$(grep -oE '[0-9,]+ distinct states' "$out" | tail -1 || true)"
 }
 
@@ -66,7 +57,7 @@ check violated floor_ignored warm 4 1 2
 check violated ready_on_hello warm 4 1 2
 check violated ready_survives warm 4 1 2
 check violated old_stream_counts warm 4 1 2
-check violated attach_uncommitted walks 6 3 2
+check violated attach_uncommitted cached 3 2 1
 if [ "${1:-}" = full ]; then
     TLC_TIMEOUT=7200
     check holds none warm 4 2 2

@@ -67,9 +67,9 @@ def hook():
 @pytest.fixture(scope="module")
 def cluster(request, hook):
     var = tempfile.mkdtemp(prefix="cairn-events-")
-    made = Cluster(var, CAIRN_EVENT_INTERVAL="100ms", CAIRN_EVENT_RETRY_MAX="300ms", CAIRN_EVENT_TIMEOUT="500ms",
+    made = Cluster(var, CAIRN_EVENT_INTERVAL="100ms", CAIRN_EVENT_RETRY_MAX="300ms", CAIRN_EVENT_TIMEOUT="2s",
                    CAIRN_LIFECYCLE_DAY="1s", CAIRN_LIFECYCLE_INTERVAL="500ms", CAIRN_JOBS_INTERVAL="300ms",
-                   CAIRN_EVENT_CLAIM="2s", CAIRN_INLINE_BYTES_MAX="4KiB", CAIRN_EVENT_QUEUE_MAX="1000")
+                   CAIRN_EVENT_CLAIM="3s", CAIRN_INLINE_BYTES_MAX="4KiB", CAIRN_EVENT_QUEUE_MAX="1000")
     keys = {"access_key_id": "CAIRNTESTEVENTS00001", "secret_access_key": "not-a-secret-of-anybody-0001"}
     (made.var / "root-credentials").write_text("".join(f"{k}={v}\n" for k, v in keys.items()))
     (made.var / "token").write_text("a-token\n")

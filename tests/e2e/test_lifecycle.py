@@ -211,11 +211,11 @@ def test_a_gateway_dies_and_objects_are_written_anew(quick, s3, bucket):
     other = next(z for z in (1, 2, 3) if z != died)
     client = quick.client(other)
     assert 0 < len(keys(client, bucket)) < 128
-    client.put_object(Bucket=bucket, Key=kept, Body=b"anew")  # every half a day: it never has its time
+    client.put_object(Bucket=bucket, Key=kept, Body=b"anew")  # four times a day: it never has its time
     deadline, last = time.monotonic() + 40, time.monotonic()
     while keys(client, bucket) != [kept]:
         assert time.monotonic() < deadline, keys(client, bucket)
-        if time.monotonic() > last + DAY / 2:
+        if time.monotonic() > last + DAY / 4:
             last = time.monotonic()
             client.put_object(Bucket=bucket, Key=kept, Body=b"anew")
         time.sleep(0.2)
@@ -233,7 +233,7 @@ def test_locked_versions_stay(s3):
                           ObjectLockRetainUntilDate=until)["VersionId"]
     put(s3, name, "k", "k")
     rules(s3, name, rule(NoncurrentVersionExpiration={"NoncurrentDays": 1}))
-    wait("the other one", 20, lambda: len(keys(s3, name)) == 2)
+    wait("the other one", 20, lambda: len(keys(s3, name)) <= 2)
     # That one was younger: the locked one had had its time, too.
     left = [v["VersionId"] for v in s3.list_object_versions(Bucket=name)["Versions"]]
     if datetime.datetime.now(datetime.timezone.utc) < until - datetime.timedelta(seconds=1):

@@ -245,6 +245,9 @@ def test_a_node_that_never_comes_back_is_replaced(six):
     node = "z1-storagenode-2"
     bodies = fill(six, "killed")
     wait_whole(six, "killed")
+    its_disks = lambda: {d["disk"]: d["state"] for d in ask(six, "disks", status=None).get("disks", [])
+                         if d["node"] == node}
+    old = wait(its_disks)
     six.control("kill", node)
     bodies |= fill(six, "killed", "meanwhile-")
     wait_settled(six, node)
@@ -252,19 +255,16 @@ def test_a_node_that_never_comes_back_is_replaced(six):
     check(six, "killed", bodies)
     assert ask(six, "safe-to-remove", node, status=None)["member_of"] == 0
     # Given up; and it is back after all: nothing of it is served, and it begins anew.
-    old = {d["disk"] for d in ask(six, "disks", status=None)["disks"] if d["node"] == node}
     six.expected_error += "| ERROR z1-storagenode-2 storagenode.disk_(given_up|refused) "
     ask(six, "drain", node)
     wait(lambda: ask(six, "safe-to-remove", node, status=None)["safe"])
     said = six.var / "log" / f"{node}.log"
-    time.sleep(2)  # until the root has written down that its disks are lost
     six.control("start", node)
     wait(lambda: "storagenode.disk_given_up" in said.read_text())
     six.control("stop", node)
     six.control("start", node)
     wait(lambda: "storagenode.emptied" in said.read_text())
     ask(six, "undrain", node)
-    wait(lambda: any(d["node"] == node and d["state"] == "up" and d["disk"] not in old
-                     for d in ask(six, "disks", status=None)["disks"]))
+    wait(lambda: any(state == "up" for disk, state in its_disks().items() if disk not in old))
     wait_whole(six, "killed")
     check(six, "killed", bodies)

@@ -5,7 +5,8 @@
  * map that is behind: disks_group_leave().
  *
  * It looks once for each new map, and goes on, some shards at a time, as long as there is something
- * to drop; and every minute, for what was put meanwhile by a repairer whose map is behind.  Runs on: the loop.  Memory: none to speak of. */
+ * to drop; and every minute, for what was put meanwhile by a repairer whose map is behind.  Runs
+ * on: the loop.  Memory: none to speak of. */
 #include "proto/map_client.h"
 #include "storagenode/op/disks.h"
 

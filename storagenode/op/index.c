@@ -196,8 +196,8 @@ static int blob_drop(struct store *s, struct kv_batch *kv, struct id128 blob_id,
     return OK;
 }
 
-/* The next page that has something to drop, of a bounded number of pages.  *ret_count: that are to go,
- * at the beginning of entries; *ret_more: there are others behind *at. */
+/* The next page that has something to drop, of a bounded number of pages.  *ret_count: that are to
+ * go, at the beginning of entries; *ret_more: there are others behind *at. */
 static int drop_page(struct store *s, uint32_t pg, uint64_t since_ms, struct store_inventory_at *at,
                      struct store_inventory_entry entries[DROP_MAX], size_t *ret_count,
                      bool *ret_more)

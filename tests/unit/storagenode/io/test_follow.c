@@ -140,15 +140,16 @@ static int put_blob(uint32_t pg, unsigned blob, uint64_t epoch, bool repairer)
 {
     static uint8_t byte = 1;
     uint32_t crc = crc32c(0, SLICE(&byte, 1));
-    struct disks_put p = {.put = {.info = {.blob_id = {{(uint8_t)blob, (uint8_t)(blob >> 8), (uint8_t)pg}},
-                                           .pg = pg,
-                                           .pg_epoch = epoch,
-                                           .time_ms = env_wall_ms(&store_node.env),
-                                           .bytes = 1,
-                                           .block_crcs = &crc},
-                                  .payload.bytes = SLICE(&byte, 1)},
-                          .any_epoch = repairer,
-                          .cb = put_done};
+    struct disks_put p = {
+        .put = {.info = {.blob_id = {{(uint8_t)blob, (uint8_t)(blob >> 8), (uint8_t)pg}},
+                         .pg = pg,
+                         .pg_epoch = epoch,
+                         .time_ms = env_wall_ms(&store_node.env),
+                         .bytes = 1,
+                         .block_crcs = &crc},
+                .payload.bytes = SLICE(&byte, 1)},
+        .any_epoch = repairer,
+        .cb = put_done};
     flag = false;
     int err = disks_put_start(disks, &p);
     if (!err)

@@ -287,8 +287,8 @@ static void what_another_cluster_had_stays(void **state)
     for (unsigned turn = 0; turn < 2; turn++) {
         assert_int_equal(leave_since(5, 3, turn ? since_ms : since_ms + 1000000), OK);
         for (unsigned i = 0; i < 300; i++)
-            assert_int_equal(look_at(i), turn && i >= 200 ? DISKS_SHARD_MISSING
-                                                          : DISKS_SHARD_PRESENT);
+            assert_int_equal(look_at(i),
+                             turn && i >= 200 ? DISKS_SHARD_MISSING : DISKS_SHARD_PRESENT);
     }
     idle();
     store_check(disks_store(disks, 0));

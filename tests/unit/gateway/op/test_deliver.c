@@ -406,6 +406,93 @@ static void what_is_never_taken(void **state)
     assert_int_equal(post_count, before);
 }
 
+/* ---- buckets that are gone ---- */
+
+static struct {
+    bool held;   /* questions about the bucket are not answered */
+    uint64_t at; /* the window's first event when it was asked; 0: it was not */
+} bucket_asked;
+
+static struct lane *only_lane(void)
+{
+    struct queue *q = container_of(d->queues.next, struct queue, node);
+    assert_true(d->queue_count == 1 && q->lanes.next == q->lanes.prev);
+    return container_of(q->lanes.next, struct lane, node);
+}
+
+static bool hold_bucket(struct stand *stand_, struct fake_call *call)
+{
+    const Cairn__ReadRequest *q = (const Cairn__ReadRequest *)(void *)call->request;
+    if (call->method != &method_meta_read ||
+        q->keys[0]->kind != CAIRN__RECORD_KIND__RECORD_BUCKET || !bucket_asked.held)
+        return on_view(stand_, call);
+    if (!bucket_asked.at)
+        bucket_asked.at = only_lane()->window[0]->entry->index;
+    return true; /* swallowed: it is asked again */
+}
+
+static void put_poisoned(int count)
+{
+    char target[32];
+    poisoned = true;
+    for (int i = 0; i < count; i++) {
+        snprintf(target, sizeof(target), "/bucket/p%d", i);
+        run(200, "PUT", target, "1");
+    }
+}
+
+#define GONE_AGE_MS (11 * 60000)
+
+/* More events than the window holds make us ask whether the bucket is there, and have all left it
+ * when the answer comes: to the question that was asked, so that none of them is given up. */
+static void the_window_moves_on_before_the_answer(void **state)
+{
+    (void)state;
+    enum { EVENTS = 3 * LANE_WINDOW };
+    notify();
+    put_poisoned(EVENTS);
+    run_ms(5000);
+    bucket_asked.at = 0;
+    bucket_asked.held = true;
+    s.on_view = hold_bucket;
+    s.witness->silent = true; /* or nobody would ask the root */
+    s.f.wall_ms += GONE_AGE_MS;
+    uint64_t last = 0;
+    for (int i = 0; i < 600 && !last; i++) {
+        run_ms(10);
+        const struct lane *l = only_lane();
+        if (bucket_asked.at && l->count && l->window[0]->entry->index > bucket_asked.at)
+            last = l->window[l->count - 1]->entry->index;
+    }
+    assert_true(last > bucket_asked.at && only_lane()->asking_bucket);
+    s.witness->silent = bucket_asked.held = false;
+    for (int i = 0; i < 300 && only_lane()->asking_bucket; i++)
+        run_ms(10);
+    assert_false(only_lane()->asking_bucket);
+    run_ms(10000);
+    assert_int_equal(atomic_load(&metrics.given_up->value), 0);
+    poisoned = false;
+    run_ms(20000);
+    assert_int_equal(atomic_load(&metrics.delivered[DELIVER_WEBHOOK]->value), EVENTS);
+}
+
+static void a_bucket_that_is_gone(void **state)
+{
+    (void)state;
+    notify();
+    put_poisoned(1);
+    run(204, "DELETE", "/bucket/p0", "");
+    run(204, "DELETE", "/bucket", "");
+    run_ms(60000);
+    assert_int_equal(atomic_load(&metrics.given_up->value), 0);
+    s.f.wall_ms += GONE_AGE_MS;
+    run_ms(60000);
+    assert_int_equal(atomic_load(&metrics.given_up->value), 1);
+    unsigned before = post_count;
+    run_ms(60000);
+    assert_int_equal(post_count, before);
+}
+
 /* There is room for two queues, and two destinations are away: others have their turn. */
 static void queues_that_are_stuck(void **state)
 {
@@ -586,12 +673,15 @@ static void what_can_never_be_replicated(void **state)
 
 /* ---- an upload whose completion is not answered ---- */
 
-#define MADE "Mon, 30 Nov 2026 17:14:15 GMT"
 #define BEFORE "Mon, 30 Nov 2026 17:14:14 GMT"
+#define MADE "Mon, 30 Nov 2026 17:14:15 GMT"
+#define AFTER "Mon, 30 Nov 2026 17:14:16 GMT"
 
 static struct {
     unsigned creates, parts, completes, aborts, heads;
     unsigned there_at;  /* the look that finds it; 0: none ever does */
+    bool there_before;  /* something like it, before it is completed and after */
+    bool answers_again; /* the second completion */
     bool crosses_abort; /* it was complete when it was to be aborted */
     const char *last_modified;
     char etag[64];
@@ -600,9 +690,11 @@ static struct {
 static void far_answer(struct http_call *call, int *ret_err, int *ret_status)
 {
     bool upload = strstr(call->url, "uploadId=") != NULL;
-    snprintf(call->date, sizeof(call->date), "%s", MADE);
+    snprintf(call->date, sizeof(call->date), "%s", far.creates ? AFTER : MADE);
     if (strcmp(call->method, "HEAD") == 0) {
-        bool there = far.there_at && ++far.heads >= far.there_at;
+        bool look = far.completes == far.creates;
+        far.heads += look;
+        bool there = far.there_before || (look && far.there_at && far.heads >= far.there_at);
         *ret_status = there ? 200 : 404;
         snprintf(call->etag, sizeof(call->etag), "%s", there ? far.etag : "");
         snprintf(call->last_modified, sizeof(call->last_modified), "%s", far.last_modified);
@@ -614,8 +706,8 @@ static void far_answer(struct http_call *call, int *ret_err, int *ret_status)
     } else if (strcmp(call->method, "PUT") == 0) {
         far.parts++;
     } else if (upload) {
-        far.completes++;
-        *ret_err = ERR_TIMEOUT;
+        if (++far.completes == 1 || !far.answers_again)
+            *ret_err = ERR_TIMEOUT;
     } else {
         far.creates++;
         buf_cstr(&call->answer, "<A><UploadId>id</UploadId></A>");
@@ -684,6 +776,18 @@ static void a_completion_that_is_found_by_the_next_try(void **state)
     assert_int_equal(atomic_load(&metrics.delivered[DELIVER_REPLICATION]->value), 1);
 }
 
+/* The same data once more within the second in which they were replicated before, with other
+ * metadata, say: what is found there is not what was not answered, and that is sent again. */
+static void the_same_data_within_a_second(void **state)
+{
+    (void)state;
+    upload();
+    far.there_before = far.answers_again = true;
+    run_ms(60000);
+    assert_true(far.creates == 2 && far.parts == 4 && far.completes == 2);
+    assert_int_equal(atomic_load(&metrics.delivered[DELIVER_REPLICATION]->value), 1);
+}
+
 static int setup_to_give_up(void **state)
 {
     give_up_ms = 500000;
@@ -722,6 +826,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_was_listed_before_a_claim_was_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_never_taken, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_window_moves_on_before_the_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_bucket_that_is_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(queues_that_are_stuck, setup_of_two, teardown),
         cmocka_unit_test_setup_teardown(a_crowd, setup_of_a_crowd, teardown),
         cmocka_unit_test_setup_teardown(a_transfer_ends_with_the_claim, setup, teardown),
@@ -731,6 +837,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_completion_that_never_comes, setup_to_give_up, teardown),
         cmocka_unit_test_setup_teardown(a_completion_that_is_found_by_the_next_try, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(the_same_data_within_a_second, setup, teardown),
         cmocka_unit_test_setup_teardown(metadata_without_a_value, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -119,6 +119,8 @@ static void queue_learn(struct deliver *d, const Cairn__EventQueueInfo *info, ui
     q->mentioned = true;
     q->claim_until_ns = MAX(q->claim_until_ns, until_ns);
     q->oldest_ms = info->oldest_ms;
+    q->time_ms = info->time_ms;
+    q->time_at_ns = env_now_ns(d->gw->env);
     memset(q->rows, 0, sizeof(q->rows));
     for (size_t i = 0; i < info->queue->n_counts; i++) {
         const Cairn__EventCount *count = info->queue->counts[i];

@@ -23,6 +23,7 @@ static struct deliver *d;
 static struct targets hooks, remotes;
 static bool granted; /* the leader gives us every queue that we have room for, in turns */
 static size_t turn;
+static uint64_t gateway_ahead_ms; /* its clock, of the leader's */
 static unsigned queues_max = 8, running_max = 100, open_max;
 static size_t window_max = 1000;
 
@@ -194,6 +195,7 @@ static bool on_view(struct stand *stand_, struct fake_call *call)
             info->bucket_id = bucket;
             info->queue = queue;
             info->oldest_ms = oldest;
+            info->time_ms = s.f.wall_ms + s.f.now_ns / NS_PER_MS - gateway_ahead_ms;
             info->start = (ProtobufCBinaryData){views[p].start_bytes, views[p].start};
             if (is_held(q, p, bucket))
                 ptrs[r.n_queues++] = info;
@@ -296,6 +298,7 @@ static int setup(void **state)
     s.gw.out = &client;
     s.on_view = on_view;
     granted = true;
+    gateway_ahead_ms = 0;
     post_count = canceled = open_max = 0;
     held_key = NULL;
     poisoned = false;
@@ -586,6 +589,26 @@ static void replicate(void)
     run(200, "PUT", "/bucket?replication", REPLICATION);
 }
 
+/* A gateway with such a clock signs with it, and so is refused everything: that is no reason to
+ * give up what others can send.  Nor is a leader's.  What is old by both is. */
+static void a_clock_that_is_ahead(void **state)
+{
+    (void)state;
+    replicate();
+    status = 403;
+    run(200, "PUT", "/bucket/a", "1");
+    gateway_ahead_ms = 0 - 2 * give_up_ms;
+    run_ms(10000);
+    assert_int_equal(atomic_load(&metrics.given_up->value), 0);
+    s.f.wall_ms += gateway_ahead_ms = 2 * give_up_ms;
+    run_ms(10000);
+    assert_int_equal(atomic_load(&metrics.given_up->value), 0);
+    assert_true(posts_of("a", 0) > 10);
+    gateway_ahead_ms = 0;
+    run_ms(10000);
+    assert_int_equal(atomic_load(&metrics.given_up->value), 1);
+}
+
 /* Whoever has the queue next must not be overtaken by what we sent before. */
 static void a_transfer_ends_with_the_claim(void **state)
 {
@@ -830,6 +853,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_bucket_that_is_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(queues_that_are_stuck, setup_of_two, teardown),
         cmocka_unit_test_setup_teardown(a_crowd, setup_of_a_crowd, teardown),
+        cmocka_unit_test_setup_teardown(a_clock_that_is_ahead, setup, teardown),
         cmocka_unit_test_setup_teardown(a_transfer_ends_with_the_claim, setup, teardown),
         cmocka_unit_test_setup_teardown(what_can_never_be_replicated, setup, teardown),
         cmocka_unit_test_setup_teardown(destinations_of_others, setup, teardown),

@@ -612,10 +612,13 @@ static enum op_next part_sent(struct replicate *r)
 
 /* ---- 3. is it complete? ---- */
 
-/* S3 may say 200 and then tell of an error. */
-static bool tells_of_error(const struct http_call *call)
+/* S3 may say 200 and then tell of an error.  An upload that is not known (any more) may have been
+ * completed: libcurl sends a request once more if a connection that was kept is lost before any
+ * answer, and so do proxies. */
+static bool may_be_complete(const struct http_call *call)
 {
-    return call->status / 100 == 2 && s3_remote_element(buf_view(&call->answer), "Code").len;
+    bool tells = call->status / 100 == 2 && s3_remote_element(buf_view(&call->answer), "Code").len;
+    return call->err != OK || call->status >= 500 || call->status == 404 || tells;
 }
 
 static enum op_next completed(struct replicate *r)
@@ -623,7 +626,7 @@ static enum op_next completed(struct replicate *r)
     const struct http_call *call = &r->remote.call;
     if (r->calling)
         return OP_WAIT;
-    if (!r->canceled && (call->err != OK || call->status >= 500 || tells_of_error(call))) {
+    if (!r->canceled && may_be_complete(call)) {
         r->status = call->status;
         r->late = true;
         r->patient = call->err == ERR_TIMEOUT || call->status == 504;

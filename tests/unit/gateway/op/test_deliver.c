@@ -370,6 +370,7 @@ static struct {
     unsigned there_at;  /* the look that finds it; 0: none ever does */
     bool there_before;  /* something like it, before it is completed and after */
     bool answers_again; /* the second completion */
+    bool forgets;       /* answers to a completion that it knows of no such upload */
     bool crosses_abort; /* it was complete when it was to be aborted */
     const char *last_modified;
     char etag[64];
@@ -395,7 +396,9 @@ static void far_answer(struct http_call *call, int *ret_err, int *ret_status)
         far.parts++;
     } else if (upload) {
         if (++far.completes == 1 || !far.answers_again)
-            *ret_err = ERR_TIMEOUT;
+            *ret_err = far.forgets ? OK : ERR_TIMEOUT;
+        if (far.forgets)
+            *ret_status = 404;
     } else {
         far.creates++;
         buf_cstr(&call->answer, "<A><UploadId>id</UploadId></A>");
@@ -428,6 +431,17 @@ static void a_completion_that_is_late(void **state)
     world_run_ms(60000);
     assert_int_equal(far.heads, 3);
     assert_true(far.creates == 1 && far.parts == 2 && far.completes == 1 && far.aborts == 0);
+    assert_int_equal(atomic_load(&world.metrics.delivered[DELIVER_REPLICATION]->value), 1);
+}
+
+static void a_completion_that_was_sent_twice(void **state)
+{
+    (void)state;
+    upload();
+    far.forgets = true;
+    far.there_at = 1;
+    world_run_ms(60000);
+    assert_true(far.creates == 1 && far.completes == 1 && far.heads == 1);
     assert_int_equal(atomic_load(&world.metrics.delivered[DELIVER_REPLICATION]->value), 1);
 }
 
@@ -524,6 +538,7 @@ int main(void)
         WITH(world_setup, what_can_never_be_replicated),
         WITH(world_setup, destinations_of_others),
         WITH(world_setup, a_completion_that_is_late),
+        WITH(world_setup, a_completion_that_was_sent_twice),
         WITH(setup_to_give_up, a_completion_that_never_comes),
         WITH(world_setup, a_completion_that_is_found_by_the_next_try),
         WITH(world_setup, the_same_data_within_a_second),

@@ -55,6 +55,7 @@ def test_every_command_explains_itself():
     for asked in words:
         said = run(*asked, "--help").stdout
         assert f"usage: cairnctl {' '.join(asked)}" in said and "--json" in said and "Exit status" in said, asked
+        assert run("help", *asked).stdout == said
         assert re.search(rf"`(cairnctl )?({asked[0]} )?{asked[-1]}\b", documents), f"not documented: {asked}"
 
 

@@ -197,8 +197,10 @@ def test_drain(cluster):
         ask(cluster, "undrain", node)
     assert not any(n["draining"] for n in ask_json(cluster, "nodes")["nodes"])
     for command in ("drain", "undrain", "safe-to-remove"):
-        assert "no such storage node" in ask(cluster, command, "z9-storagenode-1", status=2).stderr
+        said = ask(cluster, command, "z9-storagenode-1", status=2).stderr
+        assert "no such storage node" in said and "see `cairnctl nodes`" in said and "kms" not in said
         assert "no node's id" in ask(cluster, command, "a/b", status=2).stderr
+    assert "see `cairnctl kms list`" in ask(cluster, "kms", "rotate", "no-such-key", status=2).stderr
 
 
 def test_a_node_is_killed(cluster):

@@ -131,7 +131,7 @@ struct s3_param {
 
 struct s3_request {
     enum s3_op op;
-    const char *subresource; /* that the request names, offered or not; else NULL */
+    const char *resource; /* what it is about, as S3 names it; NULL: that is not known */
     struct slice method;
     struct slice raw_path;  /* of the target, as sent; what is signed */
     struct slice raw_query; /* without '?', as sent */
@@ -160,7 +160,8 @@ struct s3_addressing {
     size_t website_domain_count;
 };
 
-/* Is a parameter of this name one that operations are chosen by, be they offered or not? */
+/* Is a parameter of this name one that operations are chosen by, be they offered or not, and be it
+ * on the service, buckets or objects? */
 bool s3_names_subresource(struct slice name);
 
 /* Parse.  Returns: S3_OK; INVALID_URI, INVALID_BUCKET_NAME, KEY_TOO_LONG, METHOD_NOT_ALLOWED,

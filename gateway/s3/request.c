@@ -195,6 +195,12 @@ static enum s3_code not_allowed(const struct s3_request *r, const char *kind,
     return S3_METHOD_NOT_ALLOWED;
 }
 
+/* It does not decode; or it would, if there were memory. */
+static enum s3_code bad_uri(const struct s3_request *r, struct s3_fault *fault)
+{
+    return s3_fault_set(fault, r->arena->failed ? S3_INTERNAL_ERROR : S3_INVALID_URI, NULL);
+}
+
 static bool method_is(const struct s3_request *r, const char *name)
 {
     return slice_eq(r->method, slice_cstr(name));
@@ -210,7 +216,7 @@ static enum s3_code admin_op(struct s3_request *r, struct s3_fault *fault)
 {
     size_t prefix = sizeof(S3_ADMIN_PREFIX) - 1;
     if (!s3_percent_decode(r->arena, r->raw_path, false, &r->path) || !utf8_valid(r->path))
-        return s3_fault_set(fault, S3_INVALID_URI, NULL);
+        return bad_uri(r, fault);
     r->key = SLICE(r->path.ptr + prefix, r->path.len - prefix);
     if (!method_is(r, "GET") && !method_is(r, "POST"))
         return not_allowed(r, "ADMIN", fault);
@@ -453,7 +459,7 @@ static enum s3_code parse_query(struct s3_request *r, struct s3_fault *fault)
         if (!s3_percent_decode(r->arena, param.raw_name, true, &param.name) ||
             !s3_percent_decode(r->arena, param.raw_value, true, &param.value) ||
             !utf8_valid(param.name) || !utf8_valid(param.value))
-            return s3_fault_set(fault, S3_INVALID_URI, NULL);
+            return bad_uri(r, fault);
         r->params[r->param_count++] = param;
     }
     return S3_OK;
@@ -552,7 +558,7 @@ static enum s3_code website_op(struct s3_request *r, struct slice bucket, struct
     if (!host_is_clean(http_fields_get(r->fields, "host"))) /* redirects repeat it */
         return s3_fault_set(fault, S3_INVALID_REQUEST, "The Host header is not valid.");
     if (!s3_percent_decode(r->arena, r->raw_path, false, &r->path) || !utf8_valid(r->path))
-        return s3_fault_set(fault, S3_INVALID_URI, NULL);
+        return bad_uri(r, fault);
     r->key = SLICE(r->path.ptr + 1, r->path.len - 1);
     if (!s3_bucket_name_valid(r->bucket)) {
         s3_fault_set(fault, S3_NO_SUCH_BUCKET, NULL);
@@ -576,7 +582,7 @@ static enum s3_code locate(const struct s3_addressing *addressing, struct s3_req
                  bucket = host_below(addressing->base_domains, addressing->base_domain_count,
                                      r->host, &is_base);
     if (!s3_percent_decode(r->arena, r->raw_path, false, &r->path) || !utf8_valid(r->path))
-        return s3_fault_set(fault, S3_INVALID_URI, NULL);
+        return bad_uri(r, fault);
     rest.ptr++;
     rest.len--;
     if (bucket.len) {

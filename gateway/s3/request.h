@@ -165,8 +165,10 @@ struct s3_addressing {
 bool s3_names_subresource(struct slice name);
 
 /* Parse.  Returns: S3_OK; INVALID_URI, INVALID_BUCKET_NAME, KEY_TOO_LONG, METHOD_NOT_ALLOWED,
- * NOT_IMPLEMENTED (a known subresource that is not offered, or an unknown one), INVALID_ARGUMENT,
- * INVALID_REQUEST, and what s3_request_hoist() says.  Of websites GET and HEAD are those of objects.  OPTIONS is S3_OP_PREFLIGHT, with or without a bucket.
+ * NOT_IMPLEMENTED (a known subresource that is not offered, or not of this kind of resource, or an
+ * unknown one), INVALID_ARGUMENT, INVALID_REQUEST, INTERNAL_ERROR, and what s3_request_hoist()
+ * says.  Of websites GET and HEAD are those of objects.  OPTIONS is S3_OP_PREFLIGHT, with or without
+ * a bucket.
  * On error *ret holds what was understood (bucket, path, params), enough for the error document and
  * for authenticating first: an anonymous client should hear AccessDenied before NotImplemented. */
 enum s3_code s3_request_parse(struct arena *arena, const struct s3_addressing *addressing,

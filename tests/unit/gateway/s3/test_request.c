@@ -217,12 +217,6 @@ static void operations(void **state)
     assert_int_equal(m.request.op, S3_OP_COPY_OBJECT);
     MAKE(&m, "PUT", "/bkt/k?uploadId=1&partNumber=2", "Host: x", "x-amz-copy-source: /a/b");
     assert_int_equal(m.request.op, S3_OP_UPLOAD_PART_COPY);
-    MAKE(&m, "GET", "/bkt?acl", "Host: x");
-    assert_string_equal(m.request.resource, "ACL");
-    MAKE(&m, "PUT", "/bkt", "Host: x");
-    assert_string_equal(m.request.resource, "BUCKET");
-    MAKE(&m, "DELETE", "/bkt/k?tagging&acl", "Host: x");
-    assert_null(m.request.resource);
 }
 
 static void subresources(void **state)

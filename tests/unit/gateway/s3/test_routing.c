@@ -273,6 +273,37 @@ static void plain(void **state)
     }
 }
 
+/* As errors and logs call it. */
+static void resource_types(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *method, *target, *resource;
+    } cases[] = {
+        {"GET", "/", "SERVICE"},
+        {"PUT", "/bkt", "BUCKET"},
+        {"PATCH", "/bkt/k", "OBJECT"},
+        {"GET", "/bkt/k?partNumber=1", "OBJECT"},
+        {"GET", "/bkt?acl", "ACL"},
+        {"DELETE", "/bkt/k?acl", "ACL"},
+        {"PUT", "/bkt?tagging", "TAGGING"},
+        {"HEAD", "/bkt/k?tagging", "OBJECT_TAGGING"},
+        {"DELETE", "/bkt?uploads", "UPLOADS"},
+        {"DELETE", "/bkt/k?uploadId=1", "UPLOAD"},
+        {"POST", "/bkt/k?restore", "RESTORE"},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        MAKE(&m, cases[i].method, cases[i].target, "Host: localhost");
+        assert_string_equal(m.request.resource, cases[i].resource);
+        if (m.code == S3_METHOD_NOT_ALLOWED) {
+            assert_slice(m.fault.extra[0].value, cases[i].method);
+            assert_slice(m.fault.extra[1].value, cases[i].resource);
+        }
+    }
+    MAKE(&m, "DELETE", "/bkt/k?tagging&acl", "Host: x"); /* of one or of the other? */
+    assert_null(m.request.resource);
+}
+
 /* A version is named to operations on versions.  A bucket has none: it must not be deleted, say, by
  * who forgot the key. */
 static void version_ids(void **state)
@@ -329,6 +360,7 @@ int main(void)
         cmocka_unit_test(every_method_with_every_subresource),
         cmocka_unit_test(every_two_subresources),
         cmocka_unit_test(plain),
+        cmocka_unit_test(resource_types),
         cmocka_unit_test(version_ids),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);

@@ -23,6 +23,7 @@
 #define ROWS_DEFAULT 200
 #define BAD_MAX 100 /* named in one answer */
 #define AGAIN_PAGES_MAX 16
+#define ROUNDS_PER_PAGE 10 /* of questions, and those of one more row */
 #define TURNS_MAX 4
 
 struct verify_bad {
@@ -359,7 +360,8 @@ static void again_cb(struct meta_call *call)
 static void again_start(struct verify_op *v)
 {
     memset(&v->again, 0, sizeof(v->again));
-    v->again.at = bytes_of(v->bad[0].entry->key); /* nothing in the ranges before it is looked for */
+    v->again.at =
+        bytes_of(v->bad[0].entry->key); /* nothing in the ranges before it is looked for */
     v->again.after = v->after;
     again_page_start(v);
 }
@@ -454,14 +456,16 @@ static void segments_cb(struct meta_call *call)
     round_start(v);
 }
 
+/* segments_max 0: no bound. */
 static void segments_start(struct verify_op *v, struct slice at, struct slice after,
-                           void (*cb)(struct meta_call *))
+                           size_t segments_max, void (*cb)(struct meta_call *))
 {
     Cairn__ListSegmentsRequest *r = &v->segments_request;
     cairn__list_segments_request__init(r);
     r->bucket_id = v->bucket_id;
     r->start_after = binary_of(after);
     r->rows_max = (uint32_t)v->rows_max;
+    r->segments_max = (uint32_t)segments_max;
     v->call = (struct meta_call){
         .method = &method_meta_list_segments,
         .bucket_id = v->bucket_id,
@@ -477,7 +481,7 @@ static void segments_start(struct verify_op *v, struct slice at, struct slice af
 static void again_page_start(struct verify_op *v)
 {
     v->again.pages++;
-    segments_start(v, v->again.at, v->again.after, again_cb);
+    segments_start(v, v->again.at, v->again.after, 0, again_cb);
 }
 
 /* From the beginning, whatever was found. */
@@ -488,7 +492,7 @@ static void page_start(struct verify_op *v)
     v->entry = v->segment = v->bad_count = 0;
     v->objects = v->parts = v->inline_count = v->segments = v->bytes = v->interim = 0;
     v->counts = (struct redundancy_counts){0};
-    segments_start(v, v->at, v->after, segments_cb);
+    segments_start(v, v->at, v->after, ROUNDS_PER_PAGE * verify_ask_max(&v->ask), segments_cb);
 }
 
 /* ---- which bucket ---- */

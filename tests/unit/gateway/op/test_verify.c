@@ -112,6 +112,7 @@ struct said {
     long long segments, full, degraded, lost, unknown, left_out;
     size_t bad, not_answered;
     uint64_t took_ns;
+    char next[160]; /* "": none */
 };
 
 static long long number(const json_t *o, const char *name)
@@ -134,6 +135,8 @@ static struct said ask(const char *target)
     r.segments = number(page, "segments");
     r.left_out = number(page, "bad_left_out");
     r.bad = json_array_size(json_object_get(page, "bad"));
+    const char *next = json_string_value(json_object_get(page, "next"));
+    snprintf(r.next, sizeof(r.next), "%s", next ? next : "");
     json_array_foreach(json_object_get(page, "schemes"), i, o)
     {
         r.full += number(o, "full");
@@ -365,6 +368,28 @@ static void silent_nodes_are_waited_for_once(void **state)
     stand_fini(&s);
 }
 
+/* However many segments the rows have that a page may have: it ends in time. */
+static void a_page_has_so_many_rounds(void **state)
+{
+    (void)state;
+    char target[256] = PAGE "&deep=1";
+    struct said sum = {0}, said;
+    unsigned pages = 0;
+    fill(230);
+    do {
+        said = ask(target);
+        sum.segments += said.segments;
+        sum.full += said.full;
+        assert_in_range(said.segments, 0, 160);
+        snprintf(target, sizeof(target), PAGE "&deep=1&after=%s", said.next);
+    } while (said.next[0] && ++pages < 10);
+    assert_int_equal(pages, 2); /* 160 and 70, and the second range's */
+    assert_true(sum.segments == 230 && sum.full == 230);
+    said = ask(PAGE);
+    assert_int_equal(said.segments, 230);
+    stand_fini(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -373,6 +398,7 @@ int main(void)
         cmocka_unit_test(behind_a_split_nothing_is_taken_for_deleted),
         cmocka_unit_test(what_a_segment_was_moved_to_is_asked_about),
         cmocka_unit_test(silent_nodes_are_waited_for_once),
+        cmocka_unit_test(a_page_has_so_many_rounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -125,6 +125,20 @@ def test_nodes_that_are_silent(own, bodies):
         assert verify_settled(own, "silent")["segments"] == 20 + CODED // 2
 
 
+def test_pages_go_on_behind_the_longest_keys(own, bodies):
+    """Where a page ends is said by the key; everything is counted once, deep or not."""
+    s3, many = own.client(), 230
+    s3.create_bucket(Bucket="longest")
+    keys = [f"{i:04}" + "\N{SNOWMAN}" * 340 for i in range(many)]  # 1024 bytes
+    assert len(keys[0].encode()) == 1024
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda key: s3.put_object(Bucket="longest", Key=key, Body=b"x" * 20_000), keys))
+    verify_settled(own, "longest")
+    for how in (), ("--deep", ):  # 200 rows a page, and 20
+        said = ask_json(own, "verify", "longest", *how)
+        assert said["objects"] == said["segments"] == said["full"] == many and said["bytes"] == 20_000 * many, said
+
+
 MAP_S = 4.0  # for so long an event loop may go on with its old map
 
 

@@ -11,8 +11,8 @@ import zlib
 
 import pytest
 
-from wire import (EMPTY, HELLO, REQUEST, RESPONSE, SIGNED, SIGNED_TRAILER, UNSIGNED_TRAILER, Node, Raw,
-                  exchange, frame, head_text, hello, host_of, put_chunked, request)
+from wire import (EMPTY, HELLO, REQUEST, RESPONSE, SIGNED, SIGNED_TRAILER, UNSIGNED_TRAILER, Node, Raw, Signer,
+                  exchange, frame, head_text, hello, host_of, put_chunked, request, send)
 
 MIB = 1 << 20
 PIECES = [b"a" * 65536, b"b" * 8192, b"the last one"]
@@ -128,6 +128,23 @@ def test_unsigned_payload(cluster, s3, bucket):
 
 
 # ---- HTTP ----
+
+def test_a_trailer_that_cannot_come(cluster, s3, bucket):
+    """Announced of a body that has nothing behind it, whatever asks for a body, and whoever sends it."""
+    announced = {"x-amz-trailer": "x-amz-checksum-crc32"}
+    path, text = f"/{bucket}/k", b"<Delete><Object><Key>k</Key></Object></Delete>"
+    assert request(cluster, "PUT", path, "", b"x", announced) == (400, "MalformedTrailerError")
+    unsigned = Signer(cluster.credentials).headers("PUT", path, "", host_of(cluster), "UNSIGNED-PAYLOAD", announced)
+    assert send(cluster, "PUT", path, "", unsigned, b"x") == (400, "MalformedTrailerError")
+    assert request(cluster, "POST", f"/{bucket}", "delete=", text, announced) == (400, "MalformedTrailerError")
+    for target, kind in ((f"/{bucket}?delete", "text/xml"), ("/", "application/x-www-form-urlencoded"),
+                         (f"/{bucket}", "multipart/form-data; boundary=b")):
+        head = (f"POST {target} HTTP/1.1\r\nHost: {host_of(cluster)}\r\nContent-Type: {kind}\r\n"
+                f"Content-Length: {len(text)}\r\nx-amz-trailer: x-amz-checksum-crc32\r\n\r\n")
+        status, code = exchange(cluster, head + text.decode())
+        assert 400 <= status < 500 and code, (target, status)
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+
 
 def test_expect_continue(cluster, s3, bucket):
     body = b"w" * 100000

@@ -307,7 +307,7 @@ static enum s3_code copy_keys(struct copy_op *c)
         return c->from_key.code;
     if (c->key.code != S3_OK)
         return c->key.code;
-    c->encryption = c->is_part ? sse_part(c->req, upload_look_encryption(&c->look), &failed)
+    c->encryption = c->is_part     ? sse_part(c->req, upload_look_encryption(&c->look), &failed)
                     : c->is_rename ? sse_renamed(c->req, c->from->encryption, &failed)
                                    : c->key.made;
     if (failed)

@@ -82,6 +82,8 @@
     X(http, requests, "http_requests", "HTTP requests.")                                           \
     X(http, rejected, "http_rejected", "Malformed HTTP requests.")                                 \
     X(http, timeouts, "http_timeouts", "Connections closed as too slow.")                          \
+    X(http, evicted, "http_evicted",                                                               \
+      "Connections without a request closed to make room for others.")                             \
     X(http, bytes_in, "http_bytes_in", "Bytes from clients.")                                      \
     X(http, bytes_out, "http_bytes_out", "Bytes to clients.")
 

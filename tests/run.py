@@ -279,7 +279,7 @@ def batches(folder, first, prefix=()):
 
 # Those that share the cluster of e2e/conftest.py, in two batches of which each has one.
 SHARED = [["test_clients.py", "test_cairnctl.py", "test_iam.py"], ["test_s3.py", "test_s3_more.py", "test_bad_input.py", "test_versions.py",
-           "test_rename.py", "test_append.py", "test_browser.py", "test_compatibility.py"]]
+           "test_rename.py", "test_append.py", "test_browser.py", "test_compatibility.py", "test_flood.py"]]
 QUICK = ["test_reports.py", "test_quota.py"]  # likewise its cluster `quick`
 LAYERS = [
     Layer("build", 240, "does everything compile, tests included?",

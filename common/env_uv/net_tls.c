@@ -123,16 +123,26 @@ static void conn_gone(struct env_timer *timer)
         handler->on_closed(c->arg, c, c->err);
     SSL_free(c->ssl);
     list_remove(&c->node);
-    net->stats.conns--;
     free(c);
     net_maybe_gone(net);
+}
+
+/* Of an incoming connection, or nothing. */
+static void handshake_over(struct net_conn *c)
+{
+    if (list_empty(&c->handshake_node))
+        return;
+    list_remove(&c->handshake_node);
+    c->net->stats.handshaking--;
 }
 
 void conn_shut(struct net_conn *c, int err)
 {
     if (c->state == CONN_CLOSED || c->ending)
         return;
-    c->ending = true; /* the last words may fail, and would come back here */
+    handshake_over(c);
+    c->net->stats.conns--; /* its memory is there until this turn has ended */
+    c->ending = true;      /* the last words may fail, and would come back here */
     if (c->poll && (err == OK || c->state == CONN_HANDSHAKE))
         conn_say_goodbye(c);
     c->state = CONN_CLOSED;
@@ -176,10 +186,12 @@ static struct net_conn *conn_new(struct tls_net *net)
     c->fd = -1;
     list_init(&c->dirty_node);
     list_init(&c->ready_node);
+    list_init(&c->handshake_node);
     list_init(&c->chunks);
-    list_push_back(&net->conns, &c->node);
-    if (net->stats.conns++ == 0)
+    if (list_empty(&net->conns))
         env_timer_start(&net->health, HEALTH_INTERVAL_NS);
+    list_push_back(&net->conns, &c->node);
+    net->stats.conns++;
     return c;
 }
 
@@ -213,6 +225,7 @@ static void conn_handshake_start(struct net_conn *c)
 void conn_opened(struct net_conn *c)
 {
     env_timer_stop(&c->timer);
+    handshake_over(c);
     c->state = CONN_OPEN;
     if (c->outgoing) {
         c->handler->on_open(c->arg, c, &c->peer);
@@ -417,14 +430,28 @@ static void sockaddr_text(const struct sockaddr_storage *sa, char *ret, size_t c
     }
 }
 
+/* Whoever has not authenticated makes room for the next: never the other way round. */
+static void handshakes_make_room(struct tls_net *net)
+{
+    if (net->stats.handshaking < net->options.handshakes_max)
+        return;
+    CHECK(!list_empty(&net->handshaking));
+    conn_shut(container_of(net->handshaking.next, struct net_conn, handshake_node), ERR_LIMIT);
+    net->stats.handshakes_evicted++;
+}
+
 static void conn_accepted(struct net_listener *l, int fd, const struct sockaddr_storage *from)
 {
     struct tls_net *net = l->net;
-    struct net_conn *c = net->stats.conns < net->options.conns_max ? conn_new(net) : NULL;
+    bool room = net->stats.conns - net->stats.handshaking < net->options.conns_max;
+    struct net_conn *c = room ? conn_new(net) : NULL;
     if (!c) {
         close(fd);
         return;
     }
+    handshakes_make_room(net);
+    list_push_back(&net->handshaking, &c->handshake_node);
+    net->stats.handshaking++;
     sockaddr_text(from, c->addr, sizeof(c->addr));
     c->listener = l;
     conn_timer_start(c, net->options.handshake_timeout_ms * NS_PER_MS);
@@ -681,9 +708,12 @@ int net_tls_new(struct env_uv *env, struct net_tls_ctx *ctx, const struct net_tl
     if (net->options.conns_max == 0)
         net->options.conns_max = 4096;
     if (net->options.handshake_timeout_ms == 0)
-        net->options.handshake_timeout_ms = 5000;
+        net->options.handshake_timeout_ms = 2000;
+    if (net->options.handshakes_max == 0)
+        net->options.handshakes_max = 256;
     list_init(&net->conns);
     list_init(&net->listeners);
+    list_init(&net->handshaking);
     list_init(&net->dirty);
     list_init(&net->ready);
     env_timer_init(&env->env, &net->health, health_cb);

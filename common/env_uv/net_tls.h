@@ -12,7 +12,11 @@
  *
  * A peer whose host is gone is noticed within about 3 s: idle, by keepalive; with data under way,
  * by looking at the kernel's retransmissions once a second.  A peer that merely does not read is
- * not dead.  Frames: docs/formats/frame.md. */
+ * not dead.  Frames: docs/formats/frame.md.
+ *
+ * Anybody can connect, so incoming connections that have not shown their certificate yet have a
+ * bound and a deadline of their own.  At the bound the oldest of them makes room: a flood cannot
+ * keep nodes out that shake hands sooner than `handshakes_max` others connect. */
 #include "common/env/net.h"
 #include "common/env_uv/env_uv.h"
 
@@ -36,9 +40,11 @@ const struct net_identity *net_tls_ctx_identity(const struct net_tls_ctx *ctx);
 
 struct net_tls_options {
     bool reuse_port;    /* SO_REUSEPORT: each loop of a process listens on the same port */
-    uint32_t conns_max; /* incoming and outgoing, 0: 4096; beyond it accepted ones are dropped */
-    uint32_t handshake_timeout_ms; /* incoming, 0: 5000; outgoing: until the user closes it, at most
-                                      10 s */
+    uint32_t conns_max; /* outgoing, and incoming that are authenticated, 0: 4096; beyond it further
+                           incoming ones are dropped */
+    uint32_t handshakes_max;       /* incoming in their handshake, 0: 256, besides conns_max */
+    uint32_t handshake_timeout_ms; /* incoming, 0: 2000, as long as callers wait (rpc_config);
+                                      outgoing: until the user closes it, at most 10 s */
     /* A connection ended for a reason that an operator wants to see (refused certificate, damaged
      * frame, handshake timeout).  May be NULL.  `text` holds no secrets. */
     void (*on_problem)(void *arg, const char *addr, int err, const char *text);
@@ -58,8 +64,9 @@ struct net_tls_stats {
     uint64_t frames_in, frames_out;
     uint64_t reads, writes; /* system calls */
     uint64_t handshakes, handshakes_failed;
-    uint64_t frames_bad; /* header, checksum or limit */
-    uint32_t conns;      /* now */
+    uint64_t frames_bad;         /* header, checksum or limit */
+    uint64_t handshakes_evicted; /* incoming ones closed in their handshake to make room */
+    uint32_t conns, handshaking; /* now; of these, incoming in their handshake */
 };
 /* Runs on: the net's loop. */
 void net_tls_stats(const struct net *net, struct net_tls_stats *ret);

@@ -60,8 +60,9 @@ struct tls_net {
     uv_check_t check;
     uv_idle_t idle; /* keeps turning while `ready` has connections */
     struct list conns, listeners;
-    struct list dirty; /* connections with something to write */
-    struct list ready; /* connections with more to read that the socket will not announce */
+    struct list handshaking; /* incoming connections that are not authenticated, oldest first */
+    struct list dirty;       /* connections with something to write */
+    struct list ready;       /* connections with more to read that the socket will not announce */
     struct env_timer health;
     bool closing;
     void (*closed)(void *arg);
@@ -112,7 +113,7 @@ struct out_chunk {
 
 struct net_conn {
     struct tls_net *net;
-    struct list node, dirty_node, ready_node;
+    struct list node, dirty_node, ready_node, handshake_node;
     enum conn_state state;
     bool outgoing, reading_off, want_write, drained, was_high, ending;
     int err;

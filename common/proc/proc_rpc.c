@@ -3,6 +3,7 @@
 
 #include "common/env_uv/net_tls.h"
 #include "common/obs/log.h"
+#include "common/obs/metrics.h"
 
 #include <errno.h>
 #include <string.h>
@@ -55,6 +56,14 @@ int proc_rpc_open(struct proc *p, enum net_role role, struct proc_rpc *ret)
     return err;
 }
 
+static double handshakes_evicted(void *arg)
+{
+    const struct proc_rpc *r = arg;
+    struct net_tls_stats stats;
+    net_tls_stats(r->net, &stats);
+    return (double)stats.handshakes_evicted;
+}
+
 int proc_rpc_listen(struct proc *p, struct proc_rpc *r)
 {
     const char *addr = config_address(p->config, "listen");
@@ -63,6 +72,10 @@ int proc_rpc_listen(struct proc *p, struct proc_rpc *r)
     if (err != OK)
         log_error("proc.listen", 0, L_STR("addr", addr), L_ERR(err),
                   L_STR("why", errno ? strerror(errno) : err_text(err)));
+    else
+        metric_function_new("cairn_rpc_handshakes_evicted_total", NULL,
+                            "Connections closed before they had authenticated, to make room.", true,
+                            handshakes_evicted, r);
     return err;
 }
 
@@ -85,6 +98,7 @@ static void rpc_closed(void *arg)
 
 void proc_rpc_close(struct proc_rpc *r, void (*closed)(void *arg), void *arg)
 {
+    metric_function_forget(r);
     r->closed = closed;
     r->closed_arg = arg;
     rpc_close(r->rpc, rpc_closed, r);

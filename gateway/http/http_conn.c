@@ -138,6 +138,14 @@ static void begin_linger(struct http_conn *c)
     payload_unref(&c->input);
 }
 
+/* Nobody waits for an answer. */
+static void close_quietly(struct http_conn *c)
+{
+    begin_linger(c);
+    c->linger_wait = false;
+    http_conn_run(c);
+}
+
 static void refuse(struct http_conn *c, const struct refusal *r)
 {
     char body[512], head[256];
@@ -517,6 +525,19 @@ void http_conn_drain(struct http_conn *c, uint64_t now_ms)
     http_conn_run(c);
 }
 
+bool http_conn_waits(const struct http_conn *c)
+{
+    return c->state == HTTP_CONN_HEAD && !reader_awaited(c) && c->input.bytes.len == 0;
+}
+
+void http_conn_evict(struct http_conn *c, uint64_t now_ms)
+{
+    CHECK(http_conn_waits(c));
+    c->now_ms = now_ms;
+    c->env->stats->evicted++;
+    close_quietly(c);
+}
+
 void http_conn_excuse(struct http_conn *c, uint64_t now_ms)
 {
     c->now_ms = c->head_since_ms = c->input_ms = c->output_ms = now_ms;
@@ -545,9 +566,7 @@ static void tick_head(struct http_conn *c)
     } else if (!begun && past(c->now_ms, c->head_since_ms,
                               c->first ? l->head_timeout_ms : l->idle_timeout_ms)) {
         c->env->stats->timeouts += c->first;
-        begin_linger(c);
-        c->linger_wait = false;
-        http_conn_run(c);
+        close_quietly(c);
     } else if (!begun && past(c->now_ms, c->head_since_ms, IDLE_RELEASE_MS)) {
         http_parse_release(&c->parse);
         arena_fini(&c->arena);

@@ -98,6 +98,10 @@ void http_conn_lost(struct http_conn *c, uint64_t now_ms);
 void http_conn_sent(struct http_conn *c, uint64_t now_ms);  /* conn->out has shrunk */
 void http_conn_tick(struct http_conn *c, uint64_t now_ms);  /* timeouts */
 void http_conn_drain(struct http_conn *c, uint64_t now_ms); /* close when the request has ended */
+/* Nothing of a request has come, or only a part of its head, and nothing is left to be sent. */
+bool http_conn_waits(const struct http_conn *c);
+/* Close it while it waits, because its place is needed. */
+void http_conn_evict(struct http_conn *c, uint64_t now_ms);
 /* This process stood still for a while: no client is to blame for what did not happen in it. */
 void http_conn_excuse(struct http_conn *c, uint64_t now_ms);
 void http_conn_run(struct http_conn *c);

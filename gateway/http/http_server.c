@@ -38,6 +38,7 @@ struct http_server {
     uv_prepare_t prepare;
     uv_idle_t idle;
     struct list conns, kicked;
+    struct list waiting; /* for a request: of these connections the one that has longest is first */
     struct rcbuf *shared;
     size_t shared_used;
     bool closing, accept_again;
@@ -122,9 +123,15 @@ static void close_handles(struct http_server *s)
     uv_close((uv_handle_t *)&s->idle, on_handle_closed);
 }
 
-static void maybe_free(struct http_uv_conn *uc)
+/* After whatever may have run it: does it wait for a request, may it be freed? */
+static void conn_ran(struct http_uv_conn *uc)
 {
     struct http_server *s = uc->server;
+    bool waits = http_conn_waits(&uc->c);
+    if (waits && list_empty(&uc->wait_node))
+        list_push_back(&s->waiting, &uc->wait_node);
+    else if (!waits)
+        list_remove(&uc->wait_node);
     if (!uc->uv_closed || !http_conn_may_free(&uc->c))
         return;
     list_remove(&uc->node);
@@ -143,7 +150,7 @@ static void on_conn_closed(uv_handle_t *h)
 {
     struct http_uv_conn *uc = h->data;
     uc->uv_closed = true;
-    maybe_free(uc);
+    conn_ran(uc);
 }
 
 /* ---- sending ---- */
@@ -163,7 +170,7 @@ static void on_write(uv_write_t *w, int status)
         http_conn_lost(&uc->c, http_uv_now(uc));
     else
         http_conn_sent(&uc->c, http_uv_now(uc));
-    maybe_free(uc);
+    conn_ran(uc);
 }
 
 /* What is queued, as far as one system call goes.  Returns the number of buffers. */
@@ -288,7 +295,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
             http_conn_input(&uc->c, (struct payload){owner, bytes}, now);
         }
     }
-    maybe_free(uc);
+    conn_ran(uc);
 }
 
 static void transport_reading(struct http_conn *c, bool on)
@@ -408,7 +415,7 @@ static void on_prepare(uv_prepare_t *prepare)
         http_conn_run(&uc->c);
         if (uc->pump && uc->c.state != HTTP_CONN_CLOSED)
             http_tls_pump(uc);
-        maybe_free(uc);
+        conn_ran(uc);
     }
     if (list_empty(&s->kicked))
         uv_idle_stop(&s->idle);
@@ -436,7 +443,7 @@ static void on_timer(uv_timer_t *timer)
             http_conn_lost(&uc->c, now);
         else
             http_conn_tick(&uc->c, now);
-        maybe_free(uc);
+        conn_ran(uc);
     }
 }
 
@@ -486,13 +493,27 @@ static void refuse_connection(struct http_server *s, uv_stream_t *listener)
     uv_close((uv_handle_t *)tcp, on_refused_closed);
 }
 
+/* May another one come?  Whoever merely keeps connections open keeps nobody out.  What is closed
+ * here is counted, and has its memory, until the turn ends. */
+static bool make_room(struct http_server *s)
+{
+    if (s->stats.connections < s->limits.connections_max)
+        return true;
+    if (list_empty(&s->waiting) || s->stats.connections >= s->limits.connections_max + BACKLOG)
+        return false;
+    struct http_uv_conn *uc = container_of(s->waiting.next, struct http_uv_conn, wait_node);
+    http_conn_evict(&uc->c, uv_now(s->loop));
+    conn_ran(uc);
+    return true;
+}
+
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct http_server *s = listener->data;
     if (status != 0)
         return;
     struct http_uv_conn *uc = NULL;
-    if (s->stats.connections < s->limits.connections_max)
+    if (make_room(s))
         uc = calloc(1, sizeof(*uc));
     if (!uc) {
         refuse_connection(s, listener);
@@ -503,6 +524,7 @@ static void on_connection(uv_stream_t *listener, int status)
     uc->tcp.data = uc->write.data = uc;
     list_init(&uc->node);
     list_init(&uc->kick_node);
+    list_init(&uc->wait_node);
     if (uv_tcp_init(s->loop, &uc->tcp) != 0) {
         free(uc);
         return;
@@ -521,6 +543,7 @@ static void on_connection(uv_stream_t *listener, int status)
     (void)uv_tcp_keepalive(&uc->tcp, 1, KEEPALIVE_S);
     peer_name(uc);
     http_conn_run(&uc->c); /* begins to read */
+    conn_ran(uc);
 }
 
 static int resolve(const char *host, uint16_t port, struct sockaddr_storage *ret)
@@ -575,6 +598,7 @@ int http_server_new(uv_loop_t *loop, const struct http_server_config *config,
         .limits = &s->limits, .handler = &s->handler, .arg = config->arg, .stats = &s->stats};
     list_init(&s->conns);
     list_init(&s->kicked);
+    list_init(&s->waiting);
     uv_timer_init(loop, &s->timer);
     uv_prepare_init(loop, &s->prepare);
     uv_idle_init(loop, &s->idle);

@@ -23,7 +23,7 @@ struct ssl_ctx_st; /* OpenSSL's SSL_CTX */
 #define HTTP_BODY_CHUNKED (-1)
 
 struct http_limits {
-    unsigned connections_max; /* further ones get 503 and are closed; default 4096 */
+    unsigned connections_max; /* then the longest without a request goes, or 503; default 4096 */
     size_t head_bytes_max;    /* request line and fields; default 32 KiB */
     unsigned fields_max;      /* default 200 */
     size_t arena_bytes_max;   /* a request's arena; default 8 MiB */
@@ -78,7 +78,7 @@ void http_server_close(struct http_server *s, unsigned grace_ms, void (*on_close
                        void *arg);
 
 struct http_stats {
-    uint64_t accepted, refused, requests, responses, aborted, rejected, timeouts;
+    uint64_t accepted, refused, evicted, requests, responses, aborted, rejected, timeouts;
     uint64_t bytes_in, bytes_out;
     uint64_t reads, writes; /* system calls (with data) */
     unsigned connections;

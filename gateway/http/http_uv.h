@@ -8,7 +8,7 @@ struct http_tls;
 struct http_uv_conn {
     struct http_conn c; /* first */
     struct http_server *server;
-    struct list node, kick_node;
+    struct list node, kick_node, wait_node;
     uv_tcp_t tcp;
     uv_write_t write;
     uv_shutdown_t shutdown;

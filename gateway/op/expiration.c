@@ -41,7 +41,7 @@ static struct parsed_lifecycle *parse(struct slice document)
     return NULL;
 }
 
-static struct slice stored(const Cairn__BucketRecord *bucket)
+struct slice bucket_lifecycle_document(const Cairn__BucketRecord *bucket)
 {
     for (size_t i = 0; i < bucket->n_settings; i++)
         if (bucket->settings[i]->kind == CAIRN__SETTING_KIND__SETTING_LIFECYCLE)
@@ -53,7 +53,7 @@ const struct s3_lifecycle *bucket_lifecycle(struct gateway *gw, struct cache_ent
                                             bool *ret_unreadable)
 {
     *ret_unreadable = false;
-    struct slice document = stored(e->record->bucket);
+    struct slice document = bucket_lifecycle_document(e->record->bucket);
     if (document.len == 0)
         return NULL;
     struct parsed_lifecycle *p = cache_parsed(e, CACHE_PARSED_LIFECYCLE),

@@ -9,6 +9,8 @@
  * *ret_unreadable: some are, and could not be read (no memory, or written by a newer gateway). */
 const struct s3_lifecycle *bucket_lifecycle(struct gateway *gw, struct cache_entry *bucket,
                                             bool *ret_unreadable);
+/* They as they are kept; empty: none are set. */
+struct slice bucket_lifecycle_document(const Cairn__BucketRecord *bucket);
 static inline uint64_t lifecycle_day_ms(const struct gateway *gw)
 {
     return gw->config->lifecycle_day_ms ? gw->config->lifecycle_day_ms : S3_DAY_MS;

@@ -106,6 +106,18 @@ static bool queue_lapsed(struct queue *q)
     return q->lapsed;
 }
 
+/* Destinations for which nothing waits any more: whoever changes a bucket's configuration again and
+ * again while its queue is never empty would make us keep one for each that there ever was. */
+static void lanes_drop(struct queue *q)
+{
+    list_for_each_safe(it, next, &q->lanes)
+    {
+        struct lane *l = container_of(it, struct lane, node);
+        if (l->rows == 0 && l->count == 0 && lane_idle(l))
+            lane_free(l);
+    }
+}
+
 /* What the leader says of a queue that it has claimed for us. */
 static void queue_learn(struct deliver *d, const Cairn__EventQueueInfo *info, uint64_t until_ns)
 {
@@ -119,7 +131,13 @@ static void queue_learn(struct deliver *d, const Cairn__EventQueueInfo *info, ui
     q->mentioned = true;
     q->claim_until_ns = MAX(q->claim_until_ns, until_ns);
     q->oldest_ms = info->oldest_ms;
+    q->time_ms = info->time_ms;
+    q->time_at_ns = env_now_ns(d->gw->env);
     memset(q->rows, 0, sizeof(q->rows));
+    list_for_each(it, &q->lanes)
+    {
+        container_of(it, struct lane, node)->rows = 0;
+    }
     for (size_t i = 0; i < info->queue->n_counts; i++) {
         const Cairn__EventCount *count = info->queue->counts[i];
         bool replication = count->kind == CAIRN__SINK_KIND__SINK_REPLICATION;
@@ -130,6 +148,7 @@ static void queue_learn(struct deliver *d, const Cairn__EventQueueInfo *info, ui
             lane_wake(l);
         }
     }
+    lanes_drop(q);
 }
 
 /* ---- questions ---- */
@@ -137,8 +156,9 @@ static void queue_learn(struct deliver *d, const Cairn__EventQueueInfo *info, ui
 /* After a round: queues that are empty or no longer ours go. */
 static void round_end(struct deliver *d)
 {
-    uint64_t now_ms = env_wall_ms(d->gw->env);
+    uint64_t now_ms = env_wall_ms(d->gw->env), now_ns = env_now_ns(d->gw->env);
     uint64_t waiting[DELIVER_KINDS] = {0}, oldest = now_ms;
+    uint64_t pause_ns = d->config.interval_ms * NS_PER_MS;
     list_for_each_safe(it, next, &d->queues)
     {
         struct queue *q = container_of(it, struct queue, node);
@@ -156,13 +176,15 @@ static void round_end(struct deliver *d)
             waiting[k] += q->rows[k];
         if (q->mentioned && q->oldest_ms)
             oldest = MIN(oldest, q->oldest_ms);
+        if (!q->lapsed) /* its transfers are broken off then, and not an interval later */
+            pause_ns = MIN(pause_ns, q->claim_until_ns - now_ns);
     }
     for (int k = 0; k < DELIVER_KINDS; k++)
         metric_set(d->metrics->waiting[k], (int64_t)waiting[k]);
     metric_set(d->metrics->oldest, (int64_t)((now_ms - oldest) / 1000));
     metric_set(d->metrics->queues, (int64_t)d->queue_count);
     if (!d->stopped)
-        env_timer_start(&d->timer, d->config.interval_ms * NS_PER_MS);
+        env_timer_start(&d->timer, pause_ns);
 }
 
 static void ask_end(struct deliver *d)

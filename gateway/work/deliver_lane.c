@@ -44,9 +44,13 @@ static uint64_t now_of(const struct lane *l)
     return env_now_ns(l->queue->d->gw->env);
 }
 
+/* By the partition's clock and ours, whichever has it younger: no clock that is ahead makes an
+ * event so old that it is given up.  Of a metanode that tells no time, none is old. */
 static uint64_t age_ms(const struct lane *l, const struct delivery *d)
 {
-    uint64_t now = env_wall_ms(l->queue->d->gw->env), then = d->entry->row->time_ms;
+    const struct queue *q = l->queue;
+    uint64_t theirs = q->time_ms + (now_of(l) - q->time_at_ns) / NS_PER_MS;
+    uint64_t now = MIN(env_wall_ms(q->d->gw->env), theirs), then = d->entry->row->time_ms;
     return now > then ? now - then : 0;
 }
 

@@ -74,8 +74,9 @@ struct queue {
     uint64_t bucket_id;
     struct buf key; /* any of the bucket in the partition: where to ask */
     uint64_t claim_until_ns;
-    uint64_t progress_ns; /* when it was claimed, or something of it was taken last */
-    bool mentioned;       /* by the leader, when it was asked last */
+    uint64_t time_ms, time_at_ns; /* the partition's time, and when it was that */
+    uint64_t progress_ns;         /* when it was claimed, or something of it was taken last */
+    bool mentioned;               /* by the leader, when it was asked last */
     bool lapsed; /* the claim was over once: what was listed under it is no longer to be trusted */
     struct list lanes;
     uint64_t rows[DELIVER_KINDS], oldest_ms;

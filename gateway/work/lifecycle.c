@@ -1,11 +1,13 @@
 /* See lifecycle.h.  The steps of a round.
  *
- *   READING ──► LISTING ──► PROPOSING ──► ... ──► PACING ──► READING
- *      │           │ nothing to delete ──────────────▲
- *      │           └ uploads: ABORTING, one after the other ──► PACING
+ *   READING ──► LISTING ──► CONFIRMING ──► PROPOSING ──► ... ──► PACING ──► READING
+ *      │           │ nothing to delete ────────────────────────────▲
+ *      │           └ uploads: CONFIRMING ──► ABORTING, one after the other ──► PACING
  *      └── all was looked at, or nothing is to be done any more: the job ends
  *
- * What fails is done again from the place that was saved before it, after a while. */
+ * Before each proposal it is asked once more whether the rules are still those that it was judged
+ * by.  If not, and when something fails, it is done again from the place that was saved before it,
+ * in the latter case after a while. */
 #include "gateway/op/events.h"
 #include "gateway/work/lifecycle_internal.h"
 #include "gateway/work/walk.h"
@@ -18,7 +20,14 @@
 #define UPLOADS_PAGE 200
 #define DELETED_COST 10 /* versions looked at that one deleted counts as */
 
-enum round_state { ROUND_READING, ROUND_LISTING, ROUND_PROPOSING, ROUND_ABORTING, ROUND_PACING };
+enum round_state {
+    ROUND_READING,
+    ROUND_LISTING,
+    ROUND_CONFIRMING,
+    ROUND_PROPOSING,
+    ROUND_ABORTING,
+    ROUND_PACING,
+};
 
 struct round {
     struct job *job;
@@ -27,6 +36,8 @@ struct round {
     enum round_state state;
     struct lifecycle_place place;
     struct meta_read read; /* its entry holds the rules until the next one */
+    struct meta_read confirm;
+    enum round_state confirmed; /* what comes then */
     bool has_read, has_list, has_uploads;
     const Cairn__BucketRecord *bucket;
     const struct s3_lifecycle *rules;
@@ -141,6 +152,33 @@ static void timer_cb(struct env_timer *timer)
 
 /* ---- proposals ---- */
 
+static bool rules_are_the_same(const struct round *r, const struct cache_entry *bucket)
+{
+    const Cairn__Record *now = bucket->record;
+    return now->present && now->bucket->id == r->bucket->id &&
+           slice_eq(bucket_lifecycle_document(now->bucket), bucket_lifecycle_document(r->bucket));
+}
+
+static void confirmed_cb(struct meta_read *read)
+{
+    struct round *r = container_of(read, struct round, confirm);
+    int err = read->err;
+    bool same = err == OK && rules_are_the_same(r, read->bucket_entry);
+    meta_read_fini(read);
+    if (err != OK) {
+        round_failed(r, err);
+    } else if (same && !r->job->stopping) {
+        r->state = r->confirmed;
+        r->propose.deadline_ns = deadline(r);
+        meta_propose_start(r->gw->mc, &r->propose);
+    } else {
+        lifecycle_place_read(&r->place, buf_view(&r->job->cursor));
+        round_sleep(r, 0);
+    }
+}
+
+/* Whoever took the rules away has been answered when a witness says that they are no more: what is
+ * proposed from then on is none of theirs. */
 static void round_propose(struct round *r, enum round_state state, struct slice key,
                           void (*cb)(struct meta_propose *))
 {
@@ -150,10 +188,15 @@ static void round_propose(struct round *r, enum round_state state, struct slice 
     p->bucket_id = r->bucket->id;
     p->key = key;
     p->root = false;
-    p->deadline_ns = deadline(r);
     p->cb = cb;
-    r->state = state;
-    meta_propose_start(r->gw->mc, p);
+    r->confirm = (struct meta_read){
+        .bucket = slice_cstr(r->job->bucket),
+        .deadline_ns = deadline(r),
+        .cb = confirmed_cb,
+    };
+    r->confirmed = state;
+    r->state = ROUND_CONFIRMING;
+    meta_read_start(r->gw->mc, &r->confirm);
 }
 
 static void count_key(struct round *r, enum s3_lifecycle_action action, int err)

@@ -5,6 +5,7 @@
  *   each page: read the bucket (its rules as they are now) ─► list versions ─► judge each
  *                  ▲                                                             │
  *                  └── pace, save the place ◄── one command a partition ◄────────┘
+ *                                               (read the bucket before: the same rules?)
  *
  * What was judged may have changed before it is deleted.  So each deletion goes with the conditions
  * under which it was right, and the index decides at apply (Condition): the object is the version
@@ -12,7 +13,11 @@
  * current one again, and as many newer ones are there as the rule keeps; a delete marker is still
  * alone; and the entry's time, not this gateway's clock, has reached the date.  What is locked is
  * refused there, too, and comes up again with the next round.  So it does no harm if two gateways
- * are at one bucket, or one with an old page. */
+ * are at one bucket, or one with an old page.
+ *
+ * The rules themselves are no such condition: partitions do not know them.  They are asked for
+ * again before each command, so that none is begun under rules that were taken away, or changed,
+ * before; one that is under way may still be decided (docs/decisions/0019-background-work.md). */
 #include "gateway/work/jobs.h"
 
 struct lifecycle_config {

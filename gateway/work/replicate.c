@@ -27,15 +27,16 @@ enum {
     RP_CREATING,
     RP_LISTING,
     RP_PART,
+    RP_CHECKING,
     RP_COMPLETING,
     RP_ABORTING,
     RP_STOPPING,
     RP_DONE,
     RP_STATES
 };
-static const char *const state_names[RP_STATES] = {"READING",  "KEYING",   "LOOKING", "SENDING",
-                                                   "CREATING", "LISTING",  "PART",    "COMPLETING",
-                                                   "ABORTING", "STOPPING", "DONE"};
+static const char *const state_names[RP_STATES] = {"READING",    "KEYING",   "LOOKING",  "SENDING",
+                                                   "CREATING",   "LISTING",  "PART",     "CHECKING",
+                                                   "COMPLETING", "ABORTING", "STOPPING", "DONE"};
 #define BIT(s) (1u << (s))
 static const uint32_t transitions[RP_STATES] = {
     [RP_READING] =
@@ -44,8 +45,9 @@ static const uint32_t transitions[RP_STATES] = {
     [RP_LOOKING] = BIT(RP_CREATING) | BIT(RP_ABORTING) | BIT(RP_STOPPING),
     [RP_SENDING] = BIT(RP_STOPPING),
     [RP_CREATING] = BIT(RP_LISTING) | BIT(RP_STOPPING),
-    [RP_LISTING] = BIT(RP_PART) | BIT(RP_COMPLETING) | BIT(RP_ABORTING) | BIT(RP_STOPPING),
+    [RP_LISTING] = BIT(RP_PART) | BIT(RP_CHECKING) | BIT(RP_ABORTING) | BIT(RP_STOPPING),
     [RP_PART] = BIT(RP_LISTING) | BIT(RP_ABORTING) | BIT(RP_STOPPING),
+    [RP_CHECKING] = BIT(RP_COMPLETING) | BIT(RP_ABORTING) | BIT(RP_STOPPING),
     [RP_COMPLETING] = BIT(RP_LOOKING) | BIT(RP_ABORTING) | BIT(RP_STOPPING),
     [RP_ABORTING] = BIT(RP_STOPPING),
     [RP_STOPPING] = BIT(RP_DONE),
@@ -512,7 +514,6 @@ static void etag_expect(struct replicate *r)
 static enum op_next complete_send(struct replicate *r)
 {
     buf_cstr(&r->complete, "</CompleteMultipartUpload>");
-    etag_expect(r);
     remote_init(r, "POST");
     r->remote.total_ms = COMPLETE_MS;
     r->remote.call.body = buf_view(&r->complete);
@@ -521,6 +522,51 @@ static enum op_next complete_send(struct replicate *r)
         return abort_upload(r);
     }
     return op_move(&r->op, RP_COMPLETING);
+}
+
+/* What a HEAD has found is what this upload makes: of the same parts, and not older. */
+static bool is_of(const struct replicate *r, const struct replicate_sent *sent)
+{
+    const struct http_call *call = &r->remote.call;
+    uint64_t made_ms;
+    return sent->etag[0] && call->err == OK && call->status / 100 == 2 &&
+           strcmp(call->etag, sent->etag) == 0 &&
+           http_date_parse(slice_cstr(call->last_modified), env_wall_ms(r->gw->env), &made_ms) &&
+           made_ms >= sent->since_ms;
+}
+
+static int look_start(struct replicate *r)
+{
+    remote_init(r, "HEAD");
+    return remote_start(r);
+}
+
+static enum op_next check_send(struct replicate *r)
+{
+    etag_expect(r);
+    if (look_start(r) == OK)
+        return op_move(&r->op, RP_CHECKING);
+    decide(r, REPLICATE_FAILED, "no memory");
+    return abort_upload(r);
+}
+
+/* Dates have no more than seconds, and come from more than one clock: an earlier version of the
+ * same data may look as what is about to be completed will.  Then nothing that is found later says
+ * that it was completed. */
+static enum op_next checked(struct replicate *r)
+{
+    const struct http_call *call = &r->remote.call;
+    if (r->calling)
+        return OP_WAIT;
+    bool found = is_of(r, &r->sent); /* the try before came to its end after all */
+    if (found || r->canceled) {
+        decide(r, found ? REPLICATE_DONE : REPLICATE_FAILED, found ? "" : "canceled");
+        return abort_upload(r);
+    }
+    bool known = call->err == OK && (call->status / 100 == 2 || call->status == 404);
+    if (!known || is_of(r, &r->upload))
+        r->upload.etag[0] = 0;
+    return complete_send(r);
 }
 
 static enum op_next listed(struct replicate *r)
@@ -534,7 +580,7 @@ static enum op_next listed(struct replicate *r)
     }
     if (w->part < w->page->n_parts)
         return part_send(r, w->page->parts[w->part]);
-    return parts_walk_next(w) ? OP_WAIT : complete_send(r);
+    return parts_walk_next(w) ? OP_WAIT : check_send(r);
 }
 
 static enum op_next part_sent(struct replicate *r)
@@ -566,10 +612,13 @@ static enum op_next part_sent(struct replicate *r)
 
 /* ---- 3. is it complete? ---- */
 
-/* S3 may say 200 and then tell of an error. */
-static bool tells_of_error(const struct http_call *call)
+/* S3 may say 200 and then tell of an error.  An upload that is not known (any more) may have been
+ * completed: libcurl sends a request once more if a connection that was kept is lost before any
+ * answer, and so do proxies. */
+static bool may_be_complete(const struct http_call *call)
 {
-    return call->status / 100 == 2 && s3_remote_element(buf_view(&call->answer), "Code").len;
+    bool tells = call->status / 100 == 2 && s3_remote_element(buf_view(&call->answer), "Code").len;
+    return call->err != OK || call->status >= 500 || call->status == 404 || tells;
 }
 
 static enum op_next completed(struct replicate *r)
@@ -577,13 +626,13 @@ static enum op_next completed(struct replicate *r)
     const struct http_call *call = &r->remote.call;
     if (r->calling)
         return OP_WAIT;
-    if (!r->canceled && (call->err != OK || call->status >= 500 || tells_of_error(call))) {
+    if (!r->canceled && may_be_complete(call)) {
         r->status = call->status;
         r->late = true;
         r->patient = call->err == ERR_TIMEOUT || call->status == 504;
         r->look_until_ns = env_now_ns(r->gw->env) + LOOK_NS;
         /* The same parts as of the try before: that one may be what is found. */
-        if (strcmp(r->sent.etag, r->upload.etag) != 0)
+        if (r->upload.etag[0] && strcmp(r->sent.etag, r->upload.etag) != 0)
             r->sent = r->upload;
         if (r->sent.etag[0])
             return look(r);
@@ -598,12 +647,6 @@ static void pause_cb(struct env_timer *timer)
     struct replicate *r = container_of(timer, struct replicate, pause);
     r->pausing = false;
     op_wake(&r->op);
-}
-
-static int look_start(struct replicate *r)
-{
-    remote_init(r, "HEAD");
-    return remote_start(r);
 }
 
 static enum op_next looked_in_vain(struct replicate *r)
@@ -623,13 +666,10 @@ static enum op_next look(struct replicate *r)
 static enum op_next looked(struct replicate *r)
 {
     const struct http_call *call = &r->remote.call;
-    uint64_t made_ms;
     if (r->calling || r->pausing)
         return OP_WAIT;
     bool answered = call->err == OK && call->status / 100 == 2;
-    if (answered && strcmp(call->etag, r->sent.etag) == 0 &&
-        http_date_parse(slice_cstr(call->last_modified), env_wall_ms(r->gw->env), &made_ms) &&
-        made_ms >= r->sent.since_ms)
+    if (is_of(r, &r->sent))
         return end(r, REPLICATE_DONE, "");
     bool may_come = answered || call->err != OK || call->status == 404 || call->status >= 500;
     if (!r->late || !r->patient || !may_come || r->canceled ||
@@ -661,6 +701,7 @@ static enum op_next step(struct op *op)
     case RP_CREATING: return created(r);
     case RP_LISTING: return listed(r);
     case RP_PART: return part_sent(r);
+    case RP_CHECKING: return checked(r);
     case RP_COMPLETING: return completed(r);
     case RP_ABORTING:
         if (r->calling) /* whatever it answers: uploads that stay behind are the bucket's business

@@ -4,14 +4,17 @@
  *
  *   READING ──► SENDING ───────────────────────────────────────────► STOPPING ──► DONE
  *      │   an object of one piece, or a delete marker                  ▲
- *      ├──► CREATING ──► LISTING ◄──► PART ──► COMPLETING ─────────────┤
- *      │        ▲  an object of parts  │           │ no answer         │
- *      │        │ not there            └─► ABORTING│──────────────────►┤
- *      └──► LOOKING ◄─────────────────────────────┘ ──── it is there ──┘
+ *      ├──► CREATING ──► LISTING ──► CHECKING ──► COMPLETING ──────────┤
+ *      │        ▲         ▼   ▲  │                   │ no answer       │
+ *      │        │         PART   └─► ABORTING ───────│────────────────►┤
+ *      │        │ not there                          │                 │
+ *      └──► LOOKING ◄────────────────────────────────┘ ─ it is there ──┘
  *
  * Who completes an upload may take minutes; white space that keeps the answer alive counts.  If
  * there is no answer, we look whether the object is there: with the ETag that the parts make, and
- * not older than the upload.  So does the next try, before it sends anything.
+ * not older than the upload.  So does the next try, before it sends anything.  What is there of
+ * that kind before the upload is completed (CHECKING), say a version of the same data a moment
+ * before, would be taken for it: then nobody looks, and it is sent again.
  *
  * What was uploaded in parts goes in the same parts, so that its ETag is the same.  Bytes are read
  * as for a client, verified, a few pieces ahead, out of the loop's budget of bodies.  A version

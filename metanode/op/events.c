@@ -109,6 +109,7 @@ static void queue_add(struct answer *a, const struct replica *r, uint64_t bucket
     q->queue = *queue;
     q->oldest_ms = oldest_ms;
     q->start = r->desc->start;
+    q->time_ms = propose_time_ms(r);
     *queue = NULL;
     a->ptrs[a->msg.n_queues++] = q;
 }

@@ -134,7 +134,7 @@ void propose_applied(struct replica *r, uint64_t index, uint64_t term, const Cai
 bool propose_is_waiting(const struct replica *r, uint64_t index);
 /* Leadership was lost: what is in the log has an unknown outcome. */
 void propose_lost(struct replica *r, int queued_err);
-uint64_t propose_time_ms(struct replica *r);
+uint64_t propose_time_ms(const struct replica *r);
 
 /* ---- read.c ---- */
 

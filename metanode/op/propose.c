@@ -19,7 +19,7 @@ void propose_init(struct replica *r)
     list_init(&r->propose.waiting);
 }
 
-uint64_t propose_time_ms(struct replica *r)
+uint64_t propose_time_ms(const struct replica *r)
 {
     uint64_t t = env_wall_ms(r->node->env);
     t = MAX(t, r->control.time_ms);

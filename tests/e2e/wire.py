@@ -118,9 +118,9 @@ def request(cluster, method, path, query="", body=b"", extra=(), zone=1):
     return send(cluster, method, path, query, headers, body, zone)
 
 
-def head_text(cluster, method, path, extra=(), payload=EMPTY, query=""):
+def head_text(cluster, method, path, extra=(), payload=EMPTY, query="", zone=1):
     """The head of a signed request as text, without the line that ends it."""
-    headers = Signer(cluster.credentials).headers(method, path, query, host_of(cluster), payload)
+    headers = Signer(cluster.credentials).headers(method, path, query, host_of(cluster, zone), payload)
     headers.update(dict(extra))
     return f"{method} {path}{'?' + query if query else ''} HTTP/1.1\r\n" + "".join(
         f"{k}: {v}\r\n" for k, v in headers.items())
@@ -134,8 +134,8 @@ def code_of(data):
 class Raw:
     """A plain connection to a gateway."""
 
-    def __init__(self, cluster, timeout=15):
-        self.s = socket.create_connection(("127.0.0.1", cluster.s3_port), timeout=timeout)
+    def __init__(self, cluster, timeout=15, zone=1):
+        self.s = socket.create_connection(("127.0.0.1", cluster.s3_port + zone - 1), timeout=timeout)
         self.got = b""
 
     def send(self, data):

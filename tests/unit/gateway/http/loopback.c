@@ -275,7 +275,7 @@ static char *received;
 static size_t received_len, received_cap;
 static bool closed, reset;
 
-int client_connect(struct loopback *l)
+int client_socket(struct loopback *l)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET,
                                .sin_port = htons(http_server_port(l->server))};
@@ -285,6 +285,12 @@ int client_connect(struct loopback *l)
     int on = 1; /* no waiting for delayed acknowledgements */
     CHECK(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0);
     CHECK(connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 || errno == EINPROGRESS);
+    return fd;
+}
+
+int client_connect(struct loopback *l)
+{
+    int fd = client_socket(l);
     loopback_turn(l);
     return fd;
 }

@@ -22,6 +22,7 @@ void loopback_start(struct loopback *l); /* with l->limits and l->tls as set by 
 void loopback_stop(struct loopback *l);
 
 int client_connect(struct loopback *l);
+int client_socket(struct loopback *l); /* the same, and the server does not look yet */
 void client_send(struct loopback *l, int fd, struct slice bytes);
 void client_text(struct loopback *l, int fd, const char *text);
 /* Receive until `text` has come, or the peer closed, or 5 s passed; returns all received, as a

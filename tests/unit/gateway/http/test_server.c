@@ -36,6 +36,15 @@ static int setup_impatient(void **state)
     l.limits.idle_timeout_ms = 160;
     l.limits.body_timeout_ms = 80;
     l.limits.write_timeout_ms = 100;
+    loopback_start(&l);
+    return 0;
+}
+
+static int setup_two(void **state)
+{
+    (void)state;
+    l = (struct loopback){0};
+    http_limits_init(&l.limits);
     l.limits.connections_max = 2;
     loopback_start(&l);
     return 0;
@@ -605,21 +614,67 @@ static void idle_connection(void **state)
     close(fd);
 }
 
+/* At the bound whoever has waited longest for a request makes room, be it before its first one, in
+ * the middle of a head, or between two.  A request is never cut: if all have one, the next is
+ * refused. */
 static void too_many_connections(void **state)
 {
     (void)state;
-    int a = client_connect(&l), b = client_connect(&l), c = client_connect(&l);
-    const char *got = client_until(&l, c, NULL);
+    int a = client_connect(&l), b = client_connect(&l);
+    client_text(&l, b, "GET /half HTTP/1.1\r\nHo");
+    client_text(&l, a, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    client_until(&l, a, "later");
+    int c = client_connect(&l);
+    assert_string_equal(client_until(&l, b, NULL), "");
+    assert_true(client_closed() && !client_reset());
+    client_text(&l, c, "POST /hold HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+    assert_true(loopback_wait(&l, &l.requests, 2));
+    int d = client_connect(&l);
+    assert_string_equal(client_until(&l, a, NULL), "");
+    assert_true(client_closed() && !client_reset());
+    client_text(&l, d, "GET /silent HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_true(loopback_wait(&l, &l.requests, 3));
+
+    int e = client_connect(&l);
+    const char *got = client_until(&l, e, NULL);
     assert_non_null(strstr(got, "503 Service Unavailable"));
     assert_non_null(strstr(got, "SlowDown"));
     assert_true(client_closed());
-    close(a);
-    close(b);
-    close(c);
+    loopback_go_on(&l);
+    assert_non_null(strstr(client_until(&l, c, "3"), "200 OK"));
+    const struct http_stats *stats = http_server_stats(l.server);
+    assert_int_equal(stats->accepted, 4);
+    assert_int_equal(stats->evicted, 2);
+    assert_int_equal(stats->refused, 1);
+    assert_int_equal(stats->connections, 2);
+    const int fds[] = {a, b, c, d, e};
+    for (size_t i = 0; i < ARRAY_COUNT(fds); i++)
+        close(fds[i]);
+}
+
+/* Many come in one turn of the loop, more than may be there: the last of them stay. */
+static void a_burst_of_connections(void **state)
+{
+    (void)state;
+    enum { BURST = 50 };
+    int fds[BURST];
+    for (size_t i = 0; i < BURST; i++)
+        fds[i] = client_socket(&l);
+    const struct http_stats *stats = http_server_stats(l.server);
+    uint64_t seen = 0;
+    while ((seen = stats->accepted + stats->refused) < BURST)
+        loopback_turn(&l);
+    assert_int_equal(stats->evicted, BURST - 2);
+    assert_int_equal(stats->connections, 2);
+    client_text(&l, fds[BURST - 1], "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_non_null(strstr(client_until(&l, fds[BURST - 1], "hello"), "200 OK"));
+    for (size_t i = 0; i < BURST; i++)
+        close(fds[i]);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define RATES(f) cmocka_unit_test_setup_teardown(f, setup_rates, teardown)
+#define TWO(f) cmocka_unit_test_setup_teardown(f, setup_two, teardown)
 #define IMPATIENT(f) cmocka_unit_test_setup_teardown(f, setup_impatient, teardown)
 
 int main(void)
@@ -649,7 +704,8 @@ int main(void)
         RATES(dribbled_body),
         RATES(dribbling_reader),
         IMPATIENT(idle_connection),
-        IMPATIENT(too_many_connections),
+        TWO(too_many_connections),
+        TWO(a_burst_of_connections),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -363,6 +363,61 @@ static void the_bucket_changes(void **state)
     assert_true(versions() == 1 && markers() == 1);
 }
 
+static const struct rpc_method *change_at;
+
+/* When a page is listed: somebody changes something first, and is answered. */
+static bool on_view(struct stand *stand_, struct fake_call *call)
+{
+    if (changed || call->method != change_at)
+        return false;
+    changed = true;
+    exchange_start(stand_, &change, change_method, change_target, slice_cstr(change_body), NULL);
+    return true; /* swallowed: it is listed again when it was waited for in vain */
+}
+
+static void change_while_listing(const struct rpc_method *method, const char *at_first,
+                                 const char *how, const char *body)
+{
+    change_at = method;
+    change_method = how;
+    change_target = "/bucket?lifecycle";
+    change_body = body;
+    changed = false;
+    s.on_view = on_view;
+    rules(at_first);
+    days(1);
+    assert_true(changed && change.done && change.status / 100 == 2);
+    exchange_fini(&change);
+    s.on_view = NULL;
+}
+
+#define ABORT                                                                                      \
+    RULE("<Filter/><AbortIncompleteMultipartUpload><DaysAfterInitiation>1</DaysAfterInitiation>"   \
+         "</AbortIncompleteMultipartUpload>")
+
+/* Rules by which a page is due are taken away, or changed, while it is listed. */
+static void rules_that_are_no_more(void **state)
+{
+    (void)state;
+    struct exchange x;
+    run(200, "PUT", "/bucket/a", "x");
+    assert_int_equal(run_x(&x, "POST", "/bucket/u?uploads", ""), 200);
+    exchange_fini(&x);
+    begin();
+    days(3);
+    change_while_listing(&method_meta_list, RULE("<Filter/>" DAYS("1")), "DELETE", "");
+    change_while_listing(
+        &method_meta_list, RULE("<Filter/>" DAYS("1")), "PUT",
+        "<LifecycleConfiguration>" RULE("<Filter/>" DAYS("100")) "</LifecycleConfiguration>");
+    change_while_listing(&method_meta_list_uploads, ABORT, "DELETE", "");
+    assert_true(counted(metrics.expired) == 0 && counted(metrics.uploads) == 0);
+    run(200, "GET", "/bucket/a", "");
+    says("GET", "/bucket?uploads", "<Key>u</Key>");
+    rules(RULE("<Filter/>" DAYS("1")) ABORT);
+    days(1);
+    assert_true(counted(metrics.expired) == 1 && counted(metrics.uploads) == 1);
+}
+
 /* Many keys, a page after the other; stopped in the middle, and gone on with. */
 static void many(void **state)
 {
@@ -397,10 +452,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define ON_STAND(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-        ON_STAND(objects_expire),         ON_STAND(versions_markers_and_uploads),
-        ON_STAND(null_versions),          ON_STAND(filters),
-        ON_STAND(what_was_changed_stays), ON_STAND(what_is_the_object_again_stays),
-        ON_STAND(the_bucket_changes),     ON_STAND(many),
+        ON_STAND(objects_expire),
+        ON_STAND(versions_markers_and_uploads),
+        ON_STAND(null_versions),
+        ON_STAND(filters),
+        ON_STAND(what_was_changed_stays),
+        ON_STAND(what_is_the_object_again_stays),
+        ON_STAND(the_bucket_changes),
+        ON_STAND(rules_that_are_no_more),
+        ON_STAND(many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

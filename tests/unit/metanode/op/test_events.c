@@ -88,6 +88,7 @@ static size_t ask(struct fixture *fx, unsigned meta, uint8_t gateway, uint64_t h
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(a->queues[i]->partition, 1);
         assert_true(a->queues[i]->queue->n_counts == 1 && a->queues[i]->oldest_ms != 0);
+        assert_true(a->queues[i]->time_ms >= a->queues[i]->oldest_ms);
     }
     rpc_call_fini(&call);
     return count;

@@ -595,6 +595,83 @@ static void connections_are_bounded(void **state)
     assert_int_equal(s.handshakes, 1);
 }
 
+#define HANDSHAKES_MAX 4u
+#define FLOOD 12u
+
+static int setup_few_handshakes(void **state)
+{
+    (void)state;
+    setup_options(&(struct net_tls_options){.conns_max = HANDSHAKES_MAX,
+                                            .handshakes_max = HANDSHAKES_MAX,
+                                            .handshake_timeout_ms = 20000});
+    return 0;
+}
+
+/* Connections that say nothing, one after the other; the server has met all of them. */
+static void flood(int fds[FLOOD])
+{
+    struct net_tls_stats before, s;
+    net_tls_stats(server, &before);
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)net_tls_listener_port(listener)),
+                             .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    for (unsigned i = 0; i < FLOOD; i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+        assert_int_equal(connect(fds[i], (struct sockaddr *)&sa, sizeof(sa)), 0);
+    }
+    do {
+        uv_run(&loop, UV_RUN_ONCE);
+        net_tls_stats(server, &s);
+    } while (s.handshakes_evicted + s.handshaking <
+             before.handshakes_evicted + before.handshaking + FLOOD);
+    uv_run(&loop, UV_RUN_NOWAIT); /* those that were closed are gone */
+}
+
+static void flood_end(int fds[FLOOD])
+{
+    for (unsigned i = 0; i < FLOOD; i++)
+        close(fds[i]);
+}
+
+/* The oldest of those that have not authenticated give way, to each other and to nodes; a node that
+ * is in stays in, and is counted apart from them. */
+static void a_flood_of_silence_keeps_nobody_out(void **state)
+{
+    (void)state;
+    int first[FLOOD], second[FLOOD];
+    char byte;
+    struct net_tls_stats s;
+    flood(first);
+    net_tls_stats(server, &s);
+    assert_int_equal(s.conns, HANDSHAKES_MAX);
+    assert_int_equal(s.handshaking, HANDSHAKES_MAX);
+    assert_int_equal(s.handshakes_evicted, FLOOD - HANDSHAKES_MAX);
+    for (unsigned i = 0; i < FLOOD; i++)
+        assert_int_equal(recv(first[i], &byte, 1, MSG_DONTWAIT),
+                         i < FLOOD - HANDSHAKES_MAX ? 0 : -1);
+
+    connected();
+    net_tls_stats(server, &s);
+    assert_int_equal(s.conns,
+                     HANDSHAKES_MAX); /* it took a place, and gave it back when it was in */
+    assert_int_equal(s.handshaking, HANDSHAKES_MAX - 1);
+
+    flood(second);
+    net_tls_stats(server, &s);
+    assert_int_equal(s.conns, HANDSHAKES_MAX + 1);
+    assert_int_equal(s.handshaking, HANDSHAKES_MAX);
+    assert_int_equal(s.handshakes, 1);
+    assert_int_equal(problems, 0); /* nothing that an operator should read a line about, each */
+    assert_false(in.closed || out.closed);
+    in.echo = true;
+    struct frame f = {
+        .kind = 1, .flags = FRAME_REQUEST, .version = 1, .request_id = 1, .timeout_ms = 1};
+    assert_int_equal(client->ops->send(out.conn, &f), OK);
+    run_until_frames(&out, 1);
+    flood_end(first);
+    flood_end(second);
+}
+
 static void own_credentials_are_checked(void **state)
 {
     (void)state;
@@ -758,6 +835,8 @@ int main(void)
         T(a_reset_after_the_greeting_is_survived),
         cmocka_unit_test_setup_teardown(silence_is_ended, setup_short_handshake, teardown),
         cmocka_unit_test_setup_teardown(connections_are_bounded, setup_few_conns, teardown),
+        cmocka_unit_test_setup_teardown(a_flood_of_silence_keeps_nobody_out, setup_few_handshakes,
+                                        teardown),
         cmocka_unit_test(own_credentials_are_checked),
         T(frames_in_single_bytes_then_garbage),
         T(a_flipped_bit_in_the_header),

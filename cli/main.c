@@ -35,7 +35,8 @@ static const struct command commands[] = {
 
 static int usage(FILE *to)
 {
-    fprintf(to, "usage: cairnctl COMMAND [OPTION...]\n       cairnctl --help | --version\n\n");
+    fprintf(to, "usage: cairnctl COMMAND [OPTION...]\n"
+                "       cairnctl help COMMAND | --help | --version\n\n");
     for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
         fprintf(to, "  %-14s %s\n", commands[i].name, commands[i].help);
     fprintf(
@@ -51,7 +52,12 @@ int main(int argc, char **argv)
 {
     if (argc < 2)
         return usage(stderr);
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)
+    static char help[] = "--help";
+    if (strcmp(argv[1], "help") == 0) { /* "help scrub start" is "scrub start --help" */
+        memmove(&argv[1], &argv[2], (size_t)(argc - 2) * sizeof(argv[0]));
+        argv[argc - 1] = help;
+    }
+    if (strcmp(argv[1], help) == 0)
         return usage(stdout);
     if (strcmp(argv[1], "--version") == 0) {
         printf("cairnctl %s\n", CAIRN_VERSION);

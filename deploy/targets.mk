@@ -31,5 +31,6 @@ help:
 ## make            build everything (installs what is missing with apt)
 ## make run        a three-zone cluster on this machine, in the foreground; Ctrl-C stops it
 ## make up|down    the same in the background; make status, make wipe
-##                 scale it: STORAGE_PER_ZONE=2 make up, and the like
-## make image      a container image; Compose and Kubernetes: deploy/README.md
+##                 a larger one, where none is yet: STORAGE_PER_ZONE=2 make up, and the like
+## make image      a container image
+## make kubernetes-files    what a cluster on Kubernetes is founded with; Compose and Kubernetes: deploy/README.md

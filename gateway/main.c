@@ -730,7 +730,8 @@ static int read_config(struct service *s)
         if (s->meta.seed_count < SEEDS_MAX)
             s->seeds[s->meta.seed_count++] = (struct meta_seed){n->id, n->addr};
     if (s->meta.seed_count == 0) {
-        log_error("config.cluster", 0, L_STR("what", "cluster_file names no metanode"));
+        log_error("config.cluster", 0,
+                  L_STR("what", "cluster_file is not set, or names no metanode"));
         return ERR_CONFIG;
     }
     return read_events(s);

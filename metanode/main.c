@@ -264,7 +264,7 @@ static int check_node(struct service *s)
     if (node && node->role == NET_ROLE_METANODE)
         return OK;
     log_error("config.cluster", 0, L_STR("node_id", s->proc.node_id),
-              L_STR("why", "cluster_file names no metanode of this id"));
+              L_STR("why", "cluster_file is not set, or names no metanode of this id"));
     return ERR_CONFIG;
 }
 

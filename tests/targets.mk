@@ -7,6 +7,8 @@
 ## make lint       what needs no run: purity, layering, headers, clang, scripts
 ## make unit|fuzz-corpora|spec|sim|sim-mutants|e2e|chaos    one layer
 ## make model      the storage engine against a reference: SEEDS=100000, or SEEDS=5000..9000
+## make fuzz       libFuzzer, FUZZ_SECONDS=60 for each target
+## make bench      how fast, next to nginx and the disk; bench-ec, bench-repair and others: tests/README.md
 .PHONY: test-deps test test-programs
 VENV := .venv
 $(VENV)/.ready: tests/requirements.txt

@@ -140,7 +140,8 @@ static int start(struct service *s)
         addrs[config.metanode_count++] = node->addr;
     }
     if (config.metanode_count == 0) {
-        log_error("config.cluster", 0, L_STR("what", "cluster_file names no metanode"));
+        log_error("config.cluster", 0,
+                  L_STR("what", "cluster_file is not set, or names no metanode"));
         return ERR_CONFIG;
     }
     int err = proc_rpc_open(p, NET_ROLE_WITNESS, &s->rpc);

@@ -55,16 +55,17 @@ static bool number_parse(enum arg_kind kind, const char *text, double *ret)
     return false;
 }
 
-static const char *kind_text(enum arg_kind kind)
-{
-    switch (kind) {
-    case ARG_COUNT: return "a whole number";
-    case ARG_RATIO: return "a ratio, as in 0.004 or 0.4%";
-    case ARG_DURATION: return "a duration, as in 6h, 30m or 6.5d";
-    case ARG_BYTES: return "a size, as in 64KiB or 16TB";
-    default: return "a number";
-    }
-}
+static const struct {
+    const char *help, *unit, *must; /* behind the name; of bounds; what a value has to be */
+} kinds[] = {
+    [ARG_FLAG] = {"", "", ""},
+    [ARG_TEXT] = {"=text", "", ""},
+    [ARG_COUNT] = {"=number", "", "a whole number"},
+    [ARG_NUMBER] = {"=number", "", "a number"},
+    [ARG_RATIO] = {"=ratio", "", "a ratio, as in 0.004 or 0.4%"},
+    [ARG_DURATION] = {"=duration", " hours", "a duration, as in 6h, 30m or 6.5d"},
+    [ARG_BYTES] = {"=size", " bytes", "a size, as in 64KiB or 16TB"},
+};
 
 static int value_set(struct args *a, size_t i, const char *text, struct buf *ret_error)
 {
@@ -74,12 +75,12 @@ static int value_set(struct args *a, size_t i, const char *text, struct buf *ret
         return OK;
     double v;
     if (!number_parse(o->kind, text, &v)) {
-        buf_printf(ret_error, "--%s=%s: must be %s", o->name, text, kind_text(o->kind));
+        buf_printf(ret_error, "--%s=%s: must be %s", o->name, text, kinds[o->kind].must);
         return ERR_INVAL;
     }
     if (v < o->min || v > o->max) {
         buf_printf(ret_error, "--%s=%s: must be between %.10g and %.10g%s", o->name, text, o->min,
-                   o->max, o->kind == ARG_DURATION ? " hours" : "");
+                   o->max, kinds[o->kind].unit);
         return ERR_INVAL;
     }
     a->value[i].number = v;
@@ -150,15 +151,16 @@ void args_help(const struct arg_option *options, size_t option_count, struct buf
 {
     for (size_t i = 0; i < option_count; i++) {
         const struct arg_option *o = &options[i];
-        buf_printf(ret, "  --%-20s %s", o->name, o->help);
+        int width = 24 - (int)strlen(o->name);
+        buf_printf(ret, "  --%s%-*s %s", o->name, MAX(width, 0), kinds[o->kind].help, o->help);
         if (o->kind != ARG_FLAG && o->kind != ARG_TEXT)
-            buf_printf(ret, " [%.10g .. %.10g]", o->min, o->max);
+            buf_printf(ret, " [%.10g .. %.10g%s]", o->min, o->max, kinds[o->kind].unit);
         if (o->initial)
             buf_printf(ret, " (%s)", o->initial);
         buf_printf(ret, "\n");
     }
-    buf_printf(ret, "  --%-20s %s\n", "json", "the answer as JSON");
-    buf_printf(ret, "  --%-20s %s\n", "help", "this text");
+    buf_printf(ret, "  --%-24s %s\n", "json", "the answer as JSON");
+    buf_printf(ret, "  --%-24s %s\n", "help", "this text");
 }
 
 static size_t find(const struct args *a, const char *name)

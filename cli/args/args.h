@@ -54,7 +54,7 @@ struct args {
  * Returns: OK; ERR_INVAL, with one line in *ret_error. */
 int args_parse(struct args *a, const struct arg_option *options, size_t option_count, int argc,
                char **argv, const char **positional, struct buf *ret_error);
-/* Appends the table as text: name, default, bounds, help. */
+/* Appends the table as text: name, kind of value, help, bounds, default. */
 void args_help(const struct arg_option *options, size_t option_count, struct buf *ret);
 
 /* The option must be in the table, and of a fitting kind: a CHECK fails otherwise. */

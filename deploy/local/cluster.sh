@@ -23,7 +23,7 @@
 # MASTER_KEY_FILE (master keys of encryption, see docs/operations.md; else $CAIRN_VAR/master-key, made up for a
 # new cluster; "none": no encryption),
 # CAIRN_EXTRA (a YAML fragment appended to every process's configuration), CAIRN_CLUSTER_EXTRA (the same
-# for the cluster file).
+# for the cluster file), READY_TIMEOUT (60: seconds in which all must be ready).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -113,7 +113,7 @@ make_pki() {
             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign 2>/dev/null
         say "made a development CA: $pki/ca.crt"
     fi
-    { nodes; echo "operator - cli 0 0 127.0.0.1"; } | while read -r id _ role _ _ addr; do
+    nodes | while read -r id _ role _ _ addr; do
         [ -f "$pki/$id.crt" ] && continue
         openssl ecparam -name prime256v1 -genkey -noout -out "$pki/$id.key" 2>/dev/null
         san=IP:$addr

@@ -118,8 +118,9 @@ void health_facts(const struct cluster_view *v, struct health_facts *f)
         enum node_health h = node_health(n, v->answers[i]);
         f->nodes++;
         f->nodes_silent += h == NODE_IS_SILENT;
-        f->nodes_down += h == NODE_IS_DOWN;
-        f->nodes_lost += h == NODE_IS_LOST;
+        /* One that is drained is missed only where a group still names it. */
+        f->nodes_down += h == NODE_IS_DOWN && !n->record->draining;
+        f->nodes_lost += h == NODE_IS_LOST && !n->record->draining;
         f->nodes_unreported += h == NODE_IS_UNREPORTED;
         node_facts(n, f);
     }

@@ -9,8 +9,8 @@
  * A pass looks at a map that is as new as everything it has proposed itself, proposes, and waits
  * until all of that is applied before the next one looks; so it never acts twice on one finding,
  * and a proposal that was lost is made again from what the map says.  Steps 3 and 4 wait until this
- * leader has listened for as long as DOWN takes.  What the pure core decides, and why:
- * metanode/placement/. */
+ * leader has listened for as long as DOWN takes; it listens while it serves.  What the pure core
+ * decides, and why: metanode/placement/. */
 #include "metanode/op/placement.h"
 
 #include <stdlib.h>
@@ -467,7 +467,7 @@ static struct placement *placement_of(struct replica *r)
 {
     if (!r->placement && (r->placement = calloc(1, sizeof(*r->placement))) != NULL) {
         r->placement->replica = r;
-        r->placement->listening_ns = env_now_ns(r->node->env);
+        r->placement->listening_ns = r->placement->served_ns = env_now_ns(r->node->env);
         list_init(&r->placement->drains);
     }
     return r->placement;
@@ -477,13 +477,21 @@ void placement_tick(struct replica *r, uint64_t stalled_ns)
 {
     struct placement *p = placement_of(r);
     uint64_t now = env_now_ns(r->node->env);
-    if (!p || !placement_leads(r) || r->node->draining)
+    if (!p)
         return;
-    /* While this process stood still, reports may have come in that it has not seen yet. */
+    if (!placement_leads(r)) {
+        p->deaf = true;
+        return;
+    }
+    /* While this process stood still, reports may have come in that it has not seen yet; while it
+     * could not serve (for a witness that is to be buried, say), it has refused them. */
+    uint64_t lost_ns = p->deaf ? now - p->served_ns : stalled_ns;
+    p->deaf = false;
+    p->served_ns = now;
     for (size_t i = 0; i < p->heard_count; i++)
-        p->heard[i].ns = MIN(now, p->heard[i].ns + stalled_ns);
-    p->listening_ns = MIN(now, p->listening_ns + stalled_ns);
-    if (p->under_way > 0)
+        p->heard[i].ns = MIN(now, p->heard[i].ns + lost_ns);
+    p->listening_ns = MIN(now, p->listening_ns + lost_ns);
+    if (r->node->draining || p->under_way > 0)
         return;
     placement_drains(p);
     if (p->under_way > 0 || now < p->due_ns)
@@ -498,7 +506,8 @@ void placement_elected(struct replica *r)
     if (!p)
         return; /* the first tick tries again */
     forget(p);
-    p->listening_ns = env_now_ns(r->node->env);
+    p->listening_ns = p->served_ns = env_now_ns(r->node->env);
+    p->deaf = true;
     p->due_ns = 0;
     p->version = 0;
 }

@@ -30,6 +30,8 @@ struct drain_wait {
 struct placement {
     struct replica *replica;
     uint64_t listening_ns; /* since when this leader hears reports */
+    uint64_t served_ns;    /* its last tick at which it could */
+    bool deaf;             /* and since then it could not */
     uint64_t due_ns;
     unsigned under_way; /* proposals */
     uint64_t version;   /* a map older than this is not planned by */

@@ -2,8 +2,8 @@
  *
  *   1. Lost and draining members of every group → the least loaded node that the zones allow
  *   1a. Replicas on too few nodes → as many as the scheme wants, as far as there are nodes
- *   2. if all nodes are up: members that crowd a zone → a zone that has room
- *   3. if all nodes are up: load is evened, scheme by scheme, by moves that each lower the sum of
+ *   2. if nobody is missed: members that crowd a zone → a zone that has room
+ *   3. if nobody is missed: load is evened, scheme by scheme, by moves that each lower the sum of
  *      load² / capacity, from or to a node that is more than a place off its share
  *
  * The zones' bound is place_zone_cap(), counted over all nodes of the view: a zone that is away
@@ -38,7 +38,7 @@ struct planner {
     unsigned cap;             /* of the scheme at hand */
     struct place_scheme scheme;
     uint64_t weight_sum, load_sum;
-    bool whole; /* every node is up */
+    bool whole; /* nobody is missed: every node is up, or went for good and has no place */
     size_t stuck;
 };
 
@@ -431,13 +431,17 @@ static bool planner_init(struct planner *p, const struct place_view *v)
         return false;
     place_weights(v, p->weight);
     for (size_t i = 0; i < v->node_count; i++)
-        p->whole &= v->nodes[i].state == PLACE_UP;
+        p->whole &= v->nodes[i].state == PLACE_UP ||
+                    (v->nodes[i].state == PLACE_LOST && v->nodes[i].draining);
     for (size_t g = 0; g < v->group_count; g++) {
         const struct place_group *pg = &v->groups[g];
         CHECK(pg->count <= place_shards(pg->scheme) &&
               place_shards(pg->scheme) <= PLACE_SHARDS_MAX);
         p->count[g] = pg->count;
         memcpy(members_of(p, g), pg->changing ? pg->next : pg->members, sizeof(pg->members));
+        for (unsigned i = 0; i < pg->count; i++)
+            p->whole &=
+                pg->members[i] == PLACE_NONE || v->nodes[pg->members[i]].state != PLACE_LOST;
     }
     estimate_bytes(p);
     return true;

@@ -38,7 +38,8 @@ static bool walk(struct leave *l, const Cairn__ClusterMap *map)
         bool more = false;
         if (n == GROUPS_PER_TURN)
             return true;
-        if (has_left(l, pg) && disks_group_leave(l->disks, pg->id, pg->epoch, &more) != OK)
+        if (has_left(l, pg) &&
+            disks_group_leave(l->disks, pg->id, pg->epoch, map->created_ms, &more) != OK)
             l->again = true;
         if (more)
             return true;

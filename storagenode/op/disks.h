@@ -184,10 +184,12 @@ uint64_t disks_epoch_closed(const struct disks *d, uint32_t pg);
  * some of the shards that it has are dropped, without tombstones, since they may come back with the
  * next membership.  *ret_more: there are others, call it again.  A put of a later epoch, which the
  * caller's map does not know yet, ends it: the node may be coming back.  Puts of this epoch or
- * earlier ones are refused from now on, also repair's.
+ * earlier ones are refused from now on, also repair's.  Shards from before since_ms stay: another
+ * cluster had them on these disks, and this one's map says nothing of them.
  * Returns: OK; ERR_EPOCH: the group has moved on; ERR_NOT_READY: the epoch is not closed durably;
  * and as store_group_drop(), which one disk failed with. */
-int disks_group_leave(struct disks *d, uint32_t pg, uint64_t epoch, bool *ret_more);
+int disks_group_leave(struct disks *d, uint32_t pg, uint64_t epoch, uint64_t since_ms,
+                      bool *ret_more);
 /* Walks the groups with one: *pos starts at 0; false at the end. */
 bool disks_epoch_next(const struct disks *d, size_t *pos, uint32_t *ret_pg, uint64_t *ret_epoch);
 

@@ -19,6 +19,7 @@ struct slot {
     bool readable; /* and well: its index can be asked even when it fails later */
     bool refused;  /* it was given up */
     bool closed;
+    struct store_inventory_at leaving; /* how far disks.leaving has been dropped */
     struct pace {
         double put_ns; /* moving average */
         unsigned samples;
@@ -62,6 +63,7 @@ struct disks {
     struct closed *closed; /* by pg */
     size_t closed_count, closed_cap;
     bool settling; /* some epoch is not settled yet */
+    uint32_t leaving; /* the group that is being dropped, if slots say so */
     struct list puts[PUT_BUCKETS];
     struct list deletes, checks, inventories; /* under way */
     struct env_timer kick;

@@ -120,7 +120,16 @@ int closed_admit(struct disks *d, const struct disks_put *p)
     return OK;
 }
 
-int disks_group_leave(struct disks *d, uint32_t pg, uint64_t epoch, bool *ret_more)
+/* From the beginning again. */
+static void leaving_begin(struct disks *d, uint32_t pg)
+{
+    d->leaving = pg;
+    for (size_t i = 0; i < d->count; i++)
+        d->slots[i].leaving = (struct store_inventory_at){0};
+}
+
+int disks_group_leave(struct disks *d, uint32_t pg, uint64_t epoch, uint64_t since_ms,
+                      bool *ret_more)
 {
     *ret_more = false;
     int err = disks_refuse(d);
@@ -133,14 +142,19 @@ int disks_group_leave(struct disks *d, uint32_t pg, uint64_t epoch, bool *ret_mo
     if (c->epoch > epoch || c->seen > epoch)
         return ERR_EPOCH;
     c->left = epoch;
+    if (d->leaving != pg)
+        leaving_begin(d, pg);
     for (size_t i = 0; i < d->count; i++) {
+        struct slot *slot = &d->slots[i];
         bool more = false;
-        if (!slot_up(&d->slots[i]))
+        if (!slot_up(slot))
             continue;
-        int e = store_group_drop(d->slots[i].store, pg, &more);
+        int e = store_group_drop(slot->store, pg, since_ms, &slot->leaving, &more);
         err = err ? err : e;
         *ret_more |= more;
     }
+    if (!*ret_more)
+        leaving_begin(d, pg);
     return err;
 }
 

@@ -10,6 +10,7 @@
 
 #define TOMBSTONES_PER_TICK 1024u
 #define DROP_MAX 128u
+#define DROP_PAGES 16u /* looked through in one turn */
 
 int index_load(struct store *s, struct id128 blob_id, struct blob_record *ret)
 {
@@ -195,18 +196,31 @@ static int blob_drop(struct store *s, struct kv_batch *kv, struct id128 blob_id,
     return OK;
 }
 
-int store_group_drop(struct store *s, uint32_t pg, bool *ret_more)
+/* The next page that has something to drop, of a bounded number of pages.  *ret_count: that are to
+ * go, at the beginning of entries; *ret_more: there are others behind *at. */
+static int drop_page(struct store *s, uint32_t pg, uint64_t since_ms, struct store_inventory_at *at,
+                     struct store_inventory_entry entries[DROP_MAX], size_t *ret_count,
+                     bool *ret_more)
 {
-    struct store_inventory_entry entries[DROP_MAX];
-    struct store_inventory_at at = {0};
-    size_t count;
+    size_t found = DROP_MAX;
+    *ret_count = 0;
+    for (unsigned pages = 0; pages < DROP_PAGES && found == DROP_MAX && *ret_count == 0; pages++) {
+        int err = store_inventory(s, pg, at, entries, DROP_MAX, &found);
+        if (err)
+            return err;
+        for (size_t i = 0; i < found; i++)
+            if (entries[i].record.time_ms >= since_ms)
+                entries[(*ret_count)++] = entries[i];
+    }
+    *ret_more = found == DROP_MAX;
+    return OK;
+}
+
+static int entries_drop(struct store *s, uint32_t pg, const struct store_inventory_entry *entries,
+                        size_t count)
+{
     unsigned dropped = 0;
-    *ret_more = false;
-    if (s->state != STORE_UP)
-        return ERR_NOT_READY;
-    int err = store_inventory(s, pg, &at, entries, DROP_MAX, &count);
-    if (err || count == 0)
-        return err;
+    int err = OK;
     struct kv_batch *kv = kv_batch_new();
     if (!kv)
         return ERR_NOMEM;
@@ -221,11 +235,24 @@ int store_group_drop(struct store *s, uint32_t pg, bool *ret_more)
         return written ? written : err;
     s->stats.dropped += dropped;
     s->reclaim.look = true;
-    *ret_more = count == DROP_MAX;
-    if (!*ret_more)
-        index_flush_want(s); /* until then a crash brings back what may be deleted meanwhile */
     store_wake(s);
     return OK;
+}
+
+int store_group_drop(struct store *s, uint32_t pg, uint64_t since_ms, struct store_inventory_at *at,
+                     bool *ret_more)
+{
+    struct store_inventory_entry entries[DROP_MAX];
+    size_t count;
+    *ret_more = false;
+    if (s->state != STORE_UP)
+        return ERR_NOT_READY;
+    int err = drop_page(s, pg, since_ms, at, entries, &count, ret_more);
+    if (!err && count > 0)
+        err = entries_drop(s, pg, entries, count);
+    if (!err && !*ret_more)
+        index_flush_want(s); /* until then a crash brings back what may be deleted meanwhile */
+    return err;
 }
 
 bool index_damaged(struct store *s, struct store_damage *damage, bool lost)

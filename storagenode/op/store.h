@@ -208,10 +208,12 @@ int store_inventory(struct store *s, uint32_t pg, struct store_inventory_at *at,
  * Returns: OK; ERR_NOMEM; ERR_NOT_READY (not up); else the store has failed. */
 int store_confirm(struct store *s, const struct id128 *blob_ids, size_t count);
 
-/* Some shards of the group, the first of its inventory, are no longer here: no tombstones, and a crash
- * may bring them back.  *ret_more: there are others.  Puts under way are not met.
+/* Some shards of the group, the first of its inventory at or behind *at, which moves on, are no
+ * longer here: no tombstones, and a crash may bring them back.  Those from before since_ms stay.
+ * *ret_more: there are others.  Puts under way are not met.
  * Returns: OK; ERR_NOT_READY (not up), ERR_NOMEM, ERR_CORRUPT, ERR_IO; else the store has failed. */
-int store_group_drop(struct store *s, uint32_t pg, bool *ret_more);
+int store_group_drop(struct store *s, uint32_t pg, uint64_t since_ms, struct store_inventory_at *at,
+                     bool *ret_more);
 
 /* Small facts that a node keeps beside its shards (record.h, kinds 'c', 'n' and 'v').  Applied at once,
  * durable once store_notes_durable(); on_flushed tells when to look again.  The batch is taken in any

@@ -29,6 +29,8 @@ static const struct stat_metric {
      "Shards missing or damaged after the last pass, of the groups that this node repairs."},
     {STAT(endangered), false, "cairn_repair_endangered_blobs",
      "Of these: blobs that one more loss could destroy."},
+    {STAT(beyond), false, "cairn_repair_beyond_blobs",
+     "Blobs of which too few shards are in reach to rebuild what is missing."},
     {STAT(missing_bytes), false, "cairn_repair_missing_bytes",
      "Bytes of the missing shards, as far as their sizes are known."},
     {STAT(filled_without), true, "cairn_repair_filled_without_total",
@@ -57,8 +59,6 @@ static const struct stat_metric {
      "Blobs whose shards disagree, and no majority is right; each time."},
     {STAT(deep_unchecked), true, "cairn_repair_deep_unchecked_total",
      "Blobs of which too few shards could be read to compare them."},
-    {STAT(beyond), false, "cairn_repair_beyond_blobs",
-     "Of these: blobs of which too few shards are in reach."},
 };
 
 struct repair_reader {

@@ -55,6 +55,7 @@ def test_every_command_explains_itself():
     for asked in words:
         said = run(*asked, "--help").stdout
         assert f"usage: cairnctl {' '.join(asked)}" in said and "--json" in said and "Exit status" in said, asked
+        assert run("help", *asked).stdout == said
         assert re.search(rf"`(cairnctl )?({asked[0]} )?{asked[-1]}\b", documents), f"not documented: {asked}"
 
 
@@ -196,8 +197,10 @@ def test_drain(cluster):
         ask(cluster, "undrain", node)
     assert not any(n["draining"] for n in ask_json(cluster, "nodes")["nodes"])
     for command in ("drain", "undrain", "safe-to-remove"):
-        assert "no such storage node" in ask(cluster, command, "z9-storagenode-1", status=2).stderr
+        said = ask(cluster, command, "z9-storagenode-1", status=2).stderr
+        assert "no such storage node" in said and "see `cairnctl nodes`" in said and "kms" not in said
         assert "no node's id" in ask(cluster, command, "a/b", status=2).stderr
+    assert "see `cairnctl kms list`" in ask(cluster, "kms", "rotate", "no-such-key", status=2).stderr
 
 
 def test_a_node_is_killed(cluster):

@@ -73,7 +73,7 @@ def test_run(local):
     assert "cairnctl status --endpoint http://" in run.said
     assert local.credentials == tuple(KEYS.values())
     secrets = [local.var / "root-credentials", *(local.var / "pki").glob("*.key")]
-    assert len(secrets) == 15 and all(stat.S_IMODE(f.stat().st_mode) == 0o600 for f in secrets)
+    assert len(secrets) == 14 and all(stat.S_IMODE(f.stat().st_mode) == 0o600 for f in secrets)
     assert len(processes(local)) == 12
     s3 = local.client()
     s3.create_bucket(Bucket="kept")

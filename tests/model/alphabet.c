@@ -340,7 +340,7 @@ static void leave(struct model *m, struct blob *b)
         return;
     int err = OK;
     while (!err && more)
-        err = disks_group_leave(m->disks, FIRST_PG + pg, m->epoch[pg], &more);
+        err = disks_group_leave(m->disks, FIRST_PG + pg, m->epoch[pg], 0, &more);
     if (err) {
         FAIL(m, "a group cannot be left: %s", err_name(err));
         return;

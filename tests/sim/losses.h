@@ -7,7 +7,8 @@
  * never; one of its disks fails or is replaced; bits of its shards flip.  All of that zone may be
  * lost.
  *   - Another zone's turn comes when every shard is whole again (the node that is gone for ever
- *     excepted: that happens once, and where another node can take its places).
+ *     excepted: that happens once, and where another node can take its places).  Also of what was
+ *     being written when data were destroyed: repair leaves it alone until a record refers to it.
  *   - Nor is anything more destroyed in a zone while another one is declared down, or was since all
  *     was whole: what is written then counts on the zones that are up.
  *

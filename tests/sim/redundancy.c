@@ -160,6 +160,7 @@ unsigned sim_shards_flip(struct sim_shards *s, size_t node, unsigned count)
         if (c.seen == 0)
             break;
         struct blob *b = shards_blob(s, c.shard.blob_id);
+        s->struck_ns = world_now(s->cluster->world);
         sim_store_flip(node_of(s, node), &c.shard);
         s->flips[s->flip_count++] = (struct flip){node, c.shard};
         s->stats.flips++;
@@ -171,6 +172,7 @@ unsigned sim_shards_flip(struct sim_shards *s, size_t node, unsigned count)
 
 void sim_shards_emptied(struct sim_shards *s, size_t node)
 {
+    s->struck_ns = world_now(s->cluster->world);
     for (size_t i = 0; i < s->cap; i++) {
         s->blobs[i].held &= ~(1u << node);
         s->blobs[i].whole[node] = s->blobs[i].damaged[node] = 0;
@@ -401,10 +403,22 @@ bool redundancy_has_owner(const struct sim_shards *s, const struct blob *b)
     return o.told;
 }
 
+/* It was there when data were destroyed last, and no record has ever referred to it: nobody repairs
+ * it before one does. */
+static bool is_under_way(const struct sim_shards *s, const struct blob *b)
+{
+    bool exists = false;
+    for (size_t n = 0; n < sim_store_count(s->cluster); n++)
+        exists |= !node_of(s, n)->gone && b->whole[n];
+    return exists && !b->known && s->struck_ns && b->met_ns <= s->struck_ns + LOOK_NS;
+}
+
 bool sim_shards_full(struct sim_shards *s)
 {
     struct buf why = {0};
     bool full = shards_look(s) && is_full(s, &why);
+    for (size_t i = 0; full && i < s->cap; i++)
+        full = id128_is_zero(s->blobs[i].id) || !is_under_way(s, &s->blobs[i]);
     buf_fini(&why);
     return full;
 }

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LOOK_NS (200 * NS_PER_MS) /* less than the grace period: what is queued is seen */
 #define BUCKETS_MAX 16            /* that exist at once */
 
 struct look { /* one walk over the rows */
@@ -58,6 +57,7 @@ struct blob *shards_blob(struct sim_shards *s, struct id128 id)
     struct blob *b = place_of(s->blobs, s->cap, id);
     if (id128_is_zero(b->id)) {
         b->id = id;
+        b->met_ns = world_now(s->cluster->world);
         s->count++;
     }
     return b;

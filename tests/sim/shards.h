@@ -39,8 +39,8 @@ bool sim_shards_settled(struct sim_shards *s, struct buf *ret_why);
 
 /* ---- runs that mend (sim_cluster.mends), for who destroys (losses.h) ---- */
 
-/* Everything that is referred to is where it should be, all nodes that are not gone are up, and no
- * group changes. */
+/* Everything that is referred to is where it should be, all nodes that are not gone are up, no group
+ * changes, and nothing is being written any more that was there when data were destroyed last. */
 bool sim_shards_full(struct sim_shards *s);
 /* A node is about to lose what is on its disks, or on one of them. */
 void sim_shards_emptied(struct sim_shards *s, size_t node);

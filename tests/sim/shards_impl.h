@@ -10,6 +10,7 @@
 #define PG_MEMBERS_MAX 16
 #define PGS_MAX 64
 #define FLIPS_MAX 512 /* bits that are wrong at one time */
+#define LOOK_NS (200 * NS_PER_MS) /* less than the grace period: what is queued is seen */
 
 enum standing { NOWHERE, QUEUED, REFERRED_TO };
 
@@ -23,6 +24,7 @@ struct blob {
     bool acknowledged;          /* the write that it belongs to */
     bool discarded_in_calm;
     bool seen;                       /* it was judged as one that is referred to */
+    uint64_t met_ns;                 /* it was looked at for the first time */
     uint16_t whole[SIM_NODES_MAX];   /* masks of shards: as the nodes' indexes said last */
     uint16_t damaged[SIM_NODES_MAX]; /* and what they know to be damaged */
 };
@@ -57,6 +59,7 @@ struct sim_shards {
     uint64_t zone_down_ns[SIM_NODES_MAX]; /* when a zone was declared down last */
     struct flip flips[FLIPS_MAX];
     size_t flip_count;
+    uint64_t struck_ns; /* when data were destroyed last */
     struct sim_shards_stats stats;
 };
 

@@ -75,6 +75,8 @@ static void help_has_every_option(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(options); i++)
         assert_non_null(strstr((const char *)text.ptr, options[i].help));
     assert_non_null(strstr((const char *)text.ptr, "how many [1 .. 9] (3)"));
+    assert_non_null(strstr((const char *)text.ptr, "--count=number "));
+    assert_non_null(strstr((const char *)text.ptr, "how long [0.01 .. 100000 hours] (6h)"));
     assert_non_null(strstr((const char *)text.ptr, "--json"));
     buf_fini(&text);
     buf_fini(&error);

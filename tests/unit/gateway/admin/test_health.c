@@ -187,6 +187,32 @@ static void facts(void **state)
     assert_true(f.pg_count == 1 && f.pgs[PG_IS_WELL] == 1);
 }
 
+/* Whoever is drained and away is missed where a group names it, and nowhere else. */
+static void drained_and_gone(void **state)
+{
+    (void)state;
+    static const Cairn__NodeState away[] = {CAIRN__NODE_STATE__NODE_DOWN,
+                                            CAIRN__NODE_STATE__NODE_LOST};
+    struct health_reason reasons[HEALTH_REASONS_MAX];
+    size_t count;
+    struct cluster c;
+    struct health_facts f;
+    for (unsigned k = 0; k < 8; k++) {
+        bool member = k % 2, draining = k / 2 % 2;
+        unsigned node = member ? 2 : 4;
+        cluster_init(&c, 3, 1);
+        c.record[node].state = away[k / 4];
+        c.record[node].draining = draining;
+        c.answers[node] = false;
+        view_init(&c.view, &c.r, c.answers, c.view_nodes);
+        health_facts(&c.view, &f);
+        assert_int_equal(f.nodes_down + f.nodes_lost, !draining);
+        assert_int_equal(f.pgs[PG_IS_DEGRADED], member);
+        assert_int_equal(health_verdict(&f, reasons, &count),
+                         draining && !member ? HEALTH_OK : HEALTH_DEGRADED);
+    }
+}
+
 static void removable(void **state)
 {
     (void)state;
@@ -226,8 +252,8 @@ static void removable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nodes), cmocka_unit_test(groups),    cmocka_unit_test(verdicts),
-        cmocka_unit_test(facts), cmocka_unit_test(removable),
+        cmocka_unit_test(nodes), cmocka_unit_test(groups),           cmocka_unit_test(verdicts),
+        cmocka_unit_test(facts), cmocka_unit_test(drained_and_gone), cmocka_unit_test(removable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

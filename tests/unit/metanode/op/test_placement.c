@@ -212,6 +212,41 @@ static void a_new_leader_listens_first(void **state)
     town_fini(t);
 }
 
+/* A leader that waits for a witness to be buried refuses reports: in that time nobody is silent. */
+static void who_cannot_be_heard_is_not_silent(void **state)
+{
+    (void)state;
+    struct town *t = malloc(sizeof(*t));
+    struct meta_partition_info info;
+    town_new(t, 20, 9, 300000);
+    fx_boot_all(&t->fx, FX_WITNESSES);
+    assert_true(fx_wait_ready(&t->fx, 10000));
+    live(t, DOWN_MS + 1500);
+    unsigned old = (unsigned)fx_leader(&t->fx, 0), deaf = 0;
+    fx_kill_witness(&t->fx, old);
+    fx_crash_meta(&t->fx, old);
+    for (unsigned ms = 0; fx_leader(&t->fx, 0) < 0; ms += 100) {
+        assert_true(ms < 10000);
+        fx_run_ms(&t->fx, 100);
+        for (unsigned i = 0; i < FX_METAS; i++) {
+            if (i == old)
+                continue;
+            fx_info(&t->fx, i, 0, &info);
+            deaf += info.leader;
+        }
+    }
+    assert_true(deaf > 15); /* it has led for so long, and served nobody */
+    fx_run_ms(&t->fx, DOWN_MS - 1500);
+    look(t);
+    for (unsigned i = 0; i < 9; i++)
+        assert_int_equal(record(t, t->stores[i].id)->state, CAIRN__NODE_STATE__NODE_UP);
+    fx_run_ms(&t->fx, 3000);
+    look(t);
+    for (unsigned i = 0; i < 9; i++)
+        assert_int_equal(record(t, t->stores[i].id)->state, CAIRN__NODE_STATE__NODE_DOWN);
+    town_fini(t);
+}
+
 /* A version that does not report is no reason to move its data. */
 static void who_never_reports_is_not_lost(void **state)
 {
@@ -528,6 +563,7 @@ int main(void)
         cmocka_unit_test(down_lost_and_up_again),
         cmocka_unit_test(a_lost_zone_is_not_moved),
         cmocka_unit_test(a_new_leader_listens_first),
+        cmocka_unit_test(who_cannot_be_heard_is_not_silent),
         cmocka_unit_test(who_never_reports_is_not_lost),
         cmocka_unit_test(a_plan_is_only_shown),
         cmocka_unit_test(a_drain_goes_to_its_end),

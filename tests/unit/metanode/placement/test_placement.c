@@ -440,6 +440,33 @@ static void test_down_is_waited_for(void **arg)
     free(t);
 }
 
+/* Whoever was drained and went for good is not waited for, once no place of it is left. */
+static void test_gone_is_not_waited_for(void **arg)
+{
+    struct town *t = big_town(3, 4);
+    const struct place_node added = {.zone = 1, .bytes_total = 100 * GB};
+    (void)arg;
+    t->nodes[0].draining = true;
+    assert_true(plan_once(t, NULL) > 0);
+    t->nodes[0].state = PLACE_LOST;
+    t->nodes[t->v.node_count++] = added;
+    assert_true(plan_once(t, NULL) > 0 && load_of(t, t->v.node_count - 1, REP3) > 0);
+    check_groups(t);
+    assert_int_equal(plan_once(t, NULL), 0);
+    /* One that is only lost is. */
+    t->nodes[0].draining = false;
+    t->nodes[t->v.node_count++] = added;
+    assert_int_equal(plan_once(t, NULL), 0);
+    free(t);
+    /* And so are those whose places nobody may take. */
+    t = big_town(3, 4);
+    for (size_t n = 0; n < 4; n++)
+        t->nodes[n].state = PLACE_LOST, t->nodes[n].draining = true;
+    t->nodes[t->v.node_count++] = added;
+    assert_int_equal(plan_once(t, NULL), 0);
+    free(t);
+}
+
 /* The zone keeps its part: its shards are not crowded into the two others. */
 static void test_lost_zone_moves_nothing(void **arg)
 {
@@ -580,7 +607,7 @@ static void test_random_lives(void **arg)
             struct place_node *n = &t->nodes[dice((unsigned)t->v.node_count)];
             unsigned what = dice(5);
             n->state = what == 0 ? PLACE_LOST : what == 1 ? PLACE_DOWN : PLACE_UP;
-            n->draining = what == 2;
+            n->draining = what == 2 || (what == 0 && dice(2));
             n->bytes_total = GB * (50 + dice(200));
             unsigned turns = 0;
             while (plan_once(t, NULL) > 0)
@@ -624,6 +651,7 @@ int main(void)
         cmocka_unit_test(test_drain_moves_what_must_move),
         cmocka_unit_test(test_most_endangered_first),
         cmocka_unit_test(test_down_is_waited_for),
+        cmocka_unit_test(test_gone_is_not_waited_for),
         cmocka_unit_test(test_lost_zone_moves_nothing),
         cmocka_unit_test(test_lost_zone_of_four),
         cmocka_unit_test(test_nothing_to_rebuild_from),

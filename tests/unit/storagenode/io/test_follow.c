@@ -20,6 +20,7 @@
 
 #define META "meta:1"
 #define GROUPS 4
+#define OLD 2500u
 
 static struct fake_world world;
 static struct fake_node meta_node, store_node;
@@ -31,7 +32,7 @@ static struct follow *follow;
 static bool flag;
 static unsigned reports, refusals, lost_disks;
 static bool has_lost_disk, has_left;
-static uint64_t map_version, epochs[GROUPS + 1], reported[GROUPS + 1];
+static uint64_t map_version, created_ms, epochs[GROUPS + 1], reported[GROUPS + 1];
 static int report_err;
 static size_t reported_disks;
 
@@ -103,6 +104,7 @@ static void serve_map(void *arg, struct rpc_request *req)
     map.nodes = &nodes;
     map.n_nodes = 1;
     map.version = map_version;
+    map.created_ms = created_ms;
     map.partitions = roots;
     map.n_partitions = 1;
     map.pgs = pointers;
@@ -134,24 +136,30 @@ static void put_done(struct disks_put *p)
     flag = true;
 }
 
-static int put_by(uint32_t pg, uint64_t epoch, bool repairer)
+static int put_blob(uint32_t pg, unsigned blob, uint64_t epoch, bool repairer)
 {
     static uint8_t byte = 1;
     uint32_t crc = crc32c(0, SLICE(&byte, 1));
-    struct disks_put p = {.put = {.info = {.blob_id = {{(uint8_t)pg, 9}},
-                                           .pg = pg,
-                                           .pg_epoch = epoch,
-                                           .time_ms = env_wall_ms(&store_node.env),
-                                           .bytes = 1,
-                                           .block_crcs = &crc},
-                                  .payload.bytes = SLICE(&byte, 1)},
-                          .any_epoch = repairer,
-                          .cb = put_done};
+    struct disks_put p = {
+        .put = {.info = {.blob_id = {{(uint8_t)blob, (uint8_t)(blob >> 8), (uint8_t)pg}},
+                         .pg = pg,
+                         .pg_epoch = epoch,
+                         .time_ms = env_wall_ms(&store_node.env),
+                         .bytes = 1,
+                         .block_crcs = &crc},
+                .payload.bytes = SLICE(&byte, 1)},
+        .any_epoch = repairer,
+        .cb = put_done};
     flag = false;
     int err = disks_put_start(disks, &p);
     if (!err)
         fake_run_until(&world, &flag);
     return err;
+}
+
+static int put_by(uint32_t pg, uint64_t epoch, bool repairer)
+{
+    return put_blob(pg, 0, epoch, repairer);
 }
 
 static int put(uint32_t pg, uint64_t epoch)
@@ -171,11 +179,11 @@ static int setup(void **state)
     assert_int_equal(rpc_new(&store_node.env, &store_node.net, &names[1], &own), OK);
     assert_int_equal(rpc_serve(meta, &method_meta_cluster_map, serve_map, NULL), OK);
     assert_int_equal(rpc_listen(meta, META), OK);
-    disk = disk_mem_new(&store_node.env, &(struct disk_mem_config){.bytes_total = 32 << 20});
+    disk = disk_mem_new(&store_node.env, &(struct disk_mem_config){.bytes_total = 64 << 20});
     kv = kv_mem_new(&store_node.env, &(struct kv_mem_config){.mode = KV_STATE});
     struct disks_member member = {.disk = disk, .kv = kv, .path = "/a"};
     struct disks_config config = {.store = {.extent_bytes = 1 << 20,
-                                            .capacity_bytes = 16 << 20,
+                                            .capacity_bytes = 48 << 20,
                                             .put_age_ms_max = 600 * NS_PER_SEC,
                                             .clock_skew_ms_max = 60 * NS_PER_SEC,
                                             .tombstone_retention_ms = 1800 * NS_PER_SEC},
@@ -189,6 +197,7 @@ static int setup(void **state)
     has_lost_disk = has_left = false;
     report_err = OK;
     map_version = 1;
+    created_ms = 0;
     memset(reported, 0, sizeof(reported));
     for (unsigned i = 0; i <= GROUPS; i++)
         epochs[i] = 1;
@@ -274,6 +283,36 @@ static void what_is_late_goes_too(void **state)
     leave_free(leave);
 }
 
+/* The index was founded anew over these disks, and has groups of the same numbers: what its
+ * predecessor had of them is not its to drop. */
+static void what_is_older_than_the_cluster_stays(void **state)
+{
+    (void)state;
+    struct leave *leave;
+    struct store_stats st;
+    epochs[1] = epochs[3] = 2;
+    for (unsigned i = 0; i < OLD; i++) /* more than are looked through in one turn */
+        assert_int_equal(put_blob(1, i, 2, false), OK);
+    created_ms = env_wall_ms(&store_node.env) + 1;
+    fake_run_for(&world, NS_PER_SEC / 4);
+    for (unsigned i = OLD; i < OLD + 300; i++)
+        assert_int_equal(put_blob(1, i, 2, false), OK);
+    map_version = 2;
+    fake_run_for(&world, 5 * NS_PER_SEC);
+    assert_int_equal(leave_new(&store_node.env, disks, follow_map(follow), "store", &leave), OK);
+    epochs[1] = 3;
+    has_left = true;
+    map_version = 3;
+    fake_run_for(&world, 70 * NS_PER_SEC);
+    store_stats_get(disks_store(disks, 0), &st);
+    assert_int_equal(st.shards, OLD + 1); /* and the one of group 3 */
+    created_ms = 0;
+    map_version = 4;
+    fake_run_for(&world, 5 * NS_PER_SEC);
+    assert_false(disks_has_group(disks, 1) || disks_has_group(disks, 3));
+    leave_free(leave);
+}
+
 static void refusals_are_told_once(void **state)
 {
     (void)state;
@@ -296,6 +335,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(epochs_are_closed_and_reported, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_late_goes_too, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_older_than_the_cluster_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(refusals_are_told_once, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -234,11 +234,16 @@ static void an_epoch_is_closed_after_the_puts_under_way(void **state)
     assert_int_equal(disks_epoch_closed(disks, 5), 3);
 }
 
-static int leave_all(uint32_t pg, uint64_t epoch)
+static int leave_since(uint32_t pg, uint64_t epoch, uint64_t since_ms)
 {
     bool more;
-    int err = disks_group_leave(disks, pg, epoch, &more);
-    return !err && more ? leave_all(pg, epoch) : err;
+    int err = disks_group_leave(disks, pg, epoch, since_ms, &more);
+    return !err && more ? leave_since(pg, epoch, since_ms) : err;
+}
+
+static int leave_all(uint32_t pg, uint64_t epoch)
+{
+    return leave_since(pg, epoch, 0);
 }
 
 static void what_a_group_had_goes_when_it_is_left(void **state)
@@ -265,6 +270,30 @@ static void what_a_group_had_goes_when_it_is_left(void **state)
     again_with(7, NULL, 0);
     assert_int_equal(leave_all(5, 3), ERR_EPOCH); /* nor one that is behind after a restart */
     assert_int_equal(look_at(1), DISKS_SHARD_PRESENT);
+}
+
+static void what_another_cluster_had_stays(void **state)
+{
+    (void)state;
+    uint64_t since_ms = 0;
+    for (unsigned i = 0; i < 300; i++) {
+        if (i == 200)
+            since_ms = env_wall_ms(&fake.env);
+        assert_int_equal(put_of_peer(i, 5, 2), OK);
+        fake.now_ns += NS_PER_MS;
+    }
+    assert_int_equal(disks_epoch_close(disks, 5, 3), OK);
+    run_a_while(50);
+    for (unsigned turn = 0; turn < 2; turn++) {
+        assert_int_equal(leave_since(5, 3, turn ? since_ms : since_ms + 1000000), OK);
+        for (unsigned i = 0; i < 300; i++)
+            assert_int_equal(look_at(i),
+                             turn && i >= 200 ? DISKS_SHARD_MISSING : DISKS_SHARD_PRESENT);
+    }
+    idle();
+    store_check(disks_store(disks, 0));
+    assert_int_equal(leave_all(5, 3), OK);
+    assert_false(disks_has_group(disks, 5));
 }
 
 /* With a put under way; and it stays so, without a word of the operator. */
@@ -322,6 +351,7 @@ int main(void)
         CASE(a_closed_epoch_stays_closed),
         CASE(an_epoch_is_closed_after_the_puts_under_way),
         CASE(what_a_group_had_goes_when_it_is_left),
+        CASE(what_another_cluster_had_stays),
         CASE(a_disk_is_given_up_while_it_runs),
         CASE(closing_ends_what_is_under_way),
     };

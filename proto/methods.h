@@ -7,33 +7,32 @@
 #define METHOD_MN NET_ROLE_METANODE
 #define METHOD_SN NET_ROLE_STORAGENODE
 #define METHOD_WT NET_ROLE_WITNESS
-#define METHOD_CL NET_ROLE_CLI
 #define METHOD_TABLE(X)                                                                            \
     X(1, method_meta_propose, "meta.propose", propose_request, propose_response,                   \
-      METHOD_GW | METHOD_MN | METHOD_CL)     \
-    X(2, method_meta_read, "meta.read", read_request, read_response, METHOD_GW | METHOD_MN | METHOD_CL)                 \
-    X(3, method_meta_list, "meta.list", list_request, list_response, METHOD_GW | METHOD_CL)                      \
+      METHOD_GW | METHOD_MN)     \
+    X(2, method_meta_read, "meta.read", read_request, read_response, METHOD_GW | METHOD_MN)                 \
+    X(3, method_meta_list, "meta.list", list_request, list_response, METHOD_GW)                      \
     X(4, method_meta_list_uploads, "meta.list_uploads", list_uploads_request,                      \
-      list_uploads_response, METHOD_GW | METHOD_CL)                                                              \
+      list_uploads_response, METHOD_GW)                                                              \
     X(5, method_meta_list_parts, "meta.list_parts", list_parts_request, list_parts_response,       \
-      METHOD_GW | METHOD_CL)                                                                                     \
+      METHOD_GW)                                                                                     \
     X(6, method_meta_read_part_body, "meta.read_part_body", read_part_body_request,                \
-      read_part_body_response, METHOD_GW | METHOD_CL)                                                            \
+      read_part_body_response, METHOD_GW)                                                            \
     X(7, method_meta_list_buckets, "meta.list_buckets", list_buckets_request,                      \
-      list_buckets_response, METHOD_GW | METHOD_CL)                                                              \
+      list_buckets_response, METHOD_GW)                                                              \
     X(8, method_meta_cluster_map, "meta.cluster_map", cluster_map_request, cluster_map_response,   \
-      METHOD_GW | METHOD_MN | METHOD_SN | METHOD_WT | METHOD_CL)                                                                      \
+      METHOD_GW | METHOD_MN | METHOD_SN | METHOD_WT)                                                                      \
     X(9, method_meta_status, "meta.status", meta_status_request, meta_status_response,             \
-      METHOD_GW | METHOD_MN | METHOD_CL)                                                                                \
+      METHOD_GW | METHOD_MN)                                                                                \
     X(10, method_meta_blob_refs, "meta.blob_refs", blob_refs_request, blob_refs_response,          \
-      METHOD_SN | METHOD_CL)                                                                       \
+      METHOD_SN)                                                                       \
     X(11, method_meta_list_segments, "meta.list_segments", list_segments_request,                  \
-      list_segments_response, METHOD_GW | METHOD_CL)                                               \
+      list_segments_response, METHOD_GW)                                               \
     X(12, method_meta_interim, "meta.interim", interim_request, interim_response,                  \
-      METHOD_GW | METHOD_CL)                                                                       \
+      METHOD_GW)                                                                       \
     X(13, method_meta_rows, "meta.rows", list_rows_request, list_rows_response, METHOD_GW)         \
     X(14, method_meta_list_events, "meta.list_events", list_events_request, list_events_response,  \
-      METHOD_GW | METHOD_CL)                                                                       \
+      METHOD_GW)                                                                       \
     X(15, method_meta_event_queues, "meta.event_queues", event_queues_request,                     \
       event_queues_response, METHOD_GW)                                                            \
     X(20, method_raft_snapshot_chunk, "raft.snapshot_chunk", snapshot_chunk_request,               \
@@ -52,19 +51,19 @@
     X(42, method_store_delete, "store.delete", delete_shards_request, delete_shards_response,      \
       METHOD_MN | METHOD_GW)                                                                                     \
     X(43, method_store_status, "store.status", store_status_request, store_status_response,        \
-      METHOD_GW | METHOD_MN | METHOD_CL)                                                           \
+      METHOD_GW | METHOD_MN)                                                           \
     X(44, method_store_check, "store.check", check_shards_request, check_shards_response,          \
-      METHOD_GW | METHOD_SN | METHOD_CL)                                                           \
+      METHOD_GW | METHOD_SN)                                                           \
     X(45, method_store_inventory, "store.inventory", inventory_request, inventory_response,        \
-      METHOD_SN | METHOD_CL)                                                                       \
+      METHOD_SN)                                                                       \
     X(46, method_root_node_report, "root.node_report", node_report_request, node_report_response,  \
       METHOD_SN)                                                                                   \
     X(47, method_root_cluster_status, "root.cluster_status", cluster_status_request,               \
-      cluster_status_response, METHOD_GW | METHOD_CL)                                              \
+      cluster_status_response, METHOD_GW)                                              \
     X(48, method_root_drain_node, "root.drain_node", drain_node_request, drain_node_response,      \
-      METHOD_GW | METHOD_CL)                                                                       \
+      METHOD_GW)                                                                       \
     X(50, method_store_start_scrub, "store.start_scrub", start_scrub_request, start_scrub_response, \
-      METHOD_GW | METHOD_CL)                                                                       \
+      METHOD_GW)                                                                       \
     X(51, method_store_distrust, "store.distrust", distrust_shard_request,                         \
       distrust_shard_response, METHOD_SN)                                                          \
     X(52, method_store_mend, "store.mend", mend_request, mend_response, METHOD_GW)

@@ -172,6 +172,21 @@ static void path_make(const struct verify *v, const char *after, struct buf *ret
     buf_u8(ret, 0);
 }
 
+/* It says what it covers, and where to go on, elsewhere than before: nothing else is an end. */
+static bool is_page(const json_t *page, const json_t *before)
+{
+    const json_t *next = json_object_get(page, "next");
+    for (size_t i = 0; i < ARRAY_COUNT(sums); i++)
+        if (!json_is_integer(json_object_get(page, sums[i])))
+            return false;
+    if (!json_is_array(json_object_get(page, "schemes")) ||
+        !json_is_array(json_object_get(page, "bad")))
+        return false;
+    if (json_is_string(next))
+        return !before || !json_equal(next, json_object_get(before, "next"));
+    return json_is_null(next);
+}
+
 /* Every page.  Returns: CLI_GOOD; CLI_USAGE: it could not be asked to the end. */
 static int walk(struct verify *v, struct admin_client *c)
 {
@@ -184,6 +199,11 @@ static int walk(struct verify *v, struct admin_client *c)
         path_make(v, before ? json_string_value(json_object_get(before, "next")) : NULL, &path);
         status =
             path.failed ? CLI_USAGE : admin_client_ask(c, "GET", (const char *)path.ptr, &page);
+        if (status == CLI_GOOD && !is_page(page, before)) {
+            fprintf(stderr, "cairnctl verify: the answer is no page of a verification\n");
+            json_decref(page);
+            status = CLI_USAGE;
+        }
         json_decref(before);
         if (status != CLI_GOOD)
             break;

@@ -22,8 +22,7 @@ static const struct {
 } roles[] = {{NET_ROLE_GATEWAY, "gateway"},
              {NET_ROLE_METANODE, "metanode"},
              {NET_ROLE_STORAGENODE, "storagenode"},
-             {NET_ROLE_WITNESS, "witness"},
-             {NET_ROLE_CLI, "cli"}};
+             {NET_ROLE_WITNESS, "witness"}};
 
 const char *net_role_name(enum net_role role)
 {
@@ -115,7 +114,7 @@ static int load_node_field(struct loader *l, struct cluster_node *node, const ch
     if (!yaml_node_scalar(v, &text))
         return LINE_ERROR(l, v, "%s: expected one value", key);
     if (strcmp(key, "role") == 0) {
-        if (!net_role_by_name(slice_cstr(text), &node->role) || node->role == NET_ROLE_CLI)
+        if (!net_role_by_name(slice_cstr(text), &node->role))
             return LINE_ERROR(l, v, "role: '%.64s' is unknown; use gateway, metanode, storagenode or witness",
                               text);
         return OK;

@@ -18,8 +18,7 @@
 #define FRAME_BLOCK_BYTES 65536u
 #define FRAME_BLOCKS_MAX (FRAME_PAYLOAD_BYTES_MAX / FRAME_BLOCK_BYTES)
 
-enum net_role { NET_ROLE_GATEWAY = 1, NET_ROLE_METANODE = 2, NET_ROLE_STORAGENODE = 4, NET_ROLE_WITNESS = 8,
-                NET_ROLE_CLI = 16 };
+enum net_role { NET_ROLE_GATEWAY = 1, NET_ROLE_METANODE = 2, NET_ROLE_STORAGENODE = 4, NET_ROLE_WITNESS = 8 };
 
 /* What the peer's certificate says: CN is the node's id, OU its role. */
 struct net_identity {

@@ -3,7 +3,7 @@
  *
  * Identity: both sides present a certificate that chains to the cluster's CA.  The subject has
  * exactly one CN, the node's id (printable ASCII without spaces, 1 to 63 bytes), and exactly one
- * OU, the role: gateway, metanode, storagenode, witness or cli.  An extended key usage, if there is
+ * OU, the role: gateway, metanode, storagenode or witness.  An extended key usage, if there is
  * one, must allow serverAuth and clientAuth.  Host names are not looked at.
  *
  * Errors in on_closed: OK after net_conn_close; ERR_UNREACHABLE (no TCP connection came about);

@@ -21,7 +21,6 @@ static const struct {
     {"metanode", NET_ROLE_METANODE},
     {"storagenode", NET_ROLE_STORAGENODE},
     {"witness", NET_ROLE_WITNESS},
-    {"cli", NET_ROLE_CLI},
 };
 
 /* The only entry of this kind in a subject, as text.  A second one would leave open who is meant.

@@ -5,7 +5,7 @@
 #define REDUNDANCY_SHARDS_MAX 32
 #define REDUNDANCY_SCHEMES_MAX 16
 
-enum shard_found {
+enum __attribute__((packed)) shard_found {
     SHARD_FOUND,
     SHARD_NOT_FOUND,
     SHARD_FOUND_DAMAGED,
@@ -13,7 +13,7 @@ enum shard_found {
 };
 const char *shard_found_name(enum shard_found f);
 
-enum redundancy {
+enum __attribute__((packed)) redundancy {
     REDUNDANCY_FULL,
     REDUNDANCY_DEGRADED, /* it can be read, and something of it is not there */
     REDUNDANCY_LOST,     /* fewer shards than it takes are left, whatever the silent nodes have */

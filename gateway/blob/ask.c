@@ -48,7 +48,7 @@ static void question_start(struct blob_ask *a, struct blob_question *q)
         .method = q->method,
         .request = q->request,
         .heap_response = true,
-        .timeout_ns = a->timeout_ns,
+        .timeout_ns = q->timeout_ns ? q->timeout_ns : a->timeout_ns,
         .tried_since_ns = a->since_ns,
         .cb = question_cb,
     };

@@ -12,6 +12,7 @@ struct blob_question {
     struct rpc_peer *peer;           /* NULL: nobody to ask */
     const struct rpc_method *method; /* of storage nodes */
     ProtobufCMessage *request;       /* borrowed until the callback */
+    uint64_t timeout_ns;             /* 0: as the others' */
     /* Results, until blob_ask_fini(). */
     int err;
     ProtobufCMessage *response;
@@ -24,7 +25,7 @@ struct blob_question {
 struct blob_ask {
     struct blob_question *questions; /* borrowed until blob_ask_fini(); zeroed but for the above */
     size_t count;
-    uint64_t timeout_ns; /* of each */
+    uint64_t timeout_ns; /* of each that has none of its own */
     uint64_t since_ns;   /* when the operator asked; 0: at the start */
     void (*cb)(struct blob_ask *);
     /* private */

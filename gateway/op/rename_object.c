@@ -30,9 +30,6 @@ static enum s3_code check_fields(struct request *req)
                                        "x-amz-object-lock-", "x-amz-server-side-encryption",
                                        "x-amz-copy-source",  "x-amz-storage-class"};
     struct http_fields f = req->s3.fields;
-    if (s3_request_param(&req->s3, "versionId"))
-        return s3_fault_argument(&req->fault, "This operation does not accept a version-id.",
-                                 "versionId", s3_request_value(&req->s3, "versionId"));
     for (size_t i = 0; i < f.count; i++)
         for (size_t k = 0; k < ARRAY_COUNT(more); k++) {
             if (!slice_has_prefix_nocase(f.ptr[i].name, slice_cstr(more[k])))

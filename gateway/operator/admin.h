@@ -20,6 +20,7 @@ void admin_kms_change_start(struct request *req, const char *name, const char *a
 void admin_quota_list_start(struct request *req);
 void admin_quota_show_start(struct request *req, const char *bucket);
 void admin_quota_change_start(struct request *req, const char *bucket, bool removes);
+#define QUOTA_BOUNDS "The bounds of a quota are whole numbers up to 9223372036854775807."
 /* Of a bucket or an account, which is called `what`: bounds, and where they are known, usage.
  * NULL: no memory. */
 json_t *admin_quota_json(const char *what, const char *name, const Cairn__Quota *quota);

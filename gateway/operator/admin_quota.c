@@ -446,12 +446,12 @@ static void change_read_cb(struct meta_read *read)
         no_bucket(q);
 }
 
-/* Of the query; 0 when it says nothing. */
+/* Of the query; 0 when it says nothing.  Up to what an answer can say. */
 static bool number_said(struct request *req, const char *name, uint64_t *ret)
 {
     struct slice text = s3_request_value(&req->s3, name);
     *ret = 0;
-    return !text.len || parse_u64(text, ret);
+    return !text.len || (parse_u64(text, ret) && *ret <= INT64_MAX);
 }
 
 void admin_quota_change_start(struct request *req, const char *bucket, bool removes)
@@ -468,5 +468,5 @@ void admin_quota_change_start(struct request *req, const char *bucket, bool remo
     else
         request_fail(req, s3_fault_set(&req->fault, S3_INVALID_REQUEST,
                                        read ? "A quota bounds the bytes, the objects, or both."
-                                            : "The bounds of a quota are whole numbers."));
+                                            : QUOTA_BOUNDS));
 }

@@ -308,7 +308,7 @@ static enum iam_code run_quota_set(struct users_op *u)
     Cairn__Quota *quota;
     uint64_t bytes_max, objects_max;
     if (!bound_said(u, "max_bytes", &bytes_max) || !bound_said(u, "max_objects", &objects_max))
-        return bad(u, "The bounds of a quota are whole numbers.");
+        return bad(u, QUOTA_BOUNDS);
     if (!bytes_max && !objects_max)
         return bad(u, "A quota bounds the bytes, the objects, or both.");
     IAM_TRY(quota_get(u, &row, &quota));
@@ -657,7 +657,10 @@ static void users_text_done(struct body_text *t)
         return;
     }
     struct iam_fault fault;
-    iam_fault_set(&fault, IAM_VALIDATION_ERROR, "The body is no JSON object.");
+    iam_fault_set(&fault, IAM_VALIDATION_ERROR,
+                  !u->said && json_error_code(&error) == json_error_numeric_overflow
+                      ? "The body has a number beyond 9223372036854775807."
+                      : "The body is no JSON object.");
     users_fail(u, &fault);
 }
 

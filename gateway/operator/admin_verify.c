@@ -1,11 +1,17 @@
 /* GET verify: one bounded page of the index, and whether what it refers to is there.
  *
- *   the map as of now ─► which bucket? ─► meta.list_segments ─► rounds of questions ─►
- *   (bad ones? the page once more) ─► answer
+ *   the map as of now ─► which bucket? ─► meta.list_segments ─► rounds of questions ─┬─► answer
+ *                                              ▲                       some are bad │      ▲
+ *                                              └─ a segment was moved ─ again: ◄────┘      │
+ *                                                          meta.list_segments ─────────────┘
  *
- * Where to go on is a text: "BUCKET/key/position" in hex, or "BUCKET/-" behind a bucket.  What is
- * found bad counts only if the index, read again afterwards, still refers to it: an object that was
- * deleted meanwhile is no loss. */
+ * Where to go on is a text: "BUCKET/key/position" in hex, or "BUCKET/-" behind a bucket.
+ *
+ * What is found bad counts only if the index, read again afterwards, still refers to it: an object
+ * that was deleted meanwhile is no loss.  The bucket may have grown and its range may have been
+ * split by then, so it is read until all keys of what is bad are behind: nothing is taken for
+ * deleted because it was not come to.  Where a record is still there and names another blob, what
+ * it names has not been asked about: the page is done once more. */
 #include "common/base/check.h"
 #include "common/base/id.h"
 #include "gateway/operator/admin.h"
@@ -16,10 +22,15 @@
 
 #define ROWS_DEFAULT 200
 #define BAD_MAX 100 /* named in one answer */
+#define AGAIN_PAGES_MAX 16
+#define ROUNDS_PER_PAGE 10 /* of questions, and those of one more row */
+#define TURNS_MAX 4
 
 struct verify_bad {
     const Cairn__SegmentsEntry *entry;
     size_t segment;
+    bool referred;  /* still, by whatever record */
+    bool has_entry; /* its record is still there */
     bool gone;
     struct verify_item item;
 };
@@ -44,20 +55,34 @@ struct verify_op {
     } of[VERIFY_ITEMS_MAX]; /* the items of this round */
     struct verify_ask ask;
     struct redundancy_counts counts;
-    uint64_t segments, interim, bytes, objects, parts, inline_count, bad_count;
-    struct verify_bad *bad;
-    size_t bad_kept;
+    uint64_t segments, interim, bytes, objects, parts, inline_count;
+    struct verify_bad *bad; /* in the order of the page, which bounds them */
+    size_t bad_count, bad_cap;
+    struct {
+        struct slice at, after;
+        struct slice behind; /* keys below it have been read again */
+        bool ends;           /* and so have all others */
+        unsigned pages;
+    } again;
+    unsigned turns; /* that the page has taken */
 };
 
-static void segments_start(struct verify_op *v, void (*cb)(struct meta_call *));
+static void page_start(struct verify_op *v);
+static void again_page_start(struct verify_op *v);
 static void buckets_start(struct verify_op *v);
 static void round_start(struct verify_op *v);
 
-static void verify_free(struct verify_op *v)
+static void page_free(struct verify_op *v)
 {
     if (v->page)
         cairn__list_segments_response__free_unpacked(v->page, NULL);
+    v->page = NULL;
     buf_fini(&v->range_end);
+}
+
+static void verify_free(struct verify_op *v)
+{
+    page_free(v);
     free(v->bad);
 }
 
@@ -91,13 +116,14 @@ static json_t *hex_json(ProtobufCBinaryData id)
 static json_t *bad_json(const struct verify_op *v, const struct verify_bad *b)
 {
     const Cairn__Segment *s = b->entry->segments[b->segment];
+    const struct verify_group *group = b->item.group;
     json_t *absent = json_array();
     size_t found = 0;
-    for (unsigned i = 0; i < b->item.shards; i++) {
+    for (unsigned i = 0; i < group->shards; i++) {
         found += b->item.found[i] == SHARD_FOUND;
         if (b->item.found[i] != SHARD_FOUND)
             json_append(&absent,
-                        json_pack("{s:i, s:s, s:s}", "shard", (int)i, "node", b->item.node[i],
+                        json_pack("{s:i, s:s, s:s}", "shard", (int)i, "node", group->node[i],
                                   "state", shard_found_name(b->item.found[i])));
     }
     return json_pack("{s:s%, s:o, s:o, s:I, s:I, s:o, s:I, s:s, s:I, s:I, s:I, s:o}", "bucket",
@@ -105,8 +131,8 @@ static json_t *bad_json(const struct verify_op *v, const struct verify_bad *b)
                      hex_json(b->entry->upload_id), "part", (json_int_t)b->entry->part_number,
                      "segment", (json_int_t)b->segment, "blob", hex_json(s->blob_id), "pg",
                      (json_int_t)s->pg, "state", redundancy_name(b->item.is), "shards_found",
-                     (json_int_t)found, "shards_needed", (json_int_t)b->item.data, "shards",
-                     (json_int_t)b->item.shards, "absent", absent);
+                     (json_int_t)found, "shards_needed", (json_int_t)group->data, "shards",
+                     (json_int_t)group->shards, "absent", absent);
 }
 
 static json_t *schemes_json(const struct redundancy_counts *c)
@@ -130,17 +156,24 @@ static void hex_append(struct buf *b, struct slice s)
         buf_printf(b, "%02x", s.ptr[i]);
 }
 
-/* Where to go on: null at the end. */
-static json_t *next_json(const struct verify_op *v)
+/* Where to go on: null at the end.  OK; ERR_PROTO: nobody can say; ERR_NOMEM. */
+static int next_json(const struct verify_op *v, json_t **ret)
 {
     struct buf b = {0};
     struct slice key = v->at;
-    if (!v->bucket.len)
-        return json_null();
-    bool ends =
-        !v->page->more && meta_range_next(buf_view(&v->range_end), v->bucket_id, &key) != OK;
-    if (ends && v->only.len)
-        return json_null();
+    bool ends = !v->bucket.len;
+    if (!ends && !v->page->more) {
+        int err = meta_range_next(buf_view(&v->range_end), v->bucket_id, &key);
+        if (err == OK && slice_cmp(key, v->at) <= 0)
+            err = ERR_PROTO; /* a range that ends where it was entered */
+        if (err && err != ERR_END)
+            return err;
+        ends = err == ERR_END;
+    }
+    if (ends && (v->only.len || !v->bucket.len)) {
+        *ret = json_null();
+        return OK;
+    }
     buf_slice(&b, v->bucket);
     buf_u8(&b, '/');
     if (ends) {
@@ -151,25 +184,37 @@ static json_t *next_json(const struct verify_op *v)
         if (v->page->more)
             hex_append(&b, bytes_of(v->page->resume_after));
     }
-    json_t *next = b.failed ? NULL : json_stringn((const char *)b.ptr, b.len);
+    *ret = b.failed ? NULL : json_stringn((const char *)b.ptr, b.len);
     buf_fini(&b);
-    return next;
+    return *ret ? OK : ERR_NOMEM;
 }
 
 static void answer(struct verify_op *v)
 {
     struct request *req = v->req;
-    json_t *bad = json_array();
-    for (size_t i = 0; i < v->bad_kept; i++)
-        if (!v->bad[i].gone)
+    json_t *bad, *next;
+    size_t left_out = 0;
+    int err = next_json(v, &next);
+    if (err) {
+        verify_fail(v, err);
+        return;
+    }
+    bad = json_array();
+    for (size_t i = 0; i < v->bad_count; i++) {
+        if (v->bad[i].gone)
+            continue;
+        if (bad && json_array_size(bad) < BAD_MAX)
             json_append(&bad, bad_json(v, &v->bad[i]));
-    json_t *o =
-        json_pack("{s:s%, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o}", "bucket",
-                  v->bucket.len ? (const char *)v->bucket.ptr : "", v->bucket.len, "objects",
-                  (json_int_t)v->objects, "parts", (json_int_t)v->parts, "inline",
-                  (json_int_t)v->inline_count, "segments", (json_int_t)v->segments, "bytes",
-                  (json_int_t)v->bytes, "interim", (json_int_t)v->interim, "schemes", schemes_json(&v->counts), "bad", bad,
-                  "bad_left_out", (json_int_t)(v->bad_count - v->bad_kept), "next", next_json(v));
+        else
+            left_out++;
+    }
+    json_t *o = json_pack("{s:s%, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o}", "bucket",
+                          v->bucket.len ? (const char *)v->bucket.ptr : "", v->bucket.len,
+                          "objects", (json_int_t)v->objects, "parts", (json_int_t)v->parts,
+                          "inline", (json_int_t)v->inline_count, "segments",
+                          (json_int_t)v->segments, "bytes", (json_int_t)v->bytes, "interim",
+                          (json_int_t)v->interim, "schemes", schemes_json(&v->counts), "bad", bad,
+                          "bad_left_out", (json_int_t)left_out, "next", next);
     verify_free(v);
     admin_reply(req, o);
 }
@@ -202,49 +247,138 @@ static void count_item(struct verify_op *v, const struct verify_item *item, int 
     v->segments += (uint64_t)(int64_t)by;
     v->interim += item->segment->interim ? (uint64_t)(int64_t)by : 0;
     v->bytes += (uint64_t)((int64_t)by * (int64_t)item->segment->bytes);
-    redundancy_count(&v->counts, item->data, item->parity, item->is, by);
+    redundancy_count(&v->counts, item->group->data, item->group->parity, item->is, by);
+}
+
+static bool entry_is(const Cairn__SegmentsEntry *a, const Cairn__SegmentsEntry *b)
+{
+    return a->version == b->version && a->part_number == b->part_number &&
+           slice_eq(bytes_of(a->upload_id), bytes_of(b->upload_id)) &&
+           slice_eq(bytes_of(a->key), bytes_of(b->key));
+}
+
+/* What this page says of those that are bad.  Both are in the order of their keys. */
+static int again_take(struct verify_op *v, const Cairn__ListSegmentsResponse *m)
+{
+    size_t count, first = 0;
+    struct slice *all = blobs_of(m, &count);
+    if (!all)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < v->bad_count; i++) {
+        struct verify_bad *b = &v->bad[i];
+        struct slice id = bytes_of(b->item.segment->blob_id), key = bytes_of(b->entry->key);
+        b->referred |= bsearch(&id, all, count, sizeof(*all), slice_ptr_cmp) != NULL;
+        while (first < m->n_entries && slice_cmp(bytes_of(m->entries[first]->key), key) < 0)
+            first++;
+        for (size_t k = first; !b->referred && !b->has_entry && k < m->n_entries &&
+                               slice_eq(bytes_of(m->entries[k]->key), key);
+             k++)
+            b->has_entry = entry_is(m->entries[k], b->entry);
+    }
+    free(all);
+    return OK;
+}
+
+/* Where this page ends, and the next one begins.  OK; ERR_PROTO; ERR_NOMEM. */
+static int again_move(struct verify_op *v, const Cairn__ListSegmentsResponse *m, struct slice end)
+{
+    struct slice key;
+    int err = OK;
+    if (m->more) {
+        v->again.after = arena_copy(v->req->arena, bytes_of(m->resume_after));
+        key = m->n_entries ? bytes_of(m->entries[m->n_entries - 1]->key) : v->again.behind;
+    } else {
+        err = meta_range_next(end, v->bucket_id, &key);
+        v->again.ends = err == ERR_END;
+        if (err == OK && slice_cmp(key, v->again.at) <= 0)
+            err = ERR_PROTO;
+        if (err)
+            return err == ERR_END ? OK : err;
+        v->again.at = arena_copy(v->req->arena, key);
+        v->again.after = SLICE_EMPTY;
+        err = v->again.at.ptr ? OK : ERR_NOMEM;
+    }
+    if (slice_cmp(key, v->again.behind) > 0)
+        v->again.behind = arena_copy(v->req->arena, key);
+    bool failed = (m->more && !v->again.after.ptr) || (key.len && !v->again.behind.ptr);
+    return failed ? ERR_NOMEM : err;
+}
+
+/* It has been come to, and nothing refers to it. */
+static bool is_gone(const struct verify_op *v, const struct verify_bad *b)
+{
+    return !b->referred &&
+           (v->again.ends || slice_cmp(bytes_of(b->entry->key), v->again.behind) < 0);
+}
+
+/* All that is bad has been looked for. */
+static void again_end(struct verify_op *v)
+{
+    bool moved = false;
+    for (size_t i = 0; i < v->bad_count; i++)
+        moved |= is_gone(v, &v->bad[i]) && v->bad[i].has_entry;
+    if (moved && v->turns < TURNS_MAX) {
+        page_start(v);
+        return;
+    }
+    for (size_t i = 0; i < v->bad_count; i++) {
+        struct verify_bad *b = &v->bad[i];
+        if (!is_gone(v, b))
+            continue;
+        count_item(v, &b->item, -1);
+        b->gone = !b->has_entry;
+        b->item.is = REDUNDANCY_UNKNOWN; /* what it is now: it moves whenever it is looked at */
+        if (!b->gone)
+            count_item(v, &b->item, 1);
+    }
+    answer(v);
 }
 
 static void again_cb(struct meta_call *call)
 {
     struct verify_op *v = container_of(call, struct verify_op, call);
     int err = call->err;
-    size_t count;
+    bool waits = false;
     if (err == OK) {
         const Cairn__ListSegmentsResponse *m =
             (const Cairn__ListSegmentsResponse *)(const void *)call->response;
-        struct slice *all = blobs_of(m, &count);
-        /* Behind this page's end, because the bucket has grown: not known to be gone. */
-        struct slice last =
-            m->more && m->n_entries ? bytes_of(m->entries[m->n_entries - 1]->key) : SLICE_EMPTY;
-        for (size_t i = 0; all && i < v->bad_kept; i++) {
-            struct verify_bad *b = &v->bad[i];
-            struct slice id = bytes_of(b->item.segment->blob_id);
-            bool seen = m->more && slice_cmp(bytes_of(b->entry->key), last) >= 0;
-            b->gone = !seen && !bsearch(&id, all, count, sizeof(*all), slice_ptr_cmp);
-            if (b->gone)
-                count_item(v, &b->item, -1);
-        }
-        err = all ? OK : ERR_NOMEM;
-        free(all);
+        err = again_take(v, m);
+        if (err == OK)
+            err = again_move(v, m, buf_view(&call->range_end));
     }
     meta_call_fini(call);
-    if (err == OK)
-        answer(v);
-    else
+    for (size_t i = 0; i < v->bad_count; i++)
+        waits |= !v->bad[i].referred && !is_gone(v, &v->bad[i]);
+    if (err != OK)
         verify_fail(v, err);
+    else if (waits && v->again.pages < AGAIN_PAGES_MAX)
+        again_page_start(v);
+    else
+        again_end(v);
+}
+
+static void again_start(struct verify_op *v)
+{
+    memset(&v->again, 0, sizeof(v->again));
+    v->again.at =
+        bytes_of(v->bad[0].entry->key); /* nothing in the ranges before it is looked for */
+    v->again.after = v->after;
+    again_page_start(v);
 }
 
 /* ---- the shards ---- */
 
 static int take_bad(struct verify_op *v, size_t i)
 {
-    v->bad_count++;
-    if (v->bad_kept == BAD_MAX)
-        return OK;
-    if (!v->bad && !(v->bad = calloc(BAD_MAX, sizeof(*v->bad))))
-        return ERR_NOMEM;
-    v->bad[v->bad_kept++] = (struct verify_bad){
+    if (v->bad_count == v->bad_cap) {
+        size_t cap = v->bad_cap ? 2 * v->bad_cap : BAD_MAX;
+        struct verify_bad *p = realloc(v->bad, cap * sizeof(*p));
+        if (!p)
+            return ERR_NOMEM;
+        v->bad = p;
+        v->bad_cap = cap;
+    }
+    v->bad[v->bad_count++] = (struct verify_bad){
         .entry = v->page->entries[v->of[i].entry],
         .segment = v->of[i].segment,
         .item = v->ask.items[i],
@@ -289,8 +423,8 @@ static void round_start(struct verify_op *v)
         verify_ask_start(v->req->gw->bc, v->req->gw->mc, &v->ask);
         return;
     }
-    if (v->bad_kept)
-        segments_start(v, again_cb);
+    if (v->bad_count)
+        again_start(v);
     else
         answer(v);
 }
@@ -322,23 +456,43 @@ static void segments_cb(struct meta_call *call)
     round_start(v);
 }
 
-static void segments_start(struct verify_op *v, void (*cb)(struct meta_call *))
+/* segments_max 0: no bound. */
+static void segments_start(struct verify_op *v, struct slice at, struct slice after,
+                           size_t segments_max, void (*cb)(struct meta_call *))
 {
     Cairn__ListSegmentsRequest *r = &v->segments_request;
     cairn__list_segments_request__init(r);
     r->bucket_id = v->bucket_id;
-    r->start_after = binary_of(v->after);
+    r->start_after = binary_of(after);
     r->rows_max = (uint32_t)v->rows_max;
+    r->segments_max = (uint32_t)segments_max;
     v->call = (struct meta_call){
         .method = &method_meta_list_segments,
         .bucket_id = v->bucket_id,
-        .key = v->at,
+        .key = at,
         .request = &r->base,
         .deadline_ns = request_deadline(v->req),
         .want_range = true,
         .cb = cb,
     };
     meta_call_start(v->req->gw->mc, &v->call);
+}
+
+static void again_page_start(struct verify_op *v)
+{
+    v->again.pages++;
+    segments_start(v, v->again.at, v->again.after, 0, again_cb);
+}
+
+/* From the beginning, whatever was found. */
+static void page_start(struct verify_op *v)
+{
+    page_free(v);
+    v->turns++;
+    v->entry = v->segment = v->bad_count = 0;
+    v->objects = v->parts = v->inline_count = v->segments = v->bytes = v->interim = 0;
+    v->counts = (struct redundancy_counts){0};
+    segments_start(v, v->at, v->after, ROUNDS_PER_PAGE * verify_ask_max(&v->ask), segments_cb);
 }
 
 /* ---- which bucket ---- */
@@ -365,7 +519,7 @@ static void buckets_cb(struct meta_call *call)
     if (err != OK) {
         verify_fail(v, err);
     } else if (v->bucket.len) {
-        segments_start(v, segments_cb);
+        page_start(v);
     } else if (wanted.len) { /* it is gone: on behind it */
         v->behind = wanted;
         v->at = v->after = SLICE_EMPTY;

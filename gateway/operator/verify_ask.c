@@ -9,7 +9,10 @@
  *
  * Former members have thrown away what they had.  So what is not full was looked for in the right
  * places only if its group had the same members before and after the question, which its epoch
- * tells: else it is asked about again.  What does not come to rest is not known. */
+ * tells: else it is asked about again.  What does not come to rest is not known.
+ *
+ * A node that takes questions and answers none (a stopped process, a cut cable) costs the first one
+ * that it is asked the whole timeout, and those that follow LATE_NS each. */
 #include "gateway/operator/verify_ask.h"
 
 #include "common/base/arena.h"
@@ -21,6 +24,7 @@
 /* What one node is asked in one call: at most a shard as a member and one as a next member. */
 #define REFS_MAX (2 * VERIFY_ITEMS_MAX)
 #define ROUNDS_MAX 4
+#define LATE_NS (1000 * NS_PER_MS)
 
 struct verify_batch {
     const Cairn__NodeRecord *node;
@@ -111,21 +115,45 @@ static int ask_member(struct verify_ask *v, const Cairn__ClusterMap *map, size_t
     return OK;
 }
 
+/* The group as this map has it.  NULL: no memory. */
+static const struct verify_group *group_for(struct verify_ask *v, uint32_t id,
+                                            const Cairn__PlacementGroup *pg)
+{
+    uint64_t epoch = pg ? pg->epoch : 0;
+    for (struct verify_group *g = v->groups; g; g = g->next)
+        if (g->pg == id && g->epoch == epoch)
+            return g;
+    size_t shards = pg ? MAX(pg->n_members, pg->n_next_members) : 0; /* replicas become more */
+    if (shards > REDUNDANCY_SHARDS_MAX)
+        shards = 0;
+    struct verify_group *g = arena_zalloc(v->arena, sizeof(*g) + shards * sizeof(g->node[0]));
+    if (!g)
+        return NULL;
+    for (size_t s = 0; s < shards; s++) {
+        const char *holder = s < pg->n_members ? pg->members[s] : pg->next_members[s];
+        struct slice copy = arena_copy(v->arena, slice_cstr(holder));
+        g->node[s] = copy.ptr ? (const char *)copy.ptr : "";
+    }
+    g->pg = id;
+    g->epoch = epoch;
+    g->shards = (unsigned)shards;
+    if (shards)
+        g->data = pg->scheme == CAIRN__SCHEME__SCHEME_REP3 ? 1 : pg->data_shards;
+    g->parity = g->shards - MIN(g->shards, g->data);
+    g->next = v->groups;
+    v->groups = g;
+    return g;
+}
+
 static int ask_item(struct verify_ask *v, const Cairn__ClusterMap *map, size_t i)
 {
     struct verify_item *item = &v->items[i];
     const Cairn__PlacementGroup *pg = map_pg(map, item->segment->pg);
-    item->shards = 0;
-    item->epoch = pg ? pg->epoch : 0;
-    if (!pg || MAX(pg->n_members, pg->n_next_members) > REDUNDANCY_SHARDS_MAX)
-        return OK;
-    item->shards = (unsigned)MAX(pg->n_members, pg->n_next_members); /* replicas become more */
-    item->data = pg->scheme == CAIRN__SCHEME__SCHEME_REP3 ? 1 : pg->data_shards;
-    item->parity = item->shards - MIN(item->shards, item->data);
-    for (unsigned s = 0; s < item->shards; s++) {
+    item->group = group_for(v, item->segment->pg, pg);
+    if (!item->group)
+        return ERR_NOMEM;
+    for (unsigned s = 0; s < item->group->shards; s++) {
         const char *holder = s < pg->n_members ? pg->members[s] : pg->next_members[s];
-        struct slice id = arena_copy(v->arena, slice_cstr(holder));
-        item->node[s] = id.ptr ? (const char *)id.ptr : "";
         item->found[s] = SHARD_NOT_FOUND;
         int err = ask_member(v, map, i, s, holder);
         bool moves = s < pg->n_next_members && strcmp(holder, pg->next_members[s]) != 0;
@@ -137,6 +165,14 @@ static int ask_item(struct verify_ask *v, const Cairn__ClusterMap *map, size_t i
     return OK;
 }
 
+static bool is_late(const struct verify_ask *v, const struct rpc_peer *peer)
+{
+    for (size_t i = 0; i < v->late_count; i++)
+        if (v->late[i] == peer)
+            return true;
+    return false;
+}
+
 static void question_of(const struct verify_ask *v, struct verify_batch *b, struct blob_question *q)
 {
     cairn__check_shards_request__init(&b->check);
@@ -146,7 +182,11 @@ static void question_of(const struct verify_ask *v, struct verify_batch *b, stru
     b->check.n_shard_indexes = b->count - b->done;
     b->check.deep = v->deep;
     *q = (struct blob_question){
-        .peer = b->peer, .method = &method_store_check, .request = &b->check.base};
+        .peer = b->peer,
+        .method = &method_store_check,
+        .request = &b->check.base,
+        .timeout_ns = is_late(v, b->peer) ? MIN(v->timeout_ns, (uint64_t)LATE_NS) : 0,
+    };
 }
 
 /* ---- were the right nodes asked? ---- */
@@ -167,7 +207,7 @@ static bool mark_moved(struct verify_ask *v)
     for (size_t i = 0; i < v->count; i++) {
         struct verify_item *item = &v->items[i];
         const Cairn__PlacementGroup *pg = map_pg(map, item->segment->pg);
-        item->wanted = item->is != REDUNDANCY_FULL && (pg ? pg->epoch : 0) != item->epoch;
+        item->wanted = item->is != REDUNDANCY_FULL && (pg ? pg->epoch : 0) != item->group->epoch;
         any |= item->wanted;
     }
     return any;
@@ -193,7 +233,7 @@ static void round_end(struct verify_ask *v)
     for (size_t i = 0; i < v->count; i++) {
         struct verify_item *item = &v->items[i];
         if (item->wanted)
-            item->is = redundancy_of(item->found, item->shards, item->data);
+            item->is = redundancy_of(item->found, item->group->shards, item->group->data);
         full &= item->is == REDUNDANCY_FULL;
     }
     if (full) {
@@ -235,6 +275,8 @@ static void take_answer(struct verify_ask *v, const struct blob_question *q, str
         (const Cairn__CheckShardsResponse *)(const void *)q->response;
     size_t left = b->count - b->done, states = q->err == OK ? m->n_states : 0;
     bool told = states > 0 && states <= left;
+    if (q->err == ERR_TIMEOUT && !is_late(v, b->peer) && v->late_count < VERIFY_LATE_MAX)
+        v->late[v->late_count++] = b->peer;
     for (size_t i = 0; i < (told ? states : left); i++) {
         size_t k = b->done + i;
         enum shard_found *f = &v->items[b->refs[k].item].found[b->refs[k].shard];

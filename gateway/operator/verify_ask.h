@@ -1,35 +1,48 @@
 #pragma once
 /* Are the shards of these segments where they should be?  Questions (store.check) to the members of
- * their groups; what is not full was so at a moment after the start, whoever was a member before. */
+ * their groups; what is not full was so at a moment after the start, whoever was a member before.
+ */
 #include "gateway/admin/redundancy.h"
 #include "gateway/blob/ask.h"
 #include "gateway/meta/meta_client.h"
 
 #define VERIFY_ITEMS_MAX 128
 
-struct verify_item {
-    const Cairn__Segment *segment; /* set by the caller; borrowed */
-    /* Results.  shards 0: the map has no such group. */
+/* A group as it was when it was asked about.  shards 0: the map has none that could be asked. */
+struct verify_group {
+    uint32_t pg;
+    uint64_t epoch; /* 0: the map has no such group */
     unsigned shards, data, parity;
-    enum shard_found found[REDUNDANCY_SHARDS_MAX];
-    const char *node[REDUNDANCY_SHARDS_MAX]; /* who has it or should; in the caller's arena */
-    enum redundancy is;
-    /* private */
-    uint64_t epoch; /* of its group, when it was asked about; 0: no such group */
-    bool wanted;    /* it is being asked about */
+    struct verify_group *next;
+    const char *node[]; /* who has each shard or should */
 };
 
+struct verify_item {
+    const Cairn__Segment *segment; /* set by the caller; borrowed */
+    /* Results. */
+    const struct verify_group *group; /* in the caller's arena */
+    enum shard_found found[REDUNDANCY_SHARDS_MAX];
+    enum redundancy is;
+    /* private */
+    bool wanted; /* it is being asked about */
+};
+
+#define VERIFY_LATE_MAX 64
+
 struct verify_batch;
-struct verify_ask {
+struct verify_ask { /* zeroed; the next round goes on with it, for as long as the arena lives */
     struct verify_item items[VERIFY_ITEMS_MAX];
     size_t count;
-    bool deep; /* every byte is read */
+    bool deep;           /* every byte is read */
     uint64_t timeout_ns; /* of a question, and of each map that is read on the way */
-    uint64_t since_ns; /* when the operator asked: see ask.h */
+    uint64_t since_ns;   /* when the operator asked: see ask.h */
     struct arena *arena;
     void (*cb)(struct verify_ask *v);
     int err; /* result: OK; ERR_NOMEM; why no map as of now was to be had */
     /* private */
+    struct verify_group *groups;
+    const struct rpc_peer *late[VERIFY_LATE_MAX]; /* did not answer in time: are waited for less */
+    size_t late_count;
     struct blob_client *bc;
     struct meta_client *mc;
     unsigned rounds;

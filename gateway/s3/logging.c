@@ -93,72 +93,18 @@ void s3_logging_key(struct buf *b, const struct s3_logging *l, struct slice acco
 
 /* ---- records ---- */
 
-static const char *const resources[S3_OP_COUNT] = {
-    [S3_OP_LIST_BUCKETS] = "GET.SERVICE",
-    [S3_OP_CREATE_BUCKET] = "PUT.BUCKET",
-    [S3_OP_HEAD_BUCKET] = "HEAD.BUCKET",
-    [S3_OP_DELETE_BUCKET] = "DELETE.BUCKET",
-    [S3_OP_GET_BUCKET_LOCATION] = "GET.LOCATION",
-    [S3_OP_LIST_OBJECTS] = "GET.BUCKET",
-    [S3_OP_LIST_OBJECTS_V2] = "GET.BUCKET",
-    [S3_OP_LIST_OBJECT_VERSIONS] = "GET.BUCKETVERSIONS",
-    [S3_OP_GET_BUCKET_VERSIONING] = "GET.VERSIONING",
-    [S3_OP_PUT_BUCKET_VERSIONING] = "PUT.VERSIONING",
-    [S3_OP_LIST_MULTIPART_UPLOADS] = "GET.UPLOADS",
-    [S3_OP_DELETE_OBJECTS] = "POST.MULTI_OBJECT_DELETE",
-    [S3_OP_GET_OBJECT] = "GET.OBJECT",
-    [S3_OP_HEAD_OBJECT] = "HEAD.OBJECT",
-    [S3_OP_POST_OBJECT] = "POST.OBJECT",
-    [S3_OP_PUT_OBJECT] = "PUT.OBJECT",
-    [S3_OP_COPY_OBJECT] = "COPY.OBJECT",
-    [S3_OP_DELETE_OBJECT] = "DELETE.OBJECT",
-    [S3_OP_GET_OBJECT_ATTRIBUTES] = "GET.OBJECT_ATTRIBUTES",
-    [S3_OP_CREATE_MULTIPART_UPLOAD] = "POST.UPLOADS",
-    [S3_OP_UPLOAD_PART] = "PUT.PART",
-    [S3_OP_UPLOAD_PART_COPY] = "COPY.PART",
-    [S3_OP_LIST_PARTS] = "GET.UPLOAD",
-    [S3_OP_COMPLETE_MULTIPART_UPLOAD] = "POST.UPLOAD",
-    [S3_OP_ABORT_MULTIPART_UPLOAD] = "DELETE.UPLOAD",
-    [S3_OP_GET_OBJECT_TAGGING] = "GET.OBJECT_TAGGING",
-    [S3_OP_PUT_OBJECT_TAGGING] = "PUT.OBJECT_TAGGING",
-    [S3_OP_DELETE_OBJECT_TAGGING] = "DELETE.OBJECT_TAGGING",
-    [S3_OP_RENAME_OBJECT] = "PUT.OBJECT_RENAME",
+/* Those that are not called by the method and what it is asked of. */
+static const char *const operations[S3_OP_COUNT] = {
+    [S3_OP_POST_OBJECT] = "POST.OBJECT",     [S3_OP_COPY_OBJECT] = "COPY.OBJECT",
+    [S3_OP_UPLOAD_PART] = "PUT.PART",        [S3_OP_UPLOAD_PART_COPY] = "COPY.PART",
     [S3_OP_PREFLIGHT] = "OPTIONS.PREFLIGHT",
-    [S3_OP_GET_OBJECT_ACL] = "GET.ACL",
-    [S3_OP_PUT_OBJECT_ACL] = "PUT.ACL",
-};
-/* Those of the settings of buckets, by the subresource. */
-static const char *const settings[][2] = {
-    {"accelerate", "ACCELERATE"},
-    {"acl", "ACL"},
-    {"analytics", "ANALYTICS"},
-    {"cors", "CORS"},
-    {"encryption", "ENCRYPTION"},
-    {"intelligent-tiering", "INTELLIGENT_TIERING"},
-    {"inventory", "INVENTORY"},
-    {"legal-hold", "OBJECT_LOCK_LEGALHOLD"},
-    {"lifecycle", "LIFECYCLE"},
-    {"logging", "LOGGING_STATUS"},
-    {"metrics", "METRICS"},
-    {"notification", "NOTIFICATION"},
-    {"object-lock", "OBJECT_LOCK_CONFIGURATION"},
-    {"ownershipControls", "OWNERSHIP_CONTROLS"},
-    {"policy", "BUCKETPOLICY"},
-    {"policyStatus", "POLICY_STATUS"},
-    {"publicAccessBlock", "PUBLIC_ACCESS_BLOCK"},
-    {"replication", "REPLICATION"},
-    {"requestPayment", "REQUEST_PAYMENT"},
-    {"retention", "OBJECT_LOCK_RETENTION"},
-    {"tagging", "TAGGING"},
-    {"website", "WEBSITE"},
 };
 
 static void operation(struct buf *b, const struct s3_log_record *r)
 {
-    const char *resource = resources[r->op];
     buf_cstr(b, r->website ? " WEBSITE." : " REST.");
-    if (resource) {
-        buf_cstr(b, resource);
+    if (operations[r->op]) {
+        buf_cstr(b, operations[r->op]);
         return;
     }
     for (size_t i = 0; i < r->method.len && i < 16; i++) {
@@ -166,10 +112,7 @@ static void operation(struct buf *b, const struct s3_log_record *r)
         if (c >= 'A' && c <= 'Z')
             buf_u8(b, c);
     }
-    for (size_t i = 0; r->subresource && i < ARRAY_COUNT(settings); i++)
-        if (strcmp(r->subresource, settings[i][0]) == 0)
-            resource = settings[i][1];
-    buf_printf(b, ".%s", resource ? resource : r->key.len ? "OBJECT" : "BUCKET");
+    buf_printf(b, ".%s", r->resource ? r->resource : r->key.len ? "OBJECT" : "BUCKET");
 }
 
 static void escaped(struct buf *b, struct slice s, bool quoted)
@@ -233,8 +176,8 @@ static int hex_value(uint8_t c)
                                                             : -1;
 }
 
-/* Is this parameter one that lets its holder in, or a key that was refused?  Its name may be written
- * with %XX. */
+/* Is this parameter one that lets its holder in, or a key that was refused?  Its name may be
+ * written with %XX. */
 static bool is_secret(struct slice param)
 {
     static const char *const names[] = {"x-amz-signature", "x-amz-security-token", "signature",
@@ -309,9 +252,7 @@ void s3_log_record_write(struct buf *b, const struct s3_log_record *r)
     field_quoted(b, r->user_agent);
     field(b, r->version_id);
     buf_cstr(b, " -"); /* host id: there is none */
-    field(b, !r->is_signed  ? SLICE_EMPTY
-             : r->version_2 ? SLICE_LIT("SigV2")
-                            : SLICE_LIT("SigV4"));
+    field(b, !r->is_signed ? SLICE_EMPTY : r->version_2 ? SLICE_LIT("SigV2") : SLICE_LIT("SigV4"));
     buf_cstr(b, " -"); /* the cipher suite is not known here */
     field(b, !r->is_signed  ? SLICE_EMPTY
              : r->form      ? SLICE_LIT("POST")

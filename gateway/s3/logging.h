@@ -31,7 +31,7 @@ struct s3_log_record {
     struct slice bucket_owner, bucket, peer, requester, request_id;
     uint64_t time_ms; /* when it came */
     enum s3_op op;
-    const char *subresource; /* as in struct s3_request */
+    const char *resource; /* as in struct s3_request */
     bool website;
     struct slice method, target; /* as sent */
     struct slice key;

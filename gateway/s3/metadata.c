@@ -27,14 +27,21 @@ static enum s3_code header_not_implemented(struct s3_fault *fault, struct slice 
     return S3_NOT_IMPLEMENTED;
 }
 
-/* To ignore one of these would promise what is not kept. */
+/* To ignore one of these would promise what is not kept: each means something to one operation. */
 static enum s3_code check_unsupported(const struct s3_request *r, struct s3_fault *fault)
 {
-    static const char *const prefixes[] = {"x-amz-write-offset-bytes"};
+    static const struct {
+        const char *prefix;
+        enum s3_op op;
+    } known[] = {
+        {"x-amz-write-offset-bytes", S3_OP_PUT_OBJECT},
+        {"x-amz-rename-source", S3_OP_RENAME_OBJECT},
+    };
     for (size_t i = 0; i < r->fields.count; i++) {
         const struct http_field *f = &r->fields.ptr[i];
-        for (size_t k = 0; k < ARRAY_COUNT(prefixes) && r->op != S3_OP_PUT_OBJECT; k++)
-            if (slice_has_prefix_nocase(f->name, slice_cstr(prefixes[k])))
+        for (size_t k = 0; k < ARRAY_COUNT(known); k++)
+            if (r->op != known[k].op &&
+                slice_has_prefix_nocase(f->name, slice_cstr(known[k].prefix)))
                 return header_not_implemented(fault, f->name);
     }
     return S3_OK;

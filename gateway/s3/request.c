@@ -5,6 +5,8 @@
 #include "gateway/s3/hoist.h"
 #include "gateway/s3/version.h"
 
+#define LIST_TYPE "list-type"
+
 static const char *const op_names[S3_OP_COUNT] = {[S3_OP_NONE] = "-",
 #define X(NAME, name) [S3_OP_##NAME] = name,
                                                   S3_OP_TABLE(X)
@@ -53,103 +55,119 @@ enum s3_code s3_request_number(const struct s3_request *r, const char *name, uin
 
 /* ---- which operation ---- */
 
-enum { ON_BUCKET = 1, ON_OBJECT = 2 };
+enum resource_kind { ON_SERVICE, ON_BUCKET, ON_OBJECT };
 
-/* Subresources that S3 knows, and the operations on them; S3_OP_NONE: not offered.  With `list`,
- * GET without an id asks for all. */
-static const struct subresource {
+/* What a request may be about: the service, a bucket or an object itself, or a subresource that a
+ * parameter names, by S3's name for it in errors and logs; and the operations on it.  Those with
+ * none are known, and not offered.  With `list`, GET without an id asks for all.  Whatever is not
+ * in this table is refused: it must never be taken for the plain operation on the same path. */
+static const struct resource {
+    const char *param; /* NULL: none */
     const char *name;
-    int on;
-    enum s3_op get, put, del, list;
-} subresources[] = {
-    {"abac", ON_BUCKET, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
-    {"accelerate", ON_BUCKET, S3_OP_GET_BUCKET_ACCELERATE, S3_OP_PUT_BUCKET_ACCELERATE, S3_OP_NONE,
-     S3_OP_NONE},
-    {"acl", ON_BUCKET, S3_OP_GET_BUCKET_ACL, S3_OP_PUT_BUCKET_ACL, S3_OP_NONE, S3_OP_NONE},
-    {"acl", ON_OBJECT, S3_OP_GET_OBJECT_ACL, S3_OP_PUT_OBJECT_ACL, S3_OP_NONE, S3_OP_NONE},
-    {"analytics", ON_BUCKET, S3_OP_GET_BUCKET_ANALYTICS, S3_OP_PUT_BUCKET_ANALYTICS,
-     S3_OP_DELETE_BUCKET_ANALYTICS, S3_OP_LIST_BUCKET_ANALYTICS},
-    {"cors", ON_BUCKET, S3_OP_GET_BUCKET_CORS, S3_OP_PUT_BUCKET_CORS, S3_OP_DELETE_BUCKET_CORS,
-     S3_OP_NONE},
-    {"encryption", ON_BUCKET, S3_OP_GET_BUCKET_ENCRYPTION, S3_OP_PUT_BUCKET_ENCRYPTION,
-     S3_OP_DELETE_BUCKET_ENCRYPTION, S3_OP_NONE},
-    {"encryption", ON_OBJECT, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
-    {"intelligent-tiering", ON_BUCKET, S3_OP_GET_BUCKET_TIERING, S3_OP_PUT_BUCKET_TIERING,
-     S3_OP_DELETE_BUCKET_TIERING, S3_OP_LIST_BUCKET_TIERING},
-    {"inventory", ON_BUCKET, S3_OP_GET_BUCKET_INVENTORY, S3_OP_PUT_BUCKET_INVENTORY,
-     S3_OP_DELETE_BUCKET_INVENTORY, S3_OP_LIST_BUCKET_INVENTORY},
-    {"legal-hold", ON_OBJECT, S3_OP_GET_OBJECT_LEGAL_HOLD, S3_OP_PUT_OBJECT_LEGAL_HOLD, S3_OP_NONE,
-     S3_OP_NONE},
-    {"lifecycle", ON_BUCKET, S3_OP_GET_BUCKET_LIFECYCLE, S3_OP_PUT_BUCKET_LIFECYCLE,
-     S3_OP_DELETE_BUCKET_LIFECYCLE, S3_OP_NONE},
-    {"logging", ON_BUCKET, S3_OP_GET_BUCKET_LOGGING, S3_OP_PUT_BUCKET_LOGGING, S3_OP_NONE,
-     S3_OP_NONE},
-    {"metadataAnnotationTable", ON_BUCKET, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
-    {"metadataConfiguration", ON_BUCKET, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
-    {"metadataInventoryTable", ON_BUCKET, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
-    {"metadataJournalTable", ON_BUCKET, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
-    {"metadataTable", ON_BUCKET, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
-    {"metrics", ON_BUCKET, S3_OP_GET_BUCKET_METRICS, S3_OP_PUT_BUCKET_METRICS,
-     S3_OP_DELETE_BUCKET_METRICS, S3_OP_LIST_BUCKET_METRICS},
-    {"notification", ON_BUCKET, S3_OP_GET_BUCKET_NOTIFICATION, S3_OP_PUT_BUCKET_NOTIFICATION,
-     S3_OP_NONE, S3_OP_NONE},
-    {"object-lock", ON_BUCKET, S3_OP_GET_OBJECT_LOCK_CONFIGURATION,
-     S3_OP_PUT_OBJECT_LOCK_CONFIGURATION, S3_OP_NONE, S3_OP_NONE},
-    {"ownershipControls", ON_BUCKET, S3_OP_GET_BUCKET_OWNERSHIP, S3_OP_PUT_BUCKET_OWNERSHIP,
-     S3_OP_DELETE_BUCKET_OWNERSHIP, S3_OP_NONE},
-    {"policy", ON_BUCKET, S3_OP_GET_BUCKET_POLICY, S3_OP_PUT_BUCKET_POLICY,
-     S3_OP_DELETE_BUCKET_POLICY, S3_OP_NONE},
-    {"policyStatus", ON_BUCKET, S3_OP_GET_BUCKET_POLICY_STATUS, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
-    {"publicAccessBlock", ON_BUCKET, S3_OP_GET_PUBLIC_ACCESS_BLOCK, S3_OP_PUT_PUBLIC_ACCESS_BLOCK,
-     S3_OP_DELETE_PUBLIC_ACCESS_BLOCK, S3_OP_NONE},
-    {"renameObject", ON_OBJECT, S3_OP_NONE, S3_OP_RENAME_OBJECT, S3_OP_NONE, S3_OP_NONE},
-    {"replication", ON_BUCKET, S3_OP_GET_BUCKET_REPLICATION, S3_OP_PUT_BUCKET_REPLICATION,
-     S3_OP_DELETE_BUCKET_REPLICATION, S3_OP_NONE},
-    {"requestPayment", ON_BUCKET, S3_OP_GET_BUCKET_REQUEST_PAYMENT,
-     S3_OP_PUT_BUCKET_REQUEST_PAYMENT, S3_OP_NONE, S3_OP_NONE},
-    {"restore", ON_OBJECT, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
-    {"retention", ON_OBJECT, S3_OP_GET_OBJECT_RETENTION, S3_OP_PUT_OBJECT_RETENTION, S3_OP_NONE,
-     S3_OP_NONE},
-    {"select", ON_OBJECT, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
-    {"session", ON_BUCKET, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
-    {"tagging", ON_BUCKET, S3_OP_GET_BUCKET_TAGGING, S3_OP_PUT_BUCKET_TAGGING,
-     S3_OP_DELETE_BUCKET_TAGGING, S3_OP_NONE},
-    {"tagging", ON_OBJECT, S3_OP_GET_OBJECT_TAGGING, S3_OP_PUT_OBJECT_TAGGING,
-     S3_OP_DELETE_OBJECT_TAGGING, S3_OP_NONE},
-    {"torrent", ON_OBJECT, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE, S3_OP_NONE},
-    {"website", ON_BUCKET, S3_OP_GET_BUCKET_WEBSITE, S3_OP_PUT_BUCKET_WEBSITE,
-     S3_OP_DELETE_BUCKET_WEBSITE, S3_OP_NONE},
+    enum resource_kind on;
+    enum s3_op get, head, put, post, del, list;
+} resources[] = {
+    {NULL, "SERVICE", ON_SERVICE, .get = S3_OP_LIST_BUCKETS},
+    {NULL, "BUCKET", ON_BUCKET, .get = S3_OP_LIST_OBJECTS, .head = S3_OP_HEAD_BUCKET,
+     .put = S3_OP_CREATE_BUCKET, .post = S3_OP_POST_OBJECT, .del = S3_OP_DELETE_BUCKET},
+    {NULL, "OBJECT", ON_OBJECT, .get = S3_OP_GET_OBJECT, .head = S3_OP_HEAD_OBJECT,
+     .put = S3_OP_PUT_OBJECT, .del = S3_OP_DELETE_OBJECT},
+    {"abac", "BUCKET_ABAC", .on = ON_BUCKET},
+    {"accelerate", "ACCELERATE", ON_BUCKET, .get = S3_OP_GET_BUCKET_ACCELERATE,
+     .put = S3_OP_PUT_BUCKET_ACCELERATE},
+    {"acl", "ACL", ON_BUCKET, .get = S3_OP_GET_BUCKET_ACL, .put = S3_OP_PUT_BUCKET_ACL},
+    {"acl", "ACL", ON_OBJECT, .get = S3_OP_GET_OBJECT_ACL, .put = S3_OP_PUT_OBJECT_ACL},
+    {"analytics", "ANALYTICS", ON_BUCKET, .get = S3_OP_GET_BUCKET_ANALYTICS,
+     .put = S3_OP_PUT_BUCKET_ANALYTICS, .del = S3_OP_DELETE_BUCKET_ANALYTICS,
+     .list = S3_OP_LIST_BUCKET_ANALYTICS},
+    {"annotation", "OBJECT_ANNOTATIONS", .on = ON_OBJECT},
+    {"attributes", "OBJECT_ATTRIBUTES", ON_OBJECT, .get = S3_OP_GET_OBJECT_ATTRIBUTES},
+    {"cors", "CORS", ON_BUCKET, .get = S3_OP_GET_BUCKET_CORS, .put = S3_OP_PUT_BUCKET_CORS,
+     .del = S3_OP_DELETE_BUCKET_CORS},
+    {"delete", "MULTI_OBJECT_DELETE", ON_BUCKET, .post = S3_OP_DELETE_OBJECTS},
+    {"encryption", "ENCRYPTION", ON_BUCKET, .get = S3_OP_GET_BUCKET_ENCRYPTION,
+     .put = S3_OP_PUT_BUCKET_ENCRYPTION, .del = S3_OP_DELETE_BUCKET_ENCRYPTION},
+    {"encryption", "OBJECT_ENCRYPTION", .on = ON_OBJECT},
+    {"intelligent-tiering", "INTELLIGENT_TIERING", ON_BUCKET, .get = S3_OP_GET_BUCKET_TIERING,
+     .put = S3_OP_PUT_BUCKET_TIERING, .del = S3_OP_DELETE_BUCKET_TIERING,
+     .list = S3_OP_LIST_BUCKET_TIERING},
+    {"inventory", "INVENTORY", ON_BUCKET, .get = S3_OP_GET_BUCKET_INVENTORY,
+     .put = S3_OP_PUT_BUCKET_INVENTORY, .del = S3_OP_DELETE_BUCKET_INVENTORY,
+     .list = S3_OP_LIST_BUCKET_INVENTORY},
+    {"legal-hold", "OBJECT_LOCK_LEGALHOLD", ON_OBJECT, .get = S3_OP_GET_OBJECT_LEGAL_HOLD,
+     .put = S3_OP_PUT_OBJECT_LEGAL_HOLD},
+    {"lifecycle", "LIFECYCLE", ON_BUCKET, .get = S3_OP_GET_BUCKET_LIFECYCLE,
+     .put = S3_OP_PUT_BUCKET_LIFECYCLE, .del = S3_OP_DELETE_BUCKET_LIFECYCLE},
+    {LIST_TYPE, "BUCKET", ON_BUCKET, .get = S3_OP_LIST_OBJECTS_V2, .head = S3_OP_HEAD_BUCKET},
+    {"location", "LOCATION", ON_BUCKET, .get = S3_OP_GET_BUCKET_LOCATION},
+    {"logging", "LOGGING_STATUS", ON_BUCKET, .get = S3_OP_GET_BUCKET_LOGGING,
+     .put = S3_OP_PUT_BUCKET_LOGGING},
+    {"metadataAnnotationTable", "BUCKET_METADATA_ANNOTATION_TABLE_CONFIGURATION", .on = ON_BUCKET},
+    {"metadataConfiguration", "BUCKET_METADATA_CONFIGURATION", .on = ON_BUCKET},
+    {"metadataInventoryTable", "BUCKET_METADATA_INVENTORY_TABLE_CONFIGURATION", .on = ON_BUCKET},
+    {"metadataJournalTable", "BUCKET_METADATA_JOURNAL_TABLE_CONFIGURATION", .on = ON_BUCKET},
+    {"metadataTable", "BUCKET_METADATA_TABLE_CONFIGURATION", .on = ON_BUCKET},
+    {"metrics", "METRICS", ON_BUCKET, .get = S3_OP_GET_BUCKET_METRICS,
+     .put = S3_OP_PUT_BUCKET_METRICS, .del = S3_OP_DELETE_BUCKET_METRICS,
+     .list = S3_OP_LIST_BUCKET_METRICS},
+    {"notification", "NOTIFICATION", ON_BUCKET, .get = S3_OP_GET_BUCKET_NOTIFICATION,
+     .put = S3_OP_PUT_BUCKET_NOTIFICATION},
+    {"object-lock", "OBJECT_LOCK_CONFIGURATION", ON_BUCKET,
+     .get = S3_OP_GET_OBJECT_LOCK_CONFIGURATION, .put = S3_OP_PUT_OBJECT_LOCK_CONFIGURATION},
+    {"ownershipControls", "OWNERSHIP_CONTROLS", ON_BUCKET, .get = S3_OP_GET_BUCKET_OWNERSHIP,
+     .put = S3_OP_PUT_BUCKET_OWNERSHIP, .del = S3_OP_DELETE_BUCKET_OWNERSHIP},
+    {"partNumber", "OBJECT", ON_OBJECT, .get = S3_OP_GET_OBJECT, .head = S3_OP_HEAD_OBJECT},
+    {"policy", "BUCKETPOLICY", ON_BUCKET, .get = S3_OP_GET_BUCKET_POLICY,
+     .put = S3_OP_PUT_BUCKET_POLICY, .del = S3_OP_DELETE_BUCKET_POLICY},
+    {"policyStatus", "POLICY_STATUS", ON_BUCKET, .get = S3_OP_GET_BUCKET_POLICY_STATUS},
+    {"publicAccessBlock", "PUBLIC_ACCESS_BLOCK", ON_BUCKET, .get = S3_OP_GET_PUBLIC_ACCESS_BLOCK,
+     .put = S3_OP_PUT_PUBLIC_ACCESS_BLOCK, .del = S3_OP_DELETE_PUBLIC_ACCESS_BLOCK},
+    {"renameObject", "OBJECT_RENAME", ON_OBJECT, .put = S3_OP_RENAME_OBJECT},
+    {"replication", "REPLICATION", ON_BUCKET, .get = S3_OP_GET_BUCKET_REPLICATION,
+     .put = S3_OP_PUT_BUCKET_REPLICATION, .del = S3_OP_DELETE_BUCKET_REPLICATION},
+    {"requestPayment", "REQUEST_PAYMENT", ON_BUCKET, .get = S3_OP_GET_BUCKET_REQUEST_PAYMENT,
+     .put = S3_OP_PUT_BUCKET_REQUEST_PAYMENT},
+    {"restore", "RESTORE", .on = ON_OBJECT},
+    {"retention", "OBJECT_LOCK_RETENTION", ON_OBJECT, .get = S3_OP_GET_OBJECT_RETENTION,
+     .put = S3_OP_PUT_OBJECT_RETENTION},
+    {"select", "SELECT", .on = ON_OBJECT},
+    {"session", "SESSION", .on = ON_BUCKET},
+    {"tagging", "TAGGING", ON_BUCKET, .get = S3_OP_GET_BUCKET_TAGGING,
+     .put = S3_OP_PUT_BUCKET_TAGGING, .del = S3_OP_DELETE_BUCKET_TAGGING},
+    {"tagging", "OBJECT_TAGGING", ON_OBJECT, .get = S3_OP_GET_OBJECT_TAGGING,
+     .put = S3_OP_PUT_OBJECT_TAGGING, .del = S3_OP_DELETE_OBJECT_TAGGING},
+    {"torrent", "TORRENT", .on = ON_OBJECT},
+    {"uploadId", "UPLOAD", ON_OBJECT, .get = S3_OP_LIST_PARTS, .put = S3_OP_UPLOAD_PART,
+     .post = S3_OP_COMPLETE_MULTIPART_UPLOAD, .del = S3_OP_ABORT_MULTIPART_UPLOAD},
+    {"uploads", "UPLOADS", ON_BUCKET, .get = S3_OP_LIST_MULTIPART_UPLOADS},
+    {"uploads", "UPLOADS", ON_OBJECT, .post = S3_OP_CREATE_MULTIPART_UPLOAD},
+    {"versioning", "VERSIONING", ON_BUCKET, .get = S3_OP_GET_BUCKET_VERSIONING,
+     .put = S3_OP_PUT_BUCKET_VERSIONING},
+    {"versions", "BUCKETVERSIONS", ON_BUCKET, .get = S3_OP_LIST_OBJECT_VERSIONS},
+    {"website", "WEBSITE", ON_BUCKET, .get = S3_OP_GET_BUCKET_WEBSITE,
+     .put = S3_OP_PUT_BUCKET_WEBSITE, .del = S3_OP_DELETE_BUCKET_WEBSITE},
 };
 
-/* Parameters that select no subresource, whether or not they have a value. */
+/* Parameters that name no subresource, whether or not they have a value. */
 static const char *const known_params[] = {
-    "attributes",
     "bucket-region",
     "continuation-token",
-    "delete",
     "delimiter",
     "encoding-type",
     "fetch-owner",
     "id",
     "key-marker",
-    "list-type",
-    "location",
     "marker",
     "max-buckets",
     "max-keys",
     "max-parts",
     "max-uploads",
     "part-number-marker",
-    "partNumber",
     "prefix",
     "start-after",
     "upload-id-marker",
-    "uploadId",
-    "uploads",
     "version-id-marker",
     "versionId",
-    "versioning",
-    "versions",
     "x-id",
 };
 
@@ -177,116 +195,15 @@ static enum s3_code not_allowed(const struct s3_request *r, const char *kind,
     return S3_METHOD_NOT_ALLOWED;
 }
 
+/* It does not decode; or it would, if there were memory. */
+static enum s3_code bad_uri(const struct s3_request *r, struct s3_fault *fault)
+{
+    return s3_fault_set(fault, r->arena->failed ? S3_INTERNAL_ERROR : S3_INVALID_URI, NULL);
+}
+
 static bool method_is(const struct s3_request *r, const char *name)
 {
     return slice_eq(r->method, slice_cstr(name));
-}
-
-static enum s3_code bucket_op(struct s3_request *r, struct s3_fault *fault)
-{
-    const struct s3_param *list_type = s3_request_param(r, "list-type");
-    if (method_is(r, "GET")) {
-        if (s3_request_param(r, "location"))
-            return found(r, S3_OP_GET_BUCKET_LOCATION);
-        if (s3_request_param(r, "uploads"))
-            return found(r, S3_OP_LIST_MULTIPART_UPLOADS);
-        if (s3_request_param(r, "versioning"))
-            return found(r, S3_OP_GET_BUCKET_VERSIONING);
-        if (s3_request_param(r, "versions"))
-            return found(r, S3_OP_LIST_OBJECT_VERSIONS);
-        if (!list_type)
-            return found(r, S3_OP_LIST_OBJECTS);
-        if (slice_eq(list_type->value, SLICE_LIT("1")))
-            return found(r, S3_OP_LIST_OBJECTS);
-        if (slice_eq(list_type->value, SLICE_LIT("2")))
-            return found(r, S3_OP_LIST_OBJECTS_V2);
-        return s3_fault_argument(fault, "Invalid List Type specified in Request", "list-type",
-                                 list_type->value);
-    }
-    if (method_is(r, "POST")) {
-        if (s3_request_param(r, "delete"))
-            return found(r, S3_OP_DELETE_OBJECTS);
-        return found(r, S3_OP_POST_OBJECT);
-    }
-    static const char *const on_others[] = {"delete",   "location",   "uploads",
-                                            "uploadId", "partNumber", "versions"};
-    for (size_t i = 0; i < ARRAY_COUNT(on_others); i++)
-        if (s3_request_param(r, on_others[i]))
-            return not_allowed(r, "BUCKET", fault);
-    if (s3_request_param(r, "versioning"))
-        return method_is(r, "PUT") ? found(r, S3_OP_PUT_BUCKET_VERSIONING)
-                                   : not_allowed(r, "BUCKET", fault);
-    if (method_is(r, "PUT"))
-        return found(r, S3_OP_CREATE_BUCKET);
-    if (method_is(r, "HEAD"))
-        return found(r, S3_OP_HEAD_BUCKET);
-    if (method_is(r, "DELETE"))
-        return found(r, S3_OP_DELETE_BUCKET);
-    return not_allowed(r, "BUCKET", fault);
-}
-
-/* Which version the request is about: an id that was given, or "null", the one that has none. */
-static enum s3_code parse_version(struct s3_request *r, struct s3_fault *fault)
-{
-    const struct s3_param *p = s3_request_param(r, "versionId");
-    if (!p || s3_version_id_parse(p->value, &r->version))
-        return S3_OK;
-    return s3_fault_argument(fault,
-                             p->value.len ? "Invalid version id specified"
-                                          : "Version id cannot be the empty string",
-                             "versionId", p->value);
-}
-
-static enum s3_code object_put_op(struct s3_request *r, bool upload_id, bool part_number,
-                                  struct s3_fault *fault)
-{
-    bool copy = http_fields_find(r->fields, "x-amz-copy-source") != NULL;
-    if (upload_id != part_number)
-        return s3_fault_argument(fault, "partNumber and uploadId must be given together.",
-                                 upload_id ? "partNumber" : "uploadId", SLICE_EMPTY);
-    if (upload_id)
-        return found(r, copy ? S3_OP_UPLOAD_PART_COPY : S3_OP_UPLOAD_PART);
-    if (s3_request_param(r, "uploads") || s3_request_param(r, "attributes"))
-        return not_allowed(r, "OBJECT", fault);
-    return found(r, copy ? S3_OP_COPY_OBJECT : S3_OP_PUT_OBJECT);
-}
-
-static enum s3_code object_op(struct s3_request *r, struct s3_fault *fault)
-{
-    bool upload_id = s3_request_param(r, "uploadId") != NULL;
-    bool part_number = s3_request_param(r, "partNumber") != NULL;
-    bool uploads = s3_request_param(r, "uploads") != NULL;
-    enum s3_code code = parse_version(r, fault);
-    if (code != S3_OK)
-        return code;
-    if (s3_request_param(r, "versioning") || s3_request_param(r, "versions")) /* of buckets */
-        return not_allowed(r, "OBJECT", fault);
-    if (r->version && (method_is(r, "PUT") || method_is(r, "POST")))
-        return s3_fault_argument(fault, "This operation does not accept a version-id.", "versionId",
-                                 s3_request_value(r, "versionId"));
-    if (method_is(r, "PUT"))
-        return object_put_op(r, upload_id, part_number, fault);
-    if (method_is(r, "POST")) {
-        if (uploads)
-            return found(r, S3_OP_CREATE_MULTIPART_UPLOAD);
-        if (upload_id)
-            return found(r, S3_OP_COMPLETE_MULTIPART_UPLOAD);
-        return not_allowed(r, "OBJECT", fault);
-    }
-    if (uploads)
-        return not_allowed(r, "OBJECT", fault);
-    if (method_is(r, "GET")) {
-        if (upload_id)
-            return found(r, S3_OP_LIST_PARTS);
-        if (s3_request_param(r, "attributes"))
-            return found(r, S3_OP_GET_OBJECT_ATTRIBUTES);
-        return found(r, S3_OP_GET_OBJECT);
-    }
-    if (method_is(r, "HEAD"))
-        return found(r, S3_OP_HEAD_OBJECT);
-    if (method_is(r, "DELETE"))
-        return found(r, upload_id ? S3_OP_ABORT_MULTIPART_UPLOAD : S3_OP_DELETE_OBJECT);
-    return not_allowed(r, "OBJECT", fault);
 }
 
 /* The operator's questions: under a path that no bucket can have, whatever the host says. */
@@ -299,114 +216,188 @@ static enum s3_code admin_op(struct s3_request *r, struct s3_fault *fault)
 {
     size_t prefix = sizeof(S3_ADMIN_PREFIX) - 1;
     if (!s3_percent_decode(r->arena, r->raw_path, false, &r->path) || !utf8_valid(r->path))
-        return s3_fault_set(fault, S3_INVALID_URI, NULL);
+        return bad_uri(r, fault);
     r->key = SLICE(r->path.ptr + prefix, r->path.len - prefix);
     if (!method_is(r, "GET") && !method_is(r, "POST"))
         return not_allowed(r, "ADMIN", fault);
     return found(r, S3_OP_ADMIN);
 }
 
-/* ---- subresources ---- */
+/* ---- resources ---- */
 
-static enum s3_code not_offered(struct slice name, struct s3_fault *fault)
+static enum s3_code not_offered(struct slice param, struct s3_fault *fault)
 {
     s3_fault_set(fault, S3_NOT_IMPLEMENTED, NULL);
-    s3_fault_extra(fault, "Query", name);
+    s3_fault_extra(fault, "Query", param);
     return S3_NOT_IMPLEMENTED;
 }
 
-static const struct subresource *find_subresource(const struct s3_request *r, struct slice name)
+static bool is_named(const struct resource *s, struct slice param)
 {
-    int here = r->key.len ? ON_OBJECT : ON_BUCKET;
-    for (size_t k = 0; k < ARRAY_COUNT(subresources); k++)
-        if (slice_eq(name, slice_cstr(subresources[k].name)) && (subresources[k].on & here))
-            return &subresources[k];
-    return NULL;
+    return s->param && slice_eq(param, slice_cstr(s->param));
 }
 
 bool s3_names_subresource(struct slice name)
 {
-    for (size_t k = 0; k < ARRAY_COUNT(subresources); k++)
-        if (slice_eq(name, slice_cstr(subresources[k].name)))
+    for (size_t k = 0; k < ARRAY_COUNT(resources); k++)
+        if (is_named(&resources[k], name))
             return true;
     return false;
 }
 
-/* Two at once: to follow one would be to ignore the other. */
-static enum s3_code check_conflicts(const struct s3_request *r, struct s3_fault *fault)
+/* param NULL: the one that the path alone is about, which there is. */
+static const struct resource *find_resource(const struct s3_request *r, const struct slice *param)
 {
-    static const char *const others[] = {"attributes", "delete",     "list-type",
-                                         "location",   "partNumber", "uploads",
-                                         "uploadId",   "versioning", "versions"};
-    for (size_t i = 0; i < r->param_count; i++) {
-        const struct subresource *s = find_subresource(r, r->params[i].name);
-        bool other = s && strcmp(s->name, r->subresource) != 0;
-        for (size_t k = 0; k < ARRAY_COUNT(others); k++)
-            other |= slice_eq(r->params[i].name, slice_cstr(others[k]));
-        if (other)
-            return s3_fault_argument(fault, "Conflicting query string parameters", "ResourceType",
-                                     r->params[i].name);
-    }
-    return S3_OK;
+    enum resource_kind here = r->key.len ? ON_OBJECT : r->bucket.len ? ON_BUCKET : ON_SERVICE;
+    for (size_t k = 0; k < ARRAY_COUNT(resources); k++)
+        if (resources[k].on == here &&
+            (param ? is_named(&resources[k], *param) : !resources[k].param))
+            return &resources[k];
+    return NULL;
 }
 
-/* A parameter without a value that nobody knows is taken for a subresource of later times: to
- * ignore it could turn, say, the change of a setting into the overwriting of an object.  Unknown
- * parameters with a value are ignored, as S3 does.  *ret: the one that the request is about, or
- * NULL. */
-static enum s3_code check_subresources(struct s3_request *r, const struct subresource **ret,
-                                       struct s3_fault *fault)
+static bool has_part_of_upload(const struct s3_request *r)
 {
-    *ret = NULL;
+    return s3_request_param(r, "uploadId") && s3_request_param(r, "partNumber");
+}
+
+/* What is the request about?  Two subresources at once are refused: to follow one would be to
+ * ignore the other; but the number of a part goes with the id of its upload.  One that this kind of
+ * resource does not have is refused, too, and so is a parameter without a value that nobody knows:
+ * it may be a subresource of later times, and to ignore it could turn, say, the change of a setting
+ * into the overwriting of an object.  Unknown parameters with a value are ignored, as S3 does. */
+static enum s3_code choose_resource(const struct s3_request *r, const struct resource **ret,
+                                    struct s3_fault *fault)
+{
+    const struct resource *named = NULL;
     for (size_t i = 0; i < r->param_count; i++) {
         const struct s3_param *p = &r->params[i];
-        const struct subresource *s = find_subresource(r, p->name);
-        if (s && !*ret)
-            *ret = s;
-        if (!s && p->name.len && p->value.len == 0 && !is_known(p->name))
+        const struct resource *s = find_resource(r, &p->name);
+        bool is_flag = p->name.len && p->value.len == 0 && !is_known(p->name);
+        if (!s && (is_flag || s3_names_subresource(p->name)))
             return not_offered(p->name, fault);
+        if (!s || (slice_eq(p->name, SLICE_LIT("partNumber")) && has_part_of_upload(r)))
+            continue;
+        if (named && s != named)
+            return s3_fault_argument(fault, "Conflicting query string parameters", "ResourceType",
+                                     p->name);
+        named = s;
     }
-    r->subresource = *ret ? (*ret)->name : NULL;
+    *ret = named ? named : find_resource(r, NULL);
+    CHECK(*ret);
     return S3_OK;
 }
 
-static enum s3_code subresource_op(struct s3_request *r, const struct subresource *s,
-                                   struct s3_fault *fault)
+static bool is_offered(const struct resource *s)
 {
-    enum s3_op op = S3_OP_NONE;
+    return s->get || s->head || s->put || s->post || s->del;
+}
+
+static enum s3_op op_of(const struct s3_request *r, const struct resource *s)
+{
+    bool copy = http_fields_find(r->fields, "x-amz-copy-source") != NULL;
     if (method_is(r, "GET"))
-        op = s->list && !s3_request_param(r, "id") ? s->list : s->get;
-    else if (method_is(r, "PUT"))
-        op = s->put;
-    else if (method_is(r, "DELETE"))
-        op = s->del;
-    if (op == S3_OP_NONE)
-        return not_offered(slice_cstr(s->name), fault);
-    enum s3_code code = check_conflicts(r, fault);
-    if (code == S3_OK && r->key.len)
-        code = parse_version(r, fault);
-    return code == S3_OK ? found(r, op) : code;
+        return s->list && !s3_request_param(r, "id") ? s->list : s->get;
+    if (method_is(r, "HEAD"))
+        return s->head;
+    if (method_is(r, "PUT"))
+        return copy && s->put == S3_OP_PUT_OBJECT    ? S3_OP_COPY_OBJECT
+               : copy && s->put == S3_OP_UPLOAD_PART ? S3_OP_UPLOAD_PART_COPY
+                                                     : s->put;
+    if (method_is(r, "POST"))
+        return s->post;
+    return method_is(r, "DELETE") ? s->del : S3_OP_NONE;
+}
+
+/* The id of an upload and the number of a part: a PUT takes both or none, others never both. */
+static enum s3_code check_part(const struct s3_request *r, struct s3_fault *fault)
+{
+    bool upload_id = s3_request_param(r, "uploadId") != NULL;
+    bool part_number = s3_request_param(r, "partNumber") != NULL;
+    if (!method_is(r, "PUT"))
+        return upload_id && part_number ? not_allowed(r, "PART", fault) : S3_OK;
+    return upload_id == part_number
+               ? S3_OK
+               : s3_fault_argument(fault, "partNumber and uploadId must be given together.",
+                                   upload_id ? "partNumber" : "uploadId", SLICE_EMPTY);
+}
+
+static enum s3_code check_list_type(const struct s3_request *r, enum s3_op *op,
+                                    struct s3_fault *fault)
+{
+    struct slice type = s3_request_value(r, LIST_TYPE);
+    if (*op != S3_OP_LIST_OBJECTS_V2 || slice_eq(type, SLICE_LIT("2")))
+        return S3_OK;
+    *op = S3_OP_LIST_OBJECTS;
+    return slice_eq(type, SLICE_LIT("1"))
+               ? S3_OK
+               : s3_fault_argument(fault, "Invalid List Type specified in Request", LIST_TYPE,
+                                   type);
+}
+
+static bool takes_version(enum s3_op op)
+{
+    switch (op) {
+    case S3_OP_GET_OBJECT:
+    case S3_OP_HEAD_OBJECT:
+    case S3_OP_DELETE_OBJECT:
+    case S3_OP_GET_OBJECT_ATTRIBUTES:
+    case S3_OP_GET_OBJECT_TAGGING:
+    case S3_OP_PUT_OBJECT_TAGGING:
+    case S3_OP_DELETE_OBJECT_TAGGING:
+    case S3_OP_GET_OBJECT_ACL:
+    case S3_OP_PUT_OBJECT_ACL:
+    case S3_OP_GET_OBJECT_RETENTION:
+    case S3_OP_PUT_OBJECT_RETENTION:
+    case S3_OP_GET_OBJECT_LEGAL_HOLD:
+    case S3_OP_PUT_OBJECT_LEGAL_HOLD: return true;
+    default: return false;
+    }
+}
+
+/* Which version the request is about: an id that was given, or "null", the one that has none. */
+static enum s3_code parse_version(struct s3_request *r, enum s3_op op, struct s3_fault *fault)
+{
+    const struct s3_param *p = s3_request_param(r, "versionId");
+    if (!p)
+        return S3_OK;
+    if (!takes_version(op))
+        return s3_fault_argument(fault, "This operation does not accept a version-id.", "versionId",
+                                 p->value);
+    if (s3_version_id_parse(p->value, &r->version))
+        return S3_OK;
+    return s3_fault_argument(fault,
+                             p->value.len ? "Invalid version id specified"
+                                          : "Version id cannot be the empty string",
+                             "versionId", p->value);
 }
 
 static enum s3_code choose_op(struct s3_request *r, struct s3_fault *fault)
 {
-    const struct subresource *subresource;
+    const struct resource *s = NULL;
     if (method_is(r, "OPTIONS"))
         return found(r, S3_OP_PREFLIGHT);
-    if (r->bucket.len == 0)
-        return method_is(r, "GET") ? found(r, S3_OP_LIST_BUCKETS)
-                                   : not_allowed(r, "SERVICE", fault);
     if (r->key.len > S3_KEY_BYTES_MAX) {
         s3_fault_set(fault, S3_KEY_TOO_LONG, NULL);
         s3_fault_extra(fault, "MaxSizeAllowed", SLICE_LIT("1024"));
         return S3_KEY_TOO_LONG;
     }
-    enum s3_code code = check_subresources(r, &subresource, fault);
+    enum s3_code code = choose_resource(r, &s, fault);
     if (code != S3_OK)
         return code;
-    if (subresource)
-        return subresource_op(r, subresource, fault);
-    return r->key.len ? object_op(r, fault) : bucket_op(r, fault);
+    r->resource = s->name;
+    if (!is_offered(s))
+        return not_offered(slice_cstr(s->param), fault);
+    code = check_part(r, fault);
+    if (code != S3_OK)
+        return code;
+    enum s3_op op = op_of(r, s);
+    if (op == S3_OP_NONE)
+        return not_allowed(r, s->name, fault);
+    code = check_list_type(r, &op, fault);
+    if (code == S3_OK)
+        code = parse_version(r, op, fault);
+    return code == S3_OK ? found(r, op) : code;
 }
 
 /* ---- target and host ---- */
@@ -468,7 +459,7 @@ static enum s3_code parse_query(struct s3_request *r, struct s3_fault *fault)
         if (!s3_percent_decode(r->arena, param.raw_name, true, &param.name) ||
             !s3_percent_decode(r->arena, param.raw_value, true, &param.value) ||
             !utf8_valid(param.name) || !utf8_valid(param.value))
-            return s3_fault_set(fault, S3_INVALID_URI, NULL);
+            return bad_uri(r, fault);
         r->params[r->param_count++] = param;
     }
     return S3_OK;
@@ -532,7 +523,8 @@ static struct slice lower_copy(struct arena *arena, struct slice s)
     return SLICE(p, s.len);
 }
 
-/* Neither an address nor a name without a dot, which machines next to one another call each other by. */
+/* Neither an address nor a name without a dot, which machines next to one another call each other
+ * by. */
 static bool is_public_name(struct slice host)
 {
     bool dot = false, letter = false;
@@ -561,11 +553,12 @@ static struct slice website_bucket(const struct s3_addressing *a, struct slice h
 static enum s3_code website_op(struct s3_request *r, struct slice bucket, struct s3_fault *fault)
 {
     r->website = true;
+    r->resource = "OBJECT";
     r->bucket = lower_copy(r->arena, bucket);
     if (!host_is_clean(http_fields_get(r->fields, "host"))) /* redirects repeat it */
         return s3_fault_set(fault, S3_INVALID_REQUEST, "The Host header is not valid.");
     if (!s3_percent_decode(r->arena, r->raw_path, false, &r->path) || !utf8_valid(r->path))
-        return s3_fault_set(fault, S3_INVALID_URI, NULL);
+        return bad_uri(r, fault);
     r->key = SLICE(r->path.ptr + 1, r->path.len - 1);
     if (!s3_bucket_name_valid(r->bucket)) {
         s3_fault_set(fault, S3_NO_SUCH_BUCKET, NULL);
@@ -585,11 +578,11 @@ static enum s3_code locate(const struct s3_addressing *addressing, struct s3_req
                            struct s3_fault *fault)
 {
     bool is_base;
-    struct slice rest = r->raw_path, bucket = host_below(addressing->base_domains,
-                                                         addressing->base_domain_count, r->host,
-                                                         &is_base);
+    struct slice rest = r->raw_path,
+                 bucket = host_below(addressing->base_domains, addressing->base_domain_count,
+                                     r->host, &is_base);
     if (!s3_percent_decode(r->arena, r->raw_path, false, &r->path) || !utf8_valid(r->path))
-        return s3_fault_set(fault, S3_INVALID_URI, NULL);
+        return bad_uri(r, fault);
     rest.ptr++;
     rest.len--;
     if (bucket.len) {

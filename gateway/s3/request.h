@@ -131,7 +131,7 @@ struct s3_param {
 
 struct s3_request {
     enum s3_op op;
-    const char *subresource; /* that the request names, offered or not; else NULL */
+    const char *resource; /* what it is about, as S3 names it; NULL: that is not known */
     struct slice method;
     struct slice raw_path;  /* of the target, as sent; what is signed */
     struct slice raw_query; /* without '?', as sent */
@@ -160,12 +160,15 @@ struct s3_addressing {
     size_t website_domain_count;
 };
 
-/* Is a parameter of this name one that operations are chosen by, be they offered or not? */
+/* Is a parameter of this name one that operations are chosen by, be they offered or not, and be it
+ * on the service, buckets or objects? */
 bool s3_names_subresource(struct slice name);
 
 /* Parse.  Returns: S3_OK; INVALID_URI, INVALID_BUCKET_NAME, KEY_TOO_LONG, METHOD_NOT_ALLOWED,
- * NOT_IMPLEMENTED (a known subresource that is not offered, or an unknown one), INVALID_ARGUMENT,
- * INVALID_REQUEST, and what s3_request_hoist() says.  Of websites GET and HEAD are those of objects.  OPTIONS is S3_OP_PREFLIGHT, with or without a bucket.
+ * NOT_IMPLEMENTED (a known subresource that is not offered, or not of this kind of resource, or an
+ * unknown one), INVALID_ARGUMENT, INVALID_REQUEST, INTERNAL_ERROR, and what s3_request_hoist()
+ * says.  Of websites GET and HEAD are those of objects.  OPTIONS is S3_OP_PREFLIGHT, with or without
+ * a bucket.
  * On error *ret holds what was understood (bucket, path, params), enough for the error document and
  * for authenticating first: an anonymous client should hear AccessDenied before NotImplemented. */
 enum s3_code s3_request_parse(struct arena *arena, const struct s3_addressing *addressing,

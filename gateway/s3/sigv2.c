@@ -28,16 +28,13 @@ static size_t sent_count(const struct s3_request *r)
 
 /* ---- which parameters are signed ---- */
 
-/* S3's list, but for what s3_names_subresource() knows. */
+/* S3's list, but for what s3_names_subresource() knows.  Nobody signs "list-type": it only chooses
+ * between two ways to write the same list. */
 static bool is_signed_param(struct slice name)
 {
     static const char *const names[] = {
-        "attributes",
         "defaultObjectAcl",
-        "delete",
         "id",
-        "location",
-        "partNumber",
         "response-cache-control",
         "response-content-disposition",
         "response-content-encoding",
@@ -46,16 +43,12 @@ static bool is_signed_param(struct slice name)
         "response-expires",
         "select-type",
         "storageClass",
-        "uploadId",
-        "uploads",
         "versionId",
-        "versioning",
-        "versions",
     };
     for (size_t i = 0; i < ARRAY_COUNT(names); i++)
         if (slice_eq(name, slice_cstr(names[i])))
             return true;
-    return s3_names_subresource(name);
+    return s3_names_subresource(name) && !slice_eq(name, SLICE_LIT("list-type"));
 }
 
 /* "x&versionId=1": without this value and with that parameter the same would be signed. */
@@ -256,7 +249,8 @@ static size_t amz_fields(const struct s3_request *r, struct named *ret)
     size_t count = 0;
     for (size_t i = 0; i < sent_count(r); i++)
         if (is_amz(r->fields.ptr[i].name)) {
-            ret[count] = (struct named){r->fields.ptr[i].name, slice_trim(r->fields.ptr[i].value), count};
+            ret[count] =
+                (struct named){r->fields.ptr[i].name, slice_trim(r->fields.ptr[i].value), count};
             count++;
         }
     for (size_t i = 0; i < r->param_count; i++)
@@ -310,7 +304,8 @@ static void append_resource(struct buf *b, const struct s3_request *r)
         buf_slice(b, r->bucket);
     }
     buf_slice(b, r->raw_path);
-    /* Of a bucket alone S3 has the slash signed that the host would be followed by, as clients know. */
+    /* Of a bucket alone S3 has the slash signed that the host would be followed by, as clients
+     * know. */
     if (!r->virtual_host && r->raw_path.len > 1 &&
         !memchr(r->raw_path.ptr + 1, '/', r->raw_path.len - 1))
         buf_u8(b, '/');

@@ -157,7 +157,7 @@ static enum s3_code bad_field(struct s3_fault *fault, struct slice value)
                              "x-amz-tagging", value);
 }
 
-/* One "name=value" at *at, decoded; false: of no such form. */
+/* One "name=value", decoded; false: of no such form, or no memory. */
 static bool decode_pair(struct arena *arena, struct slice pair, struct s3_tag *ret)
 {
     const uint8_t *equals = memchr(pair.ptr, '=', pair.len);
@@ -188,7 +188,8 @@ enum s3_code s3_tags_of_request(const struct s3_request *r, struct s3_tags *ret,
         const uint8_t *and = at < text.len ? memchr(text.ptr + at, '&', text.len - at) : NULL;
         size_t len = and? (size_t)(and-(text.ptr + at)) : text.len - at;
         if (len == 0 || !decode_pair(r->arena, SLICE(text.ptr + at, len), &ret->tags[ret->count]))
-            return bad_field(fault, text);
+            return r->arena->failed ? s3_fault_set(fault, S3_INTERNAL_ERROR, NULL)
+                                    : bad_field(fault, text);
         if (is_duplicate(ret, ret->count))
             return bad_field(fault, text);
         ret->count++;

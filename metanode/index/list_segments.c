@@ -3,8 +3,8 @@
  * Two walks side by side, over the objects and over the parts, in key order; of one key the
  * object's versions come first, newest first, then its parts by upload id and number.  Parts of
  * dead uploads and those that a completion left out are passed over.  A page ends at rows_max
- * entries, at the byte budget, or after so many rows looked at, wherever that is; it is resumed
- * behind the row that was looked at last. */
+ * entries, at segments_max segments, at the byte budget, or after so many rows looked at, wherever
+ * that is; it is resumed behind the row that was looked at last. */
 #include "metanode/index/reply.h"
 
 #include "common/base/check.h"
@@ -60,6 +60,7 @@ struct walker {
     bool owner_known;
     struct buf scratch;
     size_t count, max, looked;
+    size_t segments, row_segments; /* in all entries; in the row that was scanned last */
 };
 
 /* ---- entries ---- */
@@ -76,10 +77,12 @@ static int row_scan(struct walker *w, struct slice value, bool is_part, struct r
     struct wire_field f;
     *ret = (struct row_fields){0};
     buf_clear(&w->scratch);
+    w->row_segments = 0;
     while (wire_next(&c, &f)) {
-        if (f.number == RECORD_SEGMENTS && f.type == WIRE_BYTES)
+        if (f.number == RECORD_SEGMENTS && f.type == WIRE_BYTES) {
             wire_append_bytes(&w->scratch, ENTRY_SEGMENTS, f.bytes);
-        else if (f.number == (is_part ? (unsigned)PART_VERSION : (unsigned)OBJECT_VERSION))
+            w->row_segments++;
+        } else if (f.number == (is_part ? (unsigned)PART_VERSION : (unsigned)OBJECT_VERSION))
             ret->version = f.value;
         else if (f.number == (is_part ? (unsigned)PART_SIZE : (unsigned)OBJECT_SIZE))
             ret->size = f.value;
@@ -112,9 +115,16 @@ static void entry_append(struct walker *w, const struct place *at, struct slice 
     buf_append(packed, head, head_bytes);
     buf_slice(packed, buf_view(&w->scratch));
     w->count++;
+    w->segments += w->row_segments;
 }
 
 /* ---- the walk ---- */
+
+static bool is_full(const struct walker *w)
+{
+    return w->count == w->max || w->ret->packed.len >= REPLY_BYTES_MAX ||
+           (w->req->segments_max && w->segments >= w->req->segments_max);
+}
 
 static int object_place(struct walker *w)
 {
@@ -190,8 +200,7 @@ static int walk(struct walker *w)
         bool object = w->objects->ops->valid(w->objects), part = w->parts->ops->valid(w->parts);
         if (!object && !part)
             return OK;
-        if (w->count == w->max || w->ret->packed.len >= REPLY_BYTES_MAX ||
-            w->looked++ == ROWS_LOOKED_AT_MAX) {
+        if (is_full(w) || w->looked++ == ROWS_LOOKED_AT_MAX) {
             w->ret->msg.segments.more = true;
             return OK;
         }

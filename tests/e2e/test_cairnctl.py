@@ -82,15 +82,17 @@ def test_nonsense_is_refused():
     assert "No such file" in run("salvage", "/nonexistent", status=2).stderr
 
 
-def test_keys_do_not_speak_to_the_terminal():
-    """An object's name is anybody's bytes."""
-    page = {"objects": 1, "segments": 1, "schemes": [{"data_shards": 1, "parity_shards": 2, "lost": 1}], "next": None,
-            "bad": [{"state": "lost", "bucket": "b", "key": "a\x1b]0;owned\x07\u009b2J\nä", "part": 0, "segment": 0,
-                     "pg": 1, "shards_found": 0, "shards": 3, "absent": []}]}
+PAGE = {"objects": 1, "parts": 0, "inline": 0, "segments": 1, "bytes": 5, "interim": 0, "bad": [], "bad_left_out": 0,
+        "schemes": [{"data_shards": 1, "parity_shards": 2, "full": 1}], "next": None}
+
+
+def verify_of(pages, status):
+    """What `cairnctl verify` says of a gateway that answers with these, one after the other; the last one for ever."""
+    left = list(pages)
 
     class Gateway(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            body = json.dumps(page).encode()
+            body = json.dumps(left.pop(0) if len(left) > 1 else left[0]).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -100,15 +102,40 @@ def test_keys_do_not_speak_to_the_terminal():
             pass
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Gateway)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01, ), daemon=True).start()
     env = {"AWS_ACCESS_KEY_ID": "AKIAX", "AWS_SECRET_ACCESS_KEY": "secret", "PATH": os.environ["PATH"]}
-    done = subprocess.run([CAIRNCTL, "verify", f"--endpoint=http://127.0.0.1:{server.server_port}"], text=True,
-                          capture_output=True, timeout=60, env=env)
-    server.shutdown()
-    server.server_close()
-    assert done.returncode == 3, done
+    try:
+        done = subprocess.run([CAIRNCTL, "verify", f"--endpoint=http://127.0.0.1:{server.server_port}"], text=True,
+                              capture_output=True, timeout=60, env=env)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.returncode == status, done
+    return done
+
+
+def test_keys_do_not_speak_to_the_terminal():
+    """An object's name is anybody's bytes."""
+    bad = {"state": "lost", "bucket": "b", "key": "a\x1b]0;owned\x07\u009b2J\nä", "part": 0, "segment": 0, "pg": 1,
+           "shards_found": 0, "shards": 3, "absent": []}
+    scheme = {"data_shards": 1, "parity_shards": 2, "lost": 1}
+    done = verify_of([dict(PAGE, schemes=[scheme], bad=[bad])], 3)
     assert "b/a\\x1b]0;owned\\x07\\x9b2J\\x0aä part 0" in done.stdout
     assert not {"\x1b", "\x07", "\u009b"} & set(done.stdout)
+
+
+def test_verify_ends_only_where_the_answer_says_so():
+    """All is there if every page says so, up to one that says that it is the last."""
+    assert "2 full" in verify_of([dict(PAGE, next="b/61/"), PAGE], 0).stdout
+    assert verify_of([dict(PAGE, next="b/61/"), dict(PAGE, schemes=[])], 1)
+    whole = verify_of([PAGE], 0).stdout
+    cut = [{k: v for k, v in PAGE.items() if k != name} for name in PAGE if name != "bad_left_out"]
+    for page in cut + [{}, [], dict(PAGE, next=5), dict(PAGE, segments="1")]:
+        for pages in [page], [dict(PAGE, next="b/61/"), page]:
+            done = verify_of(pages, 2)
+            assert "no page of a verification" in done.stderr and not done.stdout, page
+    verify_of([dict(PAGE, next="b/61/")], 2)  # where it was before
+    assert whole == verify_of([PAGE], 0).stdout
 
 
 # ---- of a cluster ----

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from cluster import ROOT
 from test_browser import post, signed
 from test_reencode import metric, wait as wait_for
+from test_s3 import signed as ask
 
 CAIRNCTL = ROOT / "build" / "rel" / "bin" / "cairnctl"
 KB = 1000
@@ -154,6 +155,11 @@ def test_who_may(quick, s3, bucket, ctl):
     assert "whole number" in ctl("set", "--bucket", bucket, "--max-objects", "1.5", status=2)
     assert "does not exist" in ctl("set", "--bucket", "quota-nowhere", "--max-objects", "1", status=2)
     assert "does not exist" in ctl("show", "--bucket", "quota-nowhere", status=2)
+    assert "9e+15" in ctl("set", "--bucket", bucket, "--max-bytes", str(1 << 63), status=2)
+    for bound, status in ((1 << 63, 400), (1 << 64, 400), ((1 << 63) - 1, 200)):
+        got, answer, _ = ask(quick, "POST", f"/_cairn/admin/v1/quota/{bucket}/set", f"max_bytes={bound}")
+        assert got == status and (b"up to 9223372036854775807" in answer or got == 200), answer
+    assert ctl("show", "--bucket", bucket, "--json")["bytes_max"] == (1 << 63) - 1
     assert ctl("delete", "--bucket", bucket, "--json")["changed"]
     assert not ctl("delete", "--bucket", bucket, "--json")["changed"]
     for word in ("set", "show", "list", "delete"):
@@ -245,6 +251,10 @@ def test_account(quick, s3, bucket, ctl, cairnctl, tenant):
     assert "none" in cairnctl("account", "show", tenant.name)
     assert ctl("set", "--account", tenant.name, "--max-bytes", "1MB", "--json") == {
         "account": tenant.id, "account_name": tenant.name, "bytes_max": 1000 * KB, "objects_max": None}
+    for bound, said in ((1 << 63, b"beyond 9223372036854775807"), (-1, b"up to 9223372036854775807")):
+        status, answer, _ = ask(quick, "POST", f"/_cairn/admin/v1/accounts/{tenant.id}/set-quota",
+                                body=b'{"max_bytes": %d}' % bound)
+        assert status == 400 and said in answer, answer
     account_counted(ctl, tenant.id, 400 * KB, 4)
     refused(mine.put_object, Bucket=one, Key="huge", Body=b"x" * 601 * KB)
     settles(put, s3=mine, bucket=one, key="more", bytes=500 * KB)

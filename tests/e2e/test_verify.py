@@ -1,5 +1,6 @@
 """cairnctl verify and safe-to-remove on coded groups: shards that are away, that are gone from real disks, that
 are damaged there; and nodes that may not be removed, whoever else is stopped."""
+import concurrent.futures
 import itertools
 import json
 import os
@@ -76,6 +77,66 @@ def test_nodes_that_are_away(own, bodies):
         assert absent == {(n, "not answered") for n in away}
     start(own, *away)
     assert verify_settled(own, "bucket")["lost"] == 0
+
+
+def told(answer):
+    """Of what is not full: which shards of which segment are away, and why."""
+    return {(b["key"], b["part"], b["segment"], b["state"]): [(a["node"], a["state"]) for a in b["absent"]]
+            for b in answer["bad"]}
+
+
+def test_nodes_that_are_silent(own, bodies):
+    """They take questions and answer none, until the time for an answer is over.  Of their shards nothing is known, of
+    all others everything; whichever gateway, and whichever of its event loops, is asked."""
+    s3 = own.client()
+    s3.create_bucket(Bucket="silent")
+    for i in range(20):
+        s3.put_object(Bucket="silent", Key=f"copy {i}", Body=os.urandom(100_000))
+    s3.put_object(Bucket="silent", Key="large", Body=bodies["large 0"])
+    verify_settled(own, "silent")
+    zones = [1, 2, 3] * 3  # new connections each time
+    with concurrent.futures.ThreadPoolExecutor(len(zones)) as pool:
+        def of_all(status):
+            began = time.monotonic()
+            found = list(pool.map(lambda zone: ask_json(own, "verify", "silent", status=status, zone=zone), zones))
+            assert time.monotonic() - began < 45 and all(f["objects"] == 21 for f in found)
+            return found
+
+        # One node: what does not answer because it is stopped is told the same way, and at once.
+        one = "z2-storagenode-1"
+        stop(own, one)
+        expected = ask_json(own, "verify", "silent", status=1)
+        start(own, one)
+        assert counts(expected, 3) == (0, CODED // 2, 0, 0) and counts(expected, 1)[0] > 0 < counts(expected, 1)[1]
+        assert all(absent == [(one, "not answered")] for absent in told(expected).values())
+        of_all(0)
+        with own.suspended(one):
+            for found in of_all(1):
+                assert told(found) == told(expected) and found["schemes"] == expected["schemes"], found
+        # Four of six: too few are left to know whether anything coded can be read.
+        four = NODES[:4]
+        of_all(0)
+        with own.suspended(*four):
+            for found in of_all(1):
+                assert counts(found, 3) == (0, 0, 0, CODED // 2) and found["lost"] == 0, found
+                away = set(itertools.chain.from_iterable(told(found).values()))
+                assert away == {(node, "not answered") for node in four}
+        answering(own, NODES)
+        assert verify_settled(own, "silent")["segments"] == 20 + CODED // 2
+
+
+def test_pages_go_on_behind_the_longest_keys(own, bodies):
+    """Where a page ends is said by the key; everything is counted once, deep or not."""
+    s3, many = own.client(), 230
+    s3.create_bucket(Bucket="longest")
+    keys = [f"{i:04}" + "\N{SNOWMAN}" * 340 for i in range(many)]  # 1024 bytes
+    assert len(keys[0].encode()) == 1024
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda key: s3.put_object(Bucket="longest", Key=key, Body=b"x" * 20_000), keys))
+    verify_settled(own, "longest")
+    for how in (), ("--deep", ):  # 200 rows a page, and 20
+        said = ask_json(own, "verify", "longest", *how)
+        assert said["objects"] == said["segments"] == said["full"] == many and said["bytes"] == 20_000 * many, said
 
 
 MAP_S = 4.0  # for so long an event loop may go on with its old map

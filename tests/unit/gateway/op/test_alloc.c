@@ -344,7 +344,7 @@ static void quotas(void **state)
     assert_int_equal(stand_put_row(&s, CAIRN__ROW_KIND__ROW_QUOTA, QUOTAS_OF_ACCOUNTS,
                                    OPERATOR_ACCOUNT, &quota.base),
                      OK);
-    run(200, "POST", "/_cairn/admin/v1/quota/bucket/set?max_bytes=18446744073709551615",
+    run(200, "POST", "/_cairn/admin/v1/quota/bucket/set?max_bytes=9223372036854775807",
         SLICE_EMPTY);
     for (int late = 0; late < 2; late++) {
         slow = late;

@@ -3,11 +3,12 @@
  */
 #include "common/base/err.h"
 #include "gateway/s3/chunked.h"
-#include "gateway/s3/headers.h"
 #include "gateway/s3/cors.h"
+#include "gateway/s3/headers.h"
 #include "gateway/s3/results.h"
 #include "gateway/s3/settings.h"
 #include "gateway/s3/sigv2.h"
+#include "gateway/s3/tags.h"
 #include "tests/unit/common/alloc_fail.h"
 
 #include <setjmp.h>
@@ -78,6 +79,34 @@ static enum s3_code whole_request(const char *method, const char *target)
         buf_fini(&token);
     }
     return code;
+}
+
+/* In an arena of so many bytes: what cannot be decoded is not the client's mistake. */
+static enum s3_code bounded_request(size_t bytes_max)
+{
+    struct s3_tags tags;
+    arena_fini(&m.arena);
+    arena_init(&m.arena, bytes_max);
+    MAKE(&m, "PUT", "/bucket/some%20key?%61=%62", "Host: s3.amazonaws.com",
+         "x-amz-tagging: a%20b=c%20d&e+f=g+h");
+    enum s3_code code = m.code == S3_OK ? s3_tags_of_request(&m.request, &tags, &m.fault) : m.code;
+    if (code == S3_OK)
+        assert_slice(tags.tags[1].value, "g h");
+    return code;
+}
+
+static void bounded(void **state)
+{
+    (void)state;
+    enum s3_code code = S3_INTERNAL_ERROR;
+    for (size_t max = 1; max < 4096 && code != S3_OK; max++) {
+        code = bounded_request(max);
+        if (code != S3_OK)
+            assert_code(code, S3_INTERNAL_ERROR);
+    }
+    assert_code(code, S3_OK);
+    arena_fini(&m.arena);
+    arena_init(&m.arena, 0);
 }
 
 static void requests(void **state)
@@ -325,7 +354,8 @@ static void write_the_rest(struct buf *b)
 {
     struct s3_fault fault = {0};
     struct s3_result_bucket bucket = {SLICE_LIT("bucket"), SLICE_LIT("r"), 0};
-    struct s3_list_versions_params params = {.prefix = SLICE_LIT(MANY), .delimiter = SLICE_LIT("/")};
+    struct s3_list_versions_params params = {.prefix = SLICE_LIT(MANY),
+                                             .delimiter = SLICE_LIT("/")};
     struct s3_result_versions versions = {.bucket = SLICE_LIT("b"),
                                           .params = &params,
                                           .truncated = true,
@@ -425,8 +455,8 @@ static void hashes_and_chunks(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(requests),      TEST(presigned),
-                                       TEST(posted),        TEST(documents_in),
-                                       TEST(documents_out), TEST(hashes_and_chunks)};
+    const struct CMUnitTest tests[] = {
+        TEST(bounded),      TEST(requests),      TEST(presigned),        TEST(posted),
+        TEST(documents_in), TEST(documents_out), TEST(hashes_and_chunks)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -243,7 +243,7 @@ static void logging_records(void **state)
                                .bucket = SLICE_LIT("b"),
                                .request_id = SLICE_LIT("ID"),
                                .op = S3_OP_PUT_BUCKET_LOGGING,
-                               .subresource = "logging",
+                               .resource = "LOGGING_STATUS",
                                .method = SLICE_LIT("PUT"),
                                .target = SLICE_LIT("/b?logging"),
                                .status = 403,
@@ -251,7 +251,31 @@ static void logging_records(void **state)
     record_is(&r,
               "o b [01/Jan/1970:00:00:00 +0000] - - ID REST.PUT.LOGGING_STATUS - \"PUT /b?logging"
               " HTTP/1.1\" 403 AccessDenied - - 0 - \"-\" \"-\" - - - - - - - - -\n");
+    static const struct {
+        enum s3_op op;
+        const char *method, *resource, *want;
+    } others[] = {
+        {S3_OP_POST_OBJECT, "POST", "BUCKET", " REST.POST.OBJECT "},
+        {S3_OP_COPY_OBJECT, "PUT", "OBJECT", " REST.COPY.OBJECT "},
+        {S3_OP_UPLOAD_PART, "PUT", "UPLOAD", " REST.PUT.PART "},
+        {S3_OP_UPLOAD_PART_COPY, "PUT", "UPLOAD", " REST.COPY.PART "},
+        {S3_OP_COMPLETE_MULTIPART_UPLOAD, "POST", "UPLOAD", " REST.POST.UPLOAD "},
+        {S3_OP_LIST_BUCKETS, "GET", "SERVICE", " REST.GET.SERVICE "},
+        {S3_OP_PREFLIGHT, "OPTIONS", NULL, " REST.OPTIONS.PREFLIGHT "},
+        {S3_OP_NONE, "DELETE", "UPLOADS", " REST.DELETE.UPLOADS "},
+        {S3_OP_NONE, "DELETE", NULL, " REST.DELETE.BUCKET "},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(others); i++) {
+        r.op = others[i].op;
+        r.method = slice_cstr(others[i].method);
+        r.resource = others[i].resource;
+        buf_clear(&out);
+        s3_log_record_write(&out, &r);
+        assert_non_null(memmem(out.ptr, out.len, others[i].want, strlen(others[i].want)));
+    }
     r.op = S3_OP_GET_OBJECT;
+    r.method = SLICE_LIT("GET");
+    r.resource = "OBJECT";
     r.website = true;
     buf_clear(&out);
     s3_log_record_write(&out, &r);

@@ -88,12 +88,17 @@ void check_segments(struct model *m)
     req.bucket_id = BUCKET;
     for (bool more = true; more;) {
         struct index_reply reply = {0};
-        req.rows_max = 1 + (uint32_t)rng_below(&m->r, 5);
+        uint32_t sizes = (uint32_t)rng_below(&m->r, 5 * 4);
+        req.rows_max = 1 + sizes % 5;
+        req.segments_max = sizes / 5;
         assert_int_equal(index_list_segments(&view, &req, &reply), OK);
         Cairn__ListSegmentsResponse *msg =
             (Cairn__ListSegmentsResponse *)(void *)over_the_wire(&reply.msg.base);
         assert_true(msg->n_entries <= req.rows_max);
+        size_t segments = 0;
         for (size_t i = 0; i < msg->n_entries; i++) {
+            assert_true(!req.segments_max || segments < req.segments_max);
+            segments += msg->entries[i]->n_segments;
             while (at == count) {
                 assert_true(++key < KEYS);
                 at = 0;

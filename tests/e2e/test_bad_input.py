@@ -486,7 +486,7 @@ def test_wrong_role(cluster):
                                          ("witness", "z1-gateway-1", 31, refused),
                                          ("witness", "z1-metanode-1", 32, refused),
                                          ("storagenode", "z1-witness-1", 41, refused),
-                                         ("storagenode", "operator", 42, refused),
+                                         ("storagenode", "z1-witness-1", 42, refused),
                                          ("metanode", "z1-gateway-1", 999, unknown)):
         node = Node(port_of(cluster, role), ca, certificate(cluster, caller))
         node.s.sendall(hello() + frame(REQUEST, method, 1, 5000))

@@ -31,7 +31,12 @@ enum s3_code body_init(struct body *b, struct request *req, uint64_t bytes_max)
     }
     if (b->length > bytes_max)
         return s3_fault_set(&req->fault, S3_ENTITY_TOO_LARGE, NULL);
-    return b->ignore_claim ? S3_OK : s3_checksum_claim_parse(&req->s3, &b->claim, &req->fault);
+    if (b->ignore_claim)
+        return S3_OK;
+    code = s3_checksum_claim_parse(&req->s3, &b->claim, &req->fault);
+    if (code == S3_OK && b->claim.in_trailer && !b->is_chunked) /* which alone has one behind it */
+        return s3_fault_set(&req->fault, S3_MALFORMED_TRAILER, NULL);
+    return code;
 }
 
 void body_fail(struct body *b, enum s3_code code)

@@ -366,5 +366,8 @@ void list_buckets_start(struct request *req)
     struct s3_owner owner = request_owner(req);
     s3_result_buckets_begin(&l->document, &owner);
     buf_slice(&l->after, l->params.start_after);
-    buckets_page(l);
+    if (l->params.region.len && !slice_eq(l->params.region, req->gw->config->region))
+        buckets_end(req, S3_OK); /* none of these lies there */
+    else
+        buckets_page(l);
 }

@@ -294,7 +294,7 @@ static enum op_next copy_looked(struct copy_op *c)
                    true, copy_from_key_wake);
     if (c->is_part)
         sse_open_upload_start(&c->key, req, upload_look_encryption(&c->look), copy_key_wake);
-    else if (!c->is_rename) /* which changes nothing: what is not encrypted stays so */
+    else if (!c->is_rename) /* which changes nothing, and goes on with the source's key */
         sse_make_start(&c->key, req, true, copy_key_wake);
     op_move(&c->op, COPY_KEYING);
     return OP_AGAIN;
@@ -307,12 +307,14 @@ static enum s3_code copy_keys(struct copy_op *c)
         return c->from_key.code;
     if (c->key.code != S3_OK)
         return c->key.code;
-    c->encryption =
-        c->is_part ? sse_part(c->req, upload_look_encryption(&c->look), &failed) : c->key.made;
+    c->encryption = c->is_part     ? sse_part(c->req, upload_look_encryption(&c->look), &failed)
+                    : c->is_rename ? sse_renamed(c->req, c->from->encryption, &failed)
+                                   : c->key.made;
     if (failed)
         return s3_fault_set(&c->req->fault, S3_INTERNAL_ERROR, NULL);
     if (c->encryption)
-        ingest_seal(&c->ingest, c->key.data_key, c->encryption);
+        ingest_seal(&c->ingest, c->is_rename ? c->from_key.data_key : c->key.data_key,
+                    c->encryption);
     memcpy(c->extract.data_key, c->from_key.data_key, sizeof(c->extract.data_key));
     c->extract.has_data_key = c->from_key.has_key;
     return S3_OK;

@@ -105,6 +105,9 @@ void create_upload_start(struct request *req)
 
 /* ---- abort ---- */
 
+/* A condition that S3 has in directory buckets: to ignore it could abort what it is to spare. */
+#define INITIATED_FIELD "x-amz-if-match-initiated-time"
+
 struct abort_op {
     struct request *req;
     uint8_t upload_id[ID_BYTES];
@@ -135,6 +138,10 @@ void abort_upload_start(struct request *req)
     }
     a->req = req;
     enum s3_code code = s3_upload_id_parse(&req->s3, a->upload_id, &req->fault);
+    if (code == S3_OK && http_fields_find(req->s3.fields, INITIATED_FIELD)) {
+        code = s3_fault_set(&req->fault, S3_NOT_IMPLEMENTED, NULL);
+        s3_fault_extra(&req->fault, "Header", SLICE_LIT(INITIATED_FIELD));
+    }
     if (code != S3_OK) {
         request_fail(req, code);
         return;

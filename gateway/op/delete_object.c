@@ -65,6 +65,8 @@ void delete_object_start(struct request *req)
     enum s3_code code =
         s3_conditions_parse(&req->s3, request_now_ms(req), &conditions, &req->fault);
     if (code == S3_OK)
+        code = s3_conditions_for_write(&conditions, &req->fault);
+    if (code == S3_OK)
         code = condition_from_request(req, &conditions, &d->command.condition);
     if (code != S3_OK) {
         request_fail(req, code);

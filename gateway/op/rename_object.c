@@ -129,10 +129,12 @@ enum s3_code rename_token_check(const struct rename *r, struct request *req)
 
 enum s3_code rename_source_check(struct request *req, const Cairn__ObjectRecord *from)
 {
-    if (from->encryption)
+    const Cairn__Encryption *e = from->encryption;
+    if (e && e->mode == CAIRN__ENCRYPTION_MODE__ENCRYPTION_CUSTOMER)
         return s3_fault_set(&req->fault, S3_NOT_IMPLEMENTED,
-                            "Encrypted objects cannot be renamed.");
-    if (from->base.n_unknown_fields) /* of a later release: it would be lost */
+                            "Objects that are encrypted with keys of clients cannot be renamed.");
+    if (from->base.n_unknown_fields ||
+        (e && e->base.n_unknown_fields)) /* of a later release: it would be lost */
         return s3_fault_set(&req->fault, S3_NOT_IMPLEMENTED, NULL);
     return S3_OK;
 }

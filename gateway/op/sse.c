@@ -394,6 +394,18 @@ Cairn__Encryption *sse_part(struct request *req, const Cairn__Encryption *of_upl
     return e;
 }
 
+Cairn__Encryption *sse_renamed(struct request *req, const Cairn__Encryption *of_source,
+                               bool *ret_failed)
+{
+    Cairn__Encryption *e = sse_part(req, of_source, ret_failed);
+    if (!e)
+        return NULL;
+    ProtobufCBinaryData salt = e->salt;
+    *e = *of_source;
+    e->salt = salt;
+    return e;
+}
+
 void sse_key_fini(struct sse_key *k)
 {
     CHECK(!k->busy);

@@ -42,6 +42,10 @@ enum s3_code sse_check_customer(struct request *req, const Cairn__Encryption *e,
  * *ret_failed: no memory. */
 Cairn__Encryption *sse_part(struct request *req, const Cairn__Encryption *of_upload,
                             bool *ret_failed);
+/* Of the same data under another name in the same bucket, to which their data key is bound: all as
+ * it is, but for a salt of its own.  NULL: as sse_part(). */
+Cairn__Encryption *sse_renamed(struct request *req, const Cairn__Encryption *of_source,
+                               bool *ret_failed);
 void sse_key_fini(struct sse_key *k); /* forgets it; not busy */
 
 /* The fields of an answer that tell how the data are encrypted; e may be NULL. */

@@ -44,9 +44,8 @@ enum s3_code s3_conditions_read(const struct s3_conditions *c, struct slice etag
 /* A copy's source: the same order, but never 304.  Returns: S3_OK; PRECONDITION_FAILED. */
 enum s3_code s3_conditions_copy(const struct s3_conditions *c, struct slice etag, uint64_t mtime_ms,
                                 struct s3_fault *fault);
-/* Writes (PutObject, CompleteMultipartUpload, CopyObject: If-Match with ETags or "*", If-None-Match
- * with
- * "*" only) as S3 limits them; evaluation is the index's.  Returns: S3_OK; NOT_IMPLEMENTED. */
+/* Writes and deletions (If-Match with ETags or "*", If-None-Match with "*" only) as S3 limits them;
+ * evaluation is the index's.  Returns: S3_OK; NOT_IMPLEMENTED. */
 enum s3_code s3_conditions_for_write(const struct s3_conditions *c, struct s3_fault *fault);
 bool s3_etag_list_has(const struct s3_etag_list *l, struct slice etag, bool strong);
 

@@ -11,8 +11,8 @@ import zlib
 
 import pytest
 
-from wire import (EMPTY, HELLO, REQUEST, RESPONSE, SIGNED, SIGNED_TRAILER, UNSIGNED_TRAILER, Node, Raw,
-                  exchange, frame, head_text, hello, host_of, put_chunked, request)
+from wire import (EMPTY, HELLO, REQUEST, RESPONSE, SIGNED, SIGNED_TRAILER, UNSIGNED_TRAILER, Node, Raw, Signer,
+                  exchange, frame, head_text, hello, host_of, put_chunked, request, send)
 
 MIB = 1 << 20
 PIECES = [b"a" * 65536, b"b" * 8192, b"the last one"]
@@ -128,6 +128,66 @@ def test_unsigned_payload(cluster, s3, bucket):
 
 
 # ---- HTTP ----
+
+def test_a_trailer_that_cannot_come(cluster, s3, bucket):
+    """Announced of a body that has nothing behind it, whatever asks for a body, and whoever sends it."""
+    announced = {"x-amz-trailer": "x-amz-checksum-crc32"}
+    path, text = f"/{bucket}/k", b"<Delete><Object><Key>k</Key></Object></Delete>"
+    assert request(cluster, "PUT", path, "", b"x", announced) == (400, "MalformedTrailerError")
+    unsigned = Signer(cluster.credentials).headers("PUT", path, "", host_of(cluster), "UNSIGNED-PAYLOAD", announced)
+    assert send(cluster, "PUT", path, "", unsigned, b"x") == (400, "MalformedTrailerError")
+    assert request(cluster, "POST", f"/{bucket}", "delete=", text, announced) == (400, "MalformedTrailerError")
+    for target, kind in ((f"/{bucket}?delete", "text/xml"), ("/", "application/x-www-form-urlencoded"),
+                         (f"/{bucket}", "multipart/form-data; boundary=b")):
+        head = (f"POST {target} HTTP/1.1\r\nHost: {host_of(cluster)}\r\nContent-Type: {kind}\r\n"
+                f"Content-Length: {len(text)}\r\nx-amz-trailer: x-amz-checksum-crc32\r\n\r\n")
+        status, code = exchange(cluster, head + text.decode())
+        assert 400 <= status < 500 and code, (target, status)
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+
+
+CRC, NOTHING, MUCH = "AAAAAA==", "", "9" * 20
+ODD_FIELDS = {  # each means something to some operation; none is any good with all of them
+    "x-amz-acl": ("public-read", "x", NOTHING), "x-amz-grant-read": ("id=", "x"), "x-amz-tagging": ("a=1&a=2", "%", "="),
+    "x-amz-copy-source": ("/", "%", "?versionId=", "a/b?versionId=x"), "x-amz-copy-source-range": ("bytes=1-", "x"),
+    "x-amz-copy-source-if-match": ("\"", "*"), "x-amz-metadata-directive": ("x",), "x-amz-tagging-directive": ("x",),
+    "x-amz-rename-source": ("/", "k", "%"), "x-amz-client-token": ("x",), "x-amz-storage-class": ("x", NOTHING),
+    "x-amz-server-side-encryption": ("AES256", "aws:kms", "x"), "x-amz-server-side-encryption-context": ("e30=", "x"),
+    "x-amz-server-side-encryption-aws-kms-key-id": ("x", "arn:aws:kms:::"),
+    "x-amz-server-side-encryption-customer-algorithm": ("AES256", "x"),
+    "x-amz-server-side-encryption-customer-key": ("A" * 43 + "=", "x"),
+    "x-amz-copy-source-server-side-encryption-customer-algorithm": ("AES256",),
+    "x-amz-object-lock-mode": ("COMPLIANCE", "x"), "x-amz-object-lock-retain-until-date": ("2099-01-01T00:00:00Z", "x"),
+    "x-amz-object-lock-legal-hold": ("ON", "x"), "x-amz-bypass-governance-retention": ("true",),
+    "x-amz-checksum-crc32": (CRC, "x"), "x-amz-sdk-checksum-algorithm": ("SHA256", "x"),
+    "x-amz-checksum-algorithm": ("CRC32", "x"), "x-amz-checksum-type": ("COMPOSITE", "x"),
+    "x-amz-trailer": ("x-amz-checksum-crc32", "x-amz-checksum-crc64nvme", "x", NOTHING),
+    "x-amz-decoded-content-length": ("1", "x", MUCH), "x-amz-write-offset-bytes": ("0", "x", MUCH),
+    "x-amz-mp-object-size": ("0", "x", MUCH), "x-amz-if-match-size": ("0", MUCH), "x-amz-if-match-initiated-time": ("x",),
+    "x-amz-if-match-last-modified-time": ("x",), "x-amz-object-attributes": ("ETag", "x"), "x-amz-max-parts": (MUCH,),
+    "x-amz-expected-bucket-owner": ("0" * 12, "x"), "x-amz-request-payer": ("x",), "x-amz-mfa": ("1 2",),
+    "x-amz-object-ownership": ("x",), "x-amz-bucket-object-lock-enabled": ("true", "x"), "x-cairn-replica": ("1",),
+    "x-amz-website-redirect-location": ("x",), "x-amz-security-token": ("x", NOTHING), "x-amz-meta-": ("x",),
+    "if-match": ("*", "\""), "if-none-match": ("*", "W/\"x\""), "if-modified-since": ("x",), "if-unmodified-since": ("x",),
+    "range": ("bytes=9-", "x"), "content-md5": (CRC, "x"), "content-encoding": ("aws-chunked", "aws-chunked,x"),
+    "content-type": ("multipart/form-data; boundary=b", "application/x-www-form-urlencoded"), "origin": ("x",)}
+ODD_REQUESTS = (("GET", "/k", "", b""), ("PUT", "/k", "", b"x"), ("DELETE", "/k", "", b""), ("POST", "/k", "uploads=", b""),
+                ("PUT", "/k", f"partNumber=1&uploadId={'0' * 32}", b"x"), ("PUT", "/k", "renameObject=", b""),
+                ("POST", "/k", f"uploadId={'0' * 32}", b"<CompleteMultipartUpload/>"), ("PUT", "/k", "tagging=", b"<Tagging/>"),
+                ("GET", "", "list-type=2", b""), ("PUT", "", "cors=", b"<CORSConfiguration/>"),
+                ("POST", "", "delete=", b"<Delete><Object><Key>k</Key></Object></Delete>"), ("POST", "", "", b"--b--"))
+
+
+@pytest.mark.parametrize("which", range(len(ODD_REQUESTS)))
+def test_odd_fields(cluster, s3, bucket, which):
+    """Every field that some operation looks at, on others: an answer, and none that the gateway itself is to blame for."""
+    method, path, query, body = ODD_REQUESTS[which]
+    for field, values in ODD_FIELDS.items():
+        for value in values:
+            status, code = request(cluster, method, f"/{bucket}{path}", query, body, {field: value})
+            assert 200 <= status < 500 or (status, code) == (501, "NotImplemented"), (field, value, status, code)
+    cluster.check_nobody_ended()
+
 
 def test_expect_continue(cluster, s3, bucket):
     body = b"w" * 100000
@@ -426,7 +486,7 @@ def test_wrong_role(cluster):
                                          ("witness", "z1-gateway-1", 31, refused),
                                          ("witness", "z1-metanode-1", 32, refused),
                                          ("storagenode", "z1-witness-1", 41, refused),
-                                         ("storagenode", "operator", 42, refused),
+                                         ("storagenode", "z1-witness-1", 42, refused),
                                          ("metanode", "z1-gateway-1", 999, unknown)):
         node = Node(port_of(cluster, role), ca, certificate(cluster, caller))
         node.s.sendall(hello() + frame(REQUEST, method, 1, 5000))

@@ -1,4 +1,5 @@
 """RenameObject: both names change at once, whatever races with it; nothing of the object is lost."""
+import base64
 import concurrent.futures
 import io
 import os
@@ -9,6 +10,7 @@ import botocore.exceptions
 import pytest
 
 from test_access import anonymous, policy, shared  # noqa: F401
+from test_encryption import cairnctl
 from test_s3 import error
 
 MIB = 1 << 20
@@ -160,13 +162,53 @@ def test_what_is_not_encrypted_stays_so(s3, bucket, size):
         assert r["Body"].read() == body and described(r) == described(before)
         assert r["ChecksumSHA256"] == before["ChecksumSHA256"] and "ServerSideEncryption" not in r
         rename(s3, bucket, "b", "a")
-    # to have it encrypted takes a copy, and then it is not renamed
+
+
+@pytest.mark.parametrize("size", [5, 3 * MIB])
+@pytest.mark.parametrize("mode", ["s3", "kms"])
+def test_what_is_encrypted_stays_so(s3, cluster, bucket, mode, size):
+    """As it is, whatever key is the newest and whatever the bucket does with new objects."""
+    body, key = os.urandom(size), f"rename-{os.getpid()}-{size}"
+    fields = {"ServerSideEncryption": "AES256"}
+    if mode == "kms":
+        cairnctl(cluster, "kms", "create", key)
+        context = base64.b64encode(b'{"a":"b"}').decode()
+        fields = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": f"alias/{key}", "BucketKeyEnabled": True,
+                  "SSEKMSEncryptionContext": context}
+    s3.put_object(Bucket=bucket, Key="a", Body=body, ChecksumAlgorithm="SHA256", **fields)
+    before = s3.head_object(Bucket=bucket, Key="a", ChecksumMode="ENABLED")
+    cairnctl(cluster, "kms", "rotate", key if mode == "kms" else "sse-s3")
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [
         {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]})
-    s3.copy_object(Bucket=bucket, Key="c", CopySource={"Bucket": bucket, "Key": "a"})
-    c = s3.head_object(Bucket=bucket, Key="c")
-    assert c["ServerSideEncryption"] == "aws:kms" and c["ETag"] != before["ETag"]
-    assert error(rename, s3, bucket, "c", "d") == (501, "NotImplemented")
+    told = ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled", "ChecksumSHA256")
+    for source, target in (("a", "b"), ("b", "a"), ("a", "c")):
+        rename(s3, bucket, source, target, ClientToken=f"to-{target}")
+        rename(s3, bucket, source, target, ClientToken=f"to-{target}")
+        r = cluster.client(2).get_object(Bucket=bucket, Key=target, ChecksumMode="ENABLED")
+        assert r["Body"].read() == body and described(r) == described(before)
+        assert [r.get(k) for k in told] == [before.get(k) for k in told]
+    assert s3.get_object(Bucket=bucket, Key="c", Range=f"bytes={size - 3}-")["Body"].read() == body[-3:]
+    assert names(s3, bucket) == ["c"]
+    if mode == "kms":
+        cairnctl(cluster, "kms", "disable", key)
+        assert error(rename, s3, bucket, "c", "d") == (400, "KMS.DisabledException")
+        assert names(s3, bucket) == ["c"]
+        cairnctl(cluster, "kms", "enable", key)
+        rename(s3, bucket, "c", "d")
+        assert s3.get_object(Bucket=bucket, Key="d")["Body"].read() == body
+
+
+@pytest.mark.parametrize("algorithm", ["AES256", "aws:kms"])
+def test_encrypted_parts(s3, bucket, algorithm):
+    body = os.urandom(11 * MIB)
+    config = boto3.s3.transfer.TransferConfig(multipart_threshold=MIB, multipart_chunksize=5 * MIB)
+    s3.upload_fileobj(io.BytesIO(body), bucket, "parts", Config=config, ExtraArgs={"ServerSideEncryption": algorithm})
+    before = s3.head_object(Bucket=bucket, Key="parts")
+    rename(s3, bucket, "parts", "whole")
+    r = s3.get_object(Bucket=bucket, Key="whole", ChecksumMode="ENABLED")
+    assert r["Body"].read() == body and described(r) == described(before) and r["ServerSideEncryption"] == algorithm
+    assert s3.get_object(Bucket=bucket, Key="whole", Range=f"bytes={10 * MIB}-")["Body"].read() == body[10 * MIB:]
+    assert names(s3, bucket) == ["whole"]
 
 
 def test_with_appends_and_parts(s3, bucket):
@@ -194,7 +236,9 @@ def test_with_appends_and_parts(s3, bucket):
     assert names(s3, bucket) == ["old", "whole"]
 
 
-def test_encrypted_objects(s3, bucket):
-    s3.put_object(Bucket=bucket, Key="a", Body=b"a", ServerSideEncryption="AES256")
+def test_with_a_key_of_the_client(s3, bucket):
+    key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
+    s3.put_object(Bucket=bucket, Key="a", Body=b"a", **key)
     assert error(rename, s3, bucket, "a", "b") == (501, "NotImplemented")
     assert names(s3, bucket) == ["a"]
+    assert s3.get_object(Bucket=bucket, Key="a", **key)["Body"].read() == b"a"

@@ -14,6 +14,8 @@ import botocore.credentials
 import botocore.exceptions
 import pytest
 
+from wire import code_of
+
 MIB = 1 << 20
 
 
@@ -43,6 +45,9 @@ def test_buckets(s3):
     assert s3.create_bucket(Bucket=name)["Location"]
     assert name in [b["Name"] for b in s3.list_buckets()["Buckets"]]
     assert s3.list_buckets()["Owner"]["ID"]
+    assert name in [b["Name"] for b in s3.list_buckets(BucketRegion="us-east-1")["Buckets"]]
+    elsewhere = s3.list_buckets(BucketRegion="eu-west-1")
+    assert elsewhere["Buckets"] == [] and elsewhere["Owner"]["ID"]
     s3.head_bucket(Bucket=name)
     assert s3.get_bucket_location(Bucket=name)["LocationConstraint"] is None
     s3.put_object(Bucket=name, Key="k", Body=b"x")
@@ -123,7 +128,7 @@ def test_conditions_on_reads(s3, bucket):
     s3.get_object(**ok, IfMatch=etag, IfUnmodifiedSince=earlier)  # If-Match goes first
 
 
-def test_conditions_on_writes(s3, bucket):
+def test_conditions_on_writes(cluster, s3, bucket):
     first = s3.put_object(Bucket=bucket, Key="k", Body=b"1", IfNoneMatch="*")["ETag"]
     assert error(s3.put_object, Bucket=bucket, Key="k", Body=b"2", IfNoneMatch="*") == (
         412, "PreconditionFailed")
@@ -134,6 +139,10 @@ def test_conditions_on_writes(s3, bucket):
     big = b"b" * 100000
     assert error(s3.put_object, Bucket=bucket, Key="k", Body=big, IfNoneMatch="*")[0] == 412
     assert error(s3.delete_object, Bucket=bucket, Key="k", IfMatch=first)[0] == 412
+    for field, value in (("If-Unmodified-Since", "Wed, 21 Oct 2015 07:28:00 GMT"), ("If-None-Match", '"x"'),
+                         ("If-Modified-Since", "Wed, 21 Oct 2099 07:28:00 GMT")):  # to ignore one would delete
+        status, body, _ = signed(cluster, "DELETE", f"/{bucket}/k", headers={field: value})
+        assert (status, code_of(body)) == (501, "NotImplemented"), field
     s3.delete_object(Bucket=bucket, Key="k", IfMatch=second)
     assert error(s3.head_object, Bucket=bucket, Key="k")[0] == 404
 
@@ -256,6 +265,8 @@ def test_multipart_too_small_abort_replace(s3, bucket):
     assert error(s3.upload_part, Bucket=bucket, Key="k", UploadId=up, PartNumber=10001,
                  Body=b"x")[0] == 400
     assert error(s3.delete_bucket, Bucket=bucket) == (409, "BucketNotEmpty")
+    assert error(s3.abort_multipart_upload, Bucket=bucket, Key="k", UploadId=up, IfMatchInitiatedTime=0) == (
+        501, "NotImplemented")
     s3.abort_multipart_upload(Bucket=bucket, Key="k", UploadId=up)
     assert error(s3.upload_part, Bucket=bucket, Key="k", UploadId=up, PartNumber=1, Body=b"x") == (
         404, "NoSuchUpload")

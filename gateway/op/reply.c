@@ -30,6 +30,8 @@ void reply_begin(struct request *req, int status)
     if (req->charged && status < 400)
         http_response_field_cstr(req->http, "x-amz-request-charged", "requester");
     cors_reply_fields(req);
+    if (status == 405 && req->s3.allow[0])
+        http_response_field_cstr(req->http, "Allow", req->s3.allow);
 }
 
 void reply_field(struct request *req, const char *name, struct slice value)

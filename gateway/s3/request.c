@@ -186,12 +186,27 @@ static enum s3_code found(struct s3_request *r, enum s3_op op)
     return S3_OK;
 }
 
-static enum s3_code not_allowed(const struct s3_request *r, const char *kind,
+/* offered: of what the request is about, or of what comes closest. */
+static enum s3_code not_allowed(struct s3_request *r, const struct resource *offered,
                                 struct s3_fault *fault)
 {
+    const struct {
+        const char *name;
+        enum s3_op op;
+    } methods[] = {{"GET", offered->get},
+                   {"HEAD", offered->head},
+                   {"PUT", offered->put},
+                   {"POST", offered->post},
+                   {"DELETE", offered->del}};
+    r->allow[0] = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(methods); i++)
+        if (methods[i].op != S3_OP_NONE) {
+            strcat(r->allow, r->allow[0] ? ", " : "");
+            strcat(r->allow, methods[i].name);
+        }
     s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, NULL);
     s3_fault_extra(fault, "Method", r->method);
-    s3_fault_extra(fault, "ResourceType", slice_cstr(kind));
+    s3_fault_extra(fault, "ResourceType", slice_cstr(offered->name));
     return S3_METHOD_NOT_ALLOWED;
 }
 
@@ -214,12 +229,13 @@ static bool is_admin(const struct s3_request *r)
 
 static enum s3_code admin_op(struct s3_request *r, struct s3_fault *fault)
 {
+    static const struct resource admin = {.name = "ADMIN", .get = S3_OP_ADMIN, .post = S3_OP_ADMIN};
     size_t prefix = sizeof(S3_ADMIN_PREFIX) - 1;
     if (!s3_percent_decode(r->arena, r->raw_path, false, &r->path) || !utf8_valid(r->path))
         return bad_uri(r, fault);
     r->key = SLICE(r->path.ptr + prefix, r->path.len - prefix);
     if (!method_is(r, "GET") && !method_is(r, "POST"))
-        return not_allowed(r, "ADMIN", fault);
+        return not_allowed(r, &admin, fault);
     return found(r, S3_OP_ADMIN);
 }
 
@@ -310,12 +326,13 @@ static enum s3_op op_of(const struct s3_request *r, const struct resource *s)
 }
 
 /* The id of an upload and the number of a part: a PUT takes both or none, others never both. */
-static enum s3_code check_part(const struct s3_request *r, struct s3_fault *fault)
+static enum s3_code check_part(struct s3_request *r, struct s3_fault *fault)
 {
+    static const struct resource part = {.name = "PART", .put = S3_OP_UPLOAD_PART};
     bool upload_id = s3_request_param(r, "uploadId") != NULL;
     bool part_number = s3_request_param(r, "partNumber") != NULL;
     if (!method_is(r, "PUT"))
-        return upload_id && part_number ? not_allowed(r, "PART", fault) : S3_OK;
+        return upload_id && part_number ? not_allowed(r, &part, fault) : S3_OK;
     return upload_id == part_number
                ? S3_OK
                : s3_fault_argument(fault, "partNumber and uploadId must be given together.",
@@ -393,7 +410,7 @@ static enum s3_code choose_op(struct s3_request *r, struct s3_fault *fault)
         return code;
     enum s3_op op = op_of(r, s);
     if (op == S3_OP_NONE)
-        return not_allowed(r, s->name, fault);
+        return not_allowed(r, s, fault);
     code = check_list_type(r, &op, fault);
     if (code == S3_OK)
         code = parse_version(r, op, fault);
@@ -552,6 +569,8 @@ static struct slice website_bucket(const struct s3_addressing *a, struct slice h
 /* What a browser asks of a website: a path. */
 static enum s3_code website_op(struct s3_request *r, struct slice bucket, struct s3_fault *fault)
 {
+    static const struct resource page = {
+        .name = "OBJECT", .get = S3_OP_GET_OBJECT, .head = S3_OP_HEAD_OBJECT};
     r->website = true;
     r->resource = "OBJECT";
     r->bucket = lower_copy(r->arena, bucket);
@@ -571,7 +590,7 @@ static enum s3_code website_op(struct s3_request *r, struct slice bucket, struct
         return found(r, S3_OP_PREFLIGHT);
     if (method_is(r, "HEAD"))
         return found(r, S3_OP_HEAD_OBJECT);
-    return method_is(r, "GET") ? found(r, S3_OP_GET_OBJECT) : not_allowed(r, "OBJECT", fault);
+    return method_is(r, "GET") ? found(r, S3_OP_GET_OBJECT) : not_allowed(r, &page, fault);
 }
 
 static enum s3_code locate(const struct s3_addressing *addressing, struct s3_request *r,

@@ -132,6 +132,7 @@ struct s3_param {
 struct s3_request {
     enum s3_op op;
     const char *resource; /* what it is about, as S3 names it; NULL: that is not known */
+    char allow[32];       /* the methods that it has, if METHOD_NOT_ALLOWED came of the choice */
     struct slice method;
     struct slice raw_path;  /* of the target, as sent; what is signed */
     struct slice raw_query; /* without '?', as sent */

@@ -1,4 +1,6 @@
 """docs/s3-compatibility.md against botocore's model of S3, and against what the gateways answer."""
+import contextlib
+import http.client
 import pathlib
 import re
 
@@ -8,7 +10,7 @@ import botocore.credentials
 import botocore.httpsession
 import botocore.session
 
-from wire import request
+from wire import EMPTY, Signer, host_of, request
 
 DOC = pathlib.Path(__file__).resolve().parents[2] / "docs" / "s3-compatibility.md"
 BUCKET = "compatibility-not-there"
@@ -129,6 +131,10 @@ def test_misplaced_subresources(cluster, s3, bucket):
             ("DELETE", f"/{BUCKET}", "list-type=2&prefix=a", (405, "MethodNotAllowed")),
             ("GET", "/", "acl", (501, "NotImplemented"))):
         assert request(cluster, method, path, query) == answer, (method, path, query)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", cluster.s3_port)) as connection:
+        headers = Signer(cluster.credentials).headers("DELETE", f"/{bucket}", "location", host_of(cluster, 1), EMPTY)
+        connection.request("DELETE", f"/{bucket}?location", headers=dict(headers))
+        assert connection.getresponse().getheader("Allow") == "GET"
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"
     s3.delete_bucket(Bucket=BUCKET)
     assert [b["Name"] for b in s3.list_buckets()["Buckets"]] == buckets

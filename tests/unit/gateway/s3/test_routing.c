@@ -300,6 +300,12 @@ static void resource_types(void **state)
             assert_slice(m.fault.extra[1].value, cases[i].resource);
         }
     }
+    MAKE(&m, "HEAD", "/bkt/k?tagging", "Host: x");
+    assert_string_equal(m.request.allow, "GET, PUT, DELETE");
+    MAKE(&m, "DELETE", "/bkt?uploads", "Host: x");
+    assert_string_equal(m.request.allow, "GET");
+    MAKE(&m, "PATCH", "/bkt", "Host: x");
+    assert_string_equal(m.request.allow, "GET, HEAD, PUT, POST, DELETE");
     MAKE(&m, "DELETE", "/bkt/k?tagging&acl", "Host: x"); /* of one or of the other? */
     assert_null(m.request.resource);
 }

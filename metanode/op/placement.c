@@ -222,9 +222,6 @@ static bool node_as_heard(struct placement *p, struct arena *a, Cairn__NodeRecor
                                                                       : PLACE_LOST;
     enum place_state is =
         place_state_of(was, h != NULL, silent_ms(p, h), t->node_down, t->node_lost);
-    /* It never told anything: a version that does not report, perhaps.  Its operator knows better. */
-    if (is == PLACE_LOST && !h && r->n_disks == 0 && !r->draining)
-        is = PLACE_DOWN;
     if (is != was) {
         r->state = states[is];
         r->state_since_ms = now_ms;

@@ -247,20 +247,18 @@ static void who_cannot_be_heard_is_not_silent(void **state)
     town_fini(t);
 }
 
-/* A version that does not report is no reason to move its data. */
-static void who_never_reports_is_not_lost(void **state)
+/* It may have died right after it was given places, before any leader could write down what it has. */
+static void who_never_reports_is_lost(void **state)
 {
     (void)state;
     struct town *t = malloc(sizeof(*t));
     town_new(t, 14, 12, 300000);
     t->stores[3].silent = true;
     town_boot(t);
+    assert_true(places(t, "s3") > 0);
     live(t, LOST_MS + 5000);
-    assert_int_equal(record(t, "s3")->state, CAIRN__NODE_STATE__NODE_DOWN);
-    assert_int_equal(t->changing_most, 0);
-    assert_true(drain(t, "s3", false, false) >= 0); /* its operator does not expect it */
-    live(t, 2000);
     assert_int_equal(record(t, "s3")->state, CAIRN__NODE_STATE__NODE_LOST);
+    assert_true(t->changing_most > 0);
     town_fini(t);
 }
 
@@ -564,7 +562,7 @@ int main(void)
         cmocka_unit_test(a_lost_zone_is_not_moved),
         cmocka_unit_test(a_new_leader_listens_first),
         cmocka_unit_test(who_cannot_be_heard_is_not_silent),
-        cmocka_unit_test(who_never_reports_is_not_lost),
+        cmocka_unit_test(who_never_reports_is_lost),
         cmocka_unit_test(a_plan_is_only_shown),
         cmocka_unit_test(a_drain_goes_to_its_end),
         cmocka_unit_test(a_deposed_leader_says_nothing),

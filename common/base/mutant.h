@@ -62,6 +62,7 @@
     X(STORE_EPOCH_UNSYNCED, "store_epoch_unsynced", "a closed epoch is synced before it is said")  \
     X(STORE_EPOCH_UNWAITED, "store_epoch_unwaited", "puts before a closed epoch end before that")  \
     X(SCRUB_SKIPS_EXTENT, "scrub_skips_extent", "a pass of the scrub reads every extent")          \
+    X(ORPHAN_UNASKED, "orphan_unasked", "what is old is deleted only once it is condemned")        \
     X(REPAIR_UNVERIFIED, "repair_unverified", "repair is done once it has been read back")         \
     X(REPAIR_COPIES_DELETED, "repair_copies_deleted", "what a live member deleted is not copied")  \
     /* DESIGN section 5, data: what is written, referred to and let go */                          \

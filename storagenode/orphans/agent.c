@@ -8,6 +8,7 @@
 #include "storagenode/orphans/agent_impl.h"
 
 #include "common/base/check.h"
+#include "common/base/mutant.h"
 #include "proto/methods.h"
 
 #include <stdio.h>
@@ -218,12 +219,37 @@ static bool reads_run(struct orphans *o)
     return o->reads_under_way > 0;
 }
 
+/* The planted bug ORPHAN_UNASKED. */
+struct unasked {
+    struct disks_delete del;
+    struct id128 ids[ORPHAN_BATCH_MAX];
+};
+
+static void on_unasked(struct disks_delete *del)
+{
+    free(container_of(del, struct unasked, del));
+}
+
+/* Returns: how many blobs nobody needs to be asked about any more, all. */
+static size_t delete_unasked(struct orphans *o)
+{
+    struct unasked *u = calloc(1, sizeof(*u));
+    CHECK(u);
+    for (size_t i = 0; i < o->batch.count; i++)
+        u->ids[i] = o->batch.blobs[i].blob_id;
+    u->del = (struct disks_delete){
+        .blob_ids = u->ids, .count = (uint32_t)o->batch.count, .cb = on_unasked};
+    if (disks_delete_start(o->disks, &u->del) != OK)
+        free(u);
+    return o->batch.count;
+}
+
 static enum op_next read_end(struct orphans *o)
 {
     orphan_batch_sort(&o->batch);
     for (size_t i = 0; i < o->batch.count; i++)
         o->stats.unreadable += !o->batch.blobs[i].has_owner;
-    o->ask_at = 0;
+    o->ask_at = MUTANT(ORPHAN_UNASKED) ? delete_unasked(o) : 0;
     return op_move(&o->op, ORPHANS_ASKING);
 }
 

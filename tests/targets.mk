@@ -6,6 +6,7 @@
 ## make test       every test layer, with its time budget; ends with the counts (LAYERS="unit sim": these only)
 ## make lint       what needs no run: purity, layering, headers, clang, scripts
 ## make unit|fuzz-corpora|spec|sim|sim-mutants|e2e|chaos    one layer
+## make removal    safe-to-remove against every combination of stopped storage nodes
 ## make model      the storage engine against a reference: SEEDS=100000, or SEEDS=5000..9000
 ## make fuzz       libFuzzer, FUZZ_SECONDS=60 for each target
 ## make bench      how fast, next to nginx and the disk; bench-ec, bench-repair and others: tests/README.md
@@ -123,6 +124,11 @@ real-deps: all test-deps
 	@$(MAKE) --no-print-directory VARIANT=rel build/rel/bin/cairn-check-history
 e2e chaos: real-deps
 	@tests/run.py $@
+
+# safe-to-remove, with every combination of six storage nodes stopped: two minutes more than `make test` has for it.
+.PHONY: removal
+removal: real-deps
+	@tests/chaos/run.sh $(VENV)/bin/pytest -q tests/chaos/removal.py
 
 # ---- the load generator ----
 $(B)/bin/cairn-bench: $(B)/tests/bench/bench.o $(call lib,common/base) $(call lib,common/crypto)

@@ -5,6 +5,8 @@
 #include "gateway/s3/hoist.h"
 #include "gateway/s3/version.h"
 
+#include <stdio.h>
+
 #define LIST_TYPE "list-type"
 
 static const char *const op_names[S3_OP_COUNT] = {[S3_OP_NONE] = "-",
@@ -198,12 +200,11 @@ static enum s3_code not_allowed(struct s3_request *r, const struct resource *off
                    {"PUT", offered->put},
                    {"POST", offered->post},
                    {"DELETE", offered->del}};
-    r->allow[0] = 0;
+    size_t len = 0;
     for (size_t i = 0; i < ARRAY_COUNT(methods); i++)
-        if (methods[i].op != S3_OP_NONE) {
-            strcat(r->allow, r->allow[0] ? ", " : "");
-            strcat(r->allow, methods[i].name);
-        }
+        if (methods[i].op != S3_OP_NONE)
+            len += (size_t)snprintf(r->allow + len, sizeof(r->allow) - len, "%s%s", len ? ", " : "",
+                                    methods[i].name);
     s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, NULL);
     s3_fault_extra(fault, "Method", r->method);
     s3_fault_extra(fault, "ResourceType", slice_cstr(offered->name));
